@@ -1,0 +1,179 @@
+-- Round robin over the live instances of an app. Pure Lua, all phases.
+--
+-- Equal weights, the common case, cost one step of an index. Unequal ones use
+-- smooth weighted round robin as nginx's own upstreams do it ("Upstream: smooth
+-- weighted round-robin balancing", nginx 1.3.1, 2012): each peer gains its
+-- weight, the highest one is picked and gives back the sum of all. Weights
+-- 5, 1, 1 give a a b a c a a, where a plain wheel would give a a a a a b c.
+
+local floor = math.floor
+local setmetatable = setmetatable
+local type = type
+
+-- The picks that a weighted picker is wound forward by to start at a random
+-- place, at most: each of them walks all peers.
+local MAX_WIND = 64
+
+
+local _Even = {}
+local _Weighted = {}
+local EVEN = { __index = _Even }
+local WEIGHTED = { __index = _Weighted }
+
+
+-- syntax: peer = picker:pick(skip?)
+-- `skip(peer)` true leaves that peer out. nil: no peer is left.
+function _Even:pick(skip)
+    local peers, n, at = self.peers, self.n, self.at
+    for _ = 1, n do
+        at = at < n and at + 1 or 1
+        local peer = peers[at]
+        if not skip or not skip(peer) then
+            self.at = at
+            return peer
+        end
+    end
+    return nil
+end
+
+
+-- syntax: peer = picker:pick(skip?)
+-- A peer that is left out gains nothing: it does not come back with a debt to
+-- be paid in a burst.
+function _Weighted:pick(skip)
+    local peers, current = self.peers, self.current
+    local total, best = 0, 0
+    for i = 1, self.n do
+        local peer = peers[i]
+        if not skip or not skip(peer) then
+            local weight = peer.weight
+            total = total + weight
+            current[i] = current[i] + weight
+            if best == 0 or current[i] > current[best] then
+                best = i
+            end
+        end
+    end
+    if best == 0 then
+        return nil
+    end
+    current[best] = current[best] - total
+    self.at = best
+    return peers[best]
+end
+
+
+-- The place from which the first pick goes on where `previous` stopped: that
+-- of the peer it picked last or, if that one is gone, of its nearest neighbour
+-- below (peers are sorted by id).
+local function resume_at(peers, n, previous)
+    local last = previous.peers[previous.at]
+    if not last then
+        return 0
+    end
+    local low, high = 0, n
+    while low < high do
+        local middle = floor((low + high + 1) / 2)
+        if peers[middle].id <= last.id then
+            low = middle
+        else
+            high = middle - 1
+        end
+    end
+    return low
+end
+
+
+-- Takes over what each peer has gained so far. Moved so that the sum is 0: a
+-- peer that is new starts as an average one, neither favoured nor starved.
+local function resume_current(self, previous)
+    local current, peers, n = self.current, self.peers, self.n
+    local gained = {}
+    if previous.current then
+        for i = 1, previous.n do
+            gained[previous.peers[i].id] = previous.current[i]
+        end
+    elseif previous.peers[previous.at] then
+        local last = previous.peers[previous.at]
+        gained[last.id] = -last.weight
+    end
+
+    local sum, known = 0, 0
+    for i = 1, n do
+        local gain = gained[peers[i].id]
+        if gain then
+            sum, known = sum + gain, known + 1
+        end
+    end
+    local mean = known > 0 and sum / known or 0
+    local total = self.total
+    for i = 1, n do
+        local gain = gained[peers[i].id]
+        if gain then
+            gain = gain - mean
+            -- weights may have shrunk: old gains must not outlive a round
+            current[i] = gain > total and total
+                         or gain < -total and -total or gain
+        end
+    end
+end
+
+
+local _M = {}
+
+
+-- syntax: picker = round_robin.new(peers, previous)
+-- `peers` is sorted by id. `previous` is the picker of the list before this
+-- one, whose state is taken over (it stays usable), or a random number: one of
+-- [0, 1) as math.random() gives, or a whole one. Else all workers would start
+-- at the same instance.
+function _M.new(peers, previous)
+    local live, n, total = {}, 0, 0
+    local even = true
+    for i = 1, #peers do
+        local peer = peers[i]
+        if peer.weight > 0 then
+            n = n + 1
+            live[n] = peer
+            total = total + peer.weight
+            even = even and peer.weight == live[1].weight
+        end
+    end
+
+    local from = type(previous) == "table" and previous
+    local random = not from and previous or 0
+    local self = { peers = live, n = n, at = 0 }
+
+    if even then
+        setmetatable(self, EVEN)
+        if from then
+            self.at = resume_at(live, n, from)
+        elseif n > 0 then
+            self.at = random < 1 and floor(random * n) or floor(random) % n
+        end
+        return self
+    end
+
+    local current = {}
+    for i = 1, n do
+        current[i] = 0
+    end
+    self.current = current
+    self.total = total
+    setmetatable(self, WEIGHTED)
+    if from then
+        self.at = resume_at(live, n, from)
+        resume_current(self, from)
+    else
+        local wind = total < MAX_WIND and total or MAX_WIND
+        local steps = random < 1 and floor(random * wind)
+                      or floor(random) % wind
+        for _ = 1, steps do
+            self:pick()
+        end
+    end
+    return self
+end
+
+
+return _M
