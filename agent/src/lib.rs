@@ -1,0 +1,8 @@
+//! The agent of Pointsman: it follows etcd, keeps Redis equal to what etcd's
+//! content derives to, and serves the admin API.
+//!
+//! Data flows one way: [`store`] (etcd) → [`watch`] → [`table`] → [`sync`] →
+//! [`sink`] (Redis). The [`api`] writes to the store and reads the table.
+
+pub mod model;
+pub mod store;

@@ -1,0 +1,81 @@
+//! Keys of the registry in etcd, without its prefix.
+
+use std::fmt;
+
+use super::{AppName, Bad, BadCode, Host, InstanceId, quoted};
+
+/// A key of the contract.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Key {
+    /// `routes/<host>`
+    Route(Host),
+    /// `apps/<app>`
+    App(AppName),
+    /// `instances/<app>/<id>`
+    Instance(AppName, InstanceId),
+    /// `epoch`
+    Epoch,
+    /// `rebuild`
+    Rebuild,
+    /// `agents/<id>`: who is there
+    Agent(Box<str>),
+}
+
+impl Key {
+    /// Reads a key. What is not in canonical form is refused, not folded.
+    pub fn parse(key: &str) -> Result<Self, Bad> {
+        match key {
+            "epoch" => return Ok(Key::Epoch),
+            "rebuild" => return Ok(Key::Rebuild),
+            "settings" => return Err(not_yet(key)),
+            _ => {}
+        }
+        let Some((kind, rest)) = key.split_once('/') else {
+            return Err(unknown(key));
+        };
+        match kind {
+            "routes" => Ok(Key::Route(Host::from_key(rest)?)),
+            "apps" => Ok(Key::App(AppName::new(rest)?)),
+            "instances" => {
+                let (app, id) = rest.split_once('/').ok_or_else(|| {
+                    let detail = format!("{} lacks the id: instances/<app>/<id>", quoted(key));
+                    Bad::new(BadCode::BadId, detail)
+                })?;
+                Ok(Key::Instance(AppName::new(app)?, InstanceId::new(id)?))
+            }
+            "agents" => Ok(Key::Agent(rest.into())),
+            "overrides" | "health" => Err(not_yet(key)),
+            _ => Err(unknown(key)),
+        }
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Key::Route(host) => write!(f, "routes/{host}"),
+            Key::App(app) => write!(f, "apps/{app}"),
+            Key::Instance(app, id) => write!(f, "instances/{app}/{id}"),
+            Key::Epoch => f.write_str("epoch"),
+            Key::Rebuild => f.write_str("rebuild"),
+            Key::Agent(id) => write!(f, "agents/{id}"),
+        }
+    }
+}
+
+fn not_yet(key: &str) -> Bad {
+    Bad::new(
+        BadCode::NotSupported,
+        format!("{} is not built yet", quoted(key)),
+    )
+}
+
+fn unknown(key: &str) -> Bad {
+    Bad::new(
+        BadCode::UnknownKey,
+        format!(
+            "{} is not a key of this registry: instances/<app>/<id>, apps/<app>, routes/<host>",
+            quoted(key)
+        ),
+    )
+}

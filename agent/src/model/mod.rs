@@ -1,0 +1,119 @@
+//! The contract's values, pure: what may stand in etcd and what it becomes in
+//! Redis. Nothing here does I/O, so two agents can never disagree about it.
+
+use std::fmt;
+
+mod address;
+mod fields;
+mod host;
+mod instance;
+mod key;
+mod name;
+mod policy;
+mod record;
+mod route;
+
+pub use address::Address;
+pub use host::Host;
+pub use instance::{DEFAULT_WEIGHT, Instance};
+pub use key::Key;
+pub use name::{AppName, InstanceId};
+pub use policy::{Balance, Policy};
+pub use record::{Change, Element, changes_json};
+pub use route::{Route, Rule, Target};
+
+/// Why a value or a name is not acceptable.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{detail}")]
+pub struct Bad {
+    /// The stable word for programs.
+    pub code: BadCode,
+    /// The sentence for people: what is wrong, where, and what would be right.
+    pub detail: String,
+}
+
+impl Bad {
+    /// A refusal with its sentence.
+    pub fn new(code: BadCode, detail: impl Into<String>) -> Self {
+        let detail = detail.into();
+        Self { code, detail }
+    }
+}
+
+/// The stable words of [`Bad`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum BadCode {
+    /// Not JSON, or not a JSON object.
+    BadJson,
+    /// A field that this version does not know.
+    UnknownField,
+    /// A field that must be there is not.
+    MissingField,
+    /// A field of a wrong type or out of range.
+    BadValue,
+    /// An address that is not `IPv4:port` or `[IPv6]:port`.
+    BadAddr,
+    /// A weight that is not a number from 0 to 65535.
+    BadWeight,
+    /// A host that is not a host name, IP literal or wildcard.
+    BadHost,
+    /// An app name outside `[a-z0-9._-]{1,128}`.
+    BadApp,
+    /// An instance id outside `[A-Za-z0-9._:-]{1,256}`.
+    BadId,
+    /// Part of the contract, but not built yet.
+    NotSupported,
+    /// A key under our prefix that is not part of the contract.
+    UnknownKey,
+}
+
+impl BadCode {
+    /// All codes, for the documentation's test.
+    pub const ALL: [BadCode; 11] = [
+        BadCode::BadJson,
+        BadCode::UnknownField,
+        BadCode::MissingField,
+        BadCode::BadValue,
+        BadCode::BadAddr,
+        BadCode::BadWeight,
+        BadCode::BadHost,
+        BadCode::BadApp,
+        BadCode::BadId,
+        BadCode::NotSupported,
+        BadCode::UnknownKey,
+    ];
+
+    /// The code as it stands in answers and in `/v1/status`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            BadCode::BadJson => "bad_json",
+            BadCode::UnknownField => "unknown_field",
+            BadCode::MissingField => "missing_field",
+            BadCode::BadValue => "bad_value",
+            BadCode::BadAddr => "bad_addr",
+            BadCode::BadWeight => "bad_weight",
+            BadCode::BadHost => "bad_host",
+            BadCode::BadApp => "bad_app",
+            BadCode::BadId => "bad_id",
+            BadCode::NotSupported => "not_supported",
+            BadCode::UnknownKey => "unknown_key",
+        }
+    }
+}
+
+impl fmt::Display for BadCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// `text` for an error message: quoted, escaped, and cut after 80 characters.
+pub(crate) fn quoted(text: &str) -> String {
+    const LONGEST: usize = 80;
+    if text.chars().count() <= LONGEST {
+        return format!("{text:?}");
+    }
+    let head: String = text.chars().take(LONGEST).collect();
+    format!("{head:?}…")
+}

@@ -1,0 +1,77 @@
+//! Elements of the table in Redis, and changes to them.
+
+use std::fmt;
+
+/// One element in Redis: a string, or one field of a hash.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Element {
+    /// The string `route:<host>`.
+    Route(Box<str>),
+    /// The string `app:<app>`.
+    App(Box<str>),
+    /// The field `<id>` of the hash `inst:<app>`.
+    Instance(Box<str>, Box<str>),
+}
+
+impl Element {
+    /// The Redis key, without the prefix.
+    pub fn redis_key(&self) -> String {
+        match self {
+            Element::Route(host) => format!("route:{host}"),
+            Element::App(app) => format!("app:{app}"),
+            Element::Instance(app, _) => format!("inst:{app}"),
+        }
+    }
+
+    /// The hash field, where the element is one.
+    pub fn field(&self) -> Option<&str> {
+        match self {
+            Element::Route(_) | Element::App(_) => None,
+            Element::Instance(_, id) => Some(id),
+        }
+    }
+}
+
+impl fmt::Display for Element {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.redis_key())?;
+        self.field().map_or(Ok(()), |id| write!(f, " {id}"))
+    }
+}
+
+/// What an element becomes; `None` means that it goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The element.
+    pub element: Element,
+    /// Its value.
+    pub value: Option<Box<str>>,
+}
+
+impl Change {
+    /// About how many bytes the change takes on the wire.
+    pub fn size(&self) -> usize {
+        let name = match &self.element {
+            Element::Route(a) | Element::App(a) => a.len(),
+            Element::Instance(a, b) => a.len() + b.len(),
+        };
+        name + self.value.as_ref().map_or(0, |v| v.len()) + 16
+    }
+}
+
+/// The changes as the Redis scripts and the stream carry them: a JSON array of
+/// `[key, value]` and `[key, field, value]`, with `null` for "gone".
+pub fn changes_json<'a>(changes: impl IntoIterator<Item = &'a Change>) -> String {
+    let rows: Vec<_> = changes
+        .into_iter()
+        .map(|change| {
+            let value = change.value.as_deref();
+            let key = change.element.redis_key();
+            match change.element.field() {
+                None => serde_json::json!([key, value]),
+                Some(field) => serde_json::json!([key, field, value]),
+            }
+        })
+        .collect();
+    serde_json::Value::Array(rows).to_string()
+}
