@@ -1,0 +1,97 @@
+# The only door: `make` lists what there is.
+# A fresh Debian 12 with a Rust toolchain and make needs nothing else: `deps`
+# brings the rest.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+# Recipes share one cargo target folder and the machine's apt: one at a time,
+# also under `make -j`. Cargo uses all cores by itself.
+.NOTPARALLEL:
+
+CARGO ?= cargo
+LUACHECK ?= luacheck
+
+# End-to-end suites are the folders of agent/tests; all else there is a file.
+RUST_TESTS := $(patsubst agent/tests/%.rs,--test %,$(wildcard agent/tests/*.rs))
+
+# What `make run` hands to `pointsman dev`: `make run EDGE_PORT=9080`.
+DEV_FLAGS = $(strip \
+	$(if $(BIND_HOST),--host $(BIND_HOST)) \
+	$(if $(EDGE_PORT),--edge-port $(EDGE_PORT)) \
+	$(if $(STATUS_PORT),--status-port $(STATUS_PORT)) \
+	$(if $(API_PORT),--api-port $(API_PORT)) \
+	$(if $(ETCD_PORT),--etcd-port $(ETCD_PORT)) \
+	$(if $(ETCD_PEER_PORT),--etcd-peer-port $(ETCD_PEER_PORT)) \
+	$(if $(REDIS_PORT),--redis-port $(REDIS_PORT)) \
+	$(if $(DEMO_PORT_1),--demo-port-1 $(DEMO_PORT_1)) \
+	$(if $(DEMO_PORT_2),--demo-port-2 $(DEMO_PORT_2)) \
+	$(if $(WORKERS),--workers $(WORKERS)) \
+	$(if $(DATA_DIR),--data-dir $(DATA_DIR)))
+
+.PHONY: help
+help: ## List the targets.
+	@echo 'Usage: make <target>'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@echo
+	@echo 'Settings of `make run`: BIND_HOST EDGE_PORT STATUS_PORT API_PORT ETCD_PORT ETCD_PEER_PORT'
+	@echo '  REDIS_PORT DEMO_PORT_1 DEMO_PORT_2 WORKERS DATA_DIR, as in `make run EDGE_PORT=9080`.'
+
+.PHONY: deps
+deps: ## Install what building, running and testing need, and is missing (Debian).
+	@.ci/deps build run test
+
+.PHONY: deps-run
+deps-run: ## The same, without what only the tests need.
+	@.ci/deps build run
+
+.PHONY: build
+build: deps-run ## Build the agent for production: target/release/pointsman.
+	$(CARGO) build --locked --release -p pointsman
+
+.PHONY: run
+run: deps-run ## Start everything in the foreground, with a demo; Ctrl-C stops it.
+	@$(CARGO) build --locked -p pointsman
+	@exec $(CARGO) run --locked --quiet -p pointsman -- dev $(DEV_FLAGS)
+
+.PHONY: test
+test: test-rust test-lua test-edge test-e2e ## Run every test.
+
+.PHONY: test-rust
+test-rust: deps ## The agent's tests that need no service.
+	$(CARGO) test --locked -p pointsman --lib --bins $(RUST_TESTS)
+
+.PHONY: test-lua
+test-lua: deps ## Pure Lua under mlua.
+	$(CARGO) test --locked -p pointsman-lua-tests
+
+.PHONY: test-edge
+test-edge: deps ## The nginx side under Test::Nginx: t/*.t.
+	t/run
+
+.PHONY: test-e2e
+test-e2e: deps ## Real etcd, Redis, nginx and agents; ends with the churn test.
+	$(CARGO) build --locked -p pointsman
+	$(CARGO) test --locked -p pointsman --test e2e -- --test-threads 2
+	$(CARGO) test --locked -p pointsman --test churn -- --nocapture
+
+.PHONY: lint
+lint: deps ## Formatting, clippy, luacheck, and the file paths named in the docs.
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	$(LUACHECK) --quiet lua t
+	.ci/check-paths
+
+.PHONY: fmt
+fmt: ## Format the Rust code.
+	$(CARGO) fmt --all
+
+.PHONY: bench-propagation
+bench-propagation: deps-run ## Time from an etcd change to the request that shows it.
+	$(CARGO) build --locked --release -p pointsman -p pointsman-bench
+	$(CARGO) run --locked --release --quiet -p pointsman-bench --bin propagation -- $(BENCH_FLAGS)
+
+.PHONY: clean
+clean: ## Remove what was built, and the data of `make run`.
+	$(CARGO) clean
+	rm -rf .pointsman
