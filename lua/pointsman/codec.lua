@@ -13,7 +13,7 @@
 --     n <asof> <v>\n
 --
 -- Names hold neither blanks nor control characters, so that the separators
--- cannot occur in them; a zone may hold blanks, and ends its line.
+-- cannot occur in them; a zone, the only thing that may be absent, ends a line.
 
 local find = string.find
 local floor = math.floor
@@ -28,11 +28,12 @@ local type = type
 
 local MAX_REV = 2 ^ 53
 local MAX_WEIGHT = 65535
-local MAX_RETRIES = 10
+local MAX_RETRIES = 16
 local MAX_FAIL_TIMEOUT_MS = 3600000
 local MAX_APP, MAX_ID, MAX_ZONE = 128, 256, 64
 local APP = "^[a-z0-9._-]+$"
 local ID = "^[A-Za-z0-9._:-]+$"
+local ZONE = "^[!-~]+$"
 
 local BALANCE = { round_robin = true }
 local RULE_FIELDS = { path = true, to = true }
@@ -316,7 +317,7 @@ function _M.instance(json, id, raw)
             return nil, "bad instance: bad extras"
         end
         zone = extras.zone
-        if zone ~= nil and (not is_name(zone, "^[^%c]+$", MAX_ZONE)) then
+        if zone ~= nil and not is_name(zone, ZONE, MAX_ZONE) then
             return nil, "bad instance: bad zone"
         end
     end
@@ -417,7 +418,7 @@ function _M.unpack_app(text)
     local n = 0
     for line in lines(body) do
         local id, peer_rev, host, port, weight, zone =
-            match(line, "^(%S+) (%d+) (%S+) (%d+) (%d+) ([^%c]*)$")
+            match(line, "^(%S+) (%d+) (%S+) (%d+) (%d+) (%S*)$")
         if not id then
             return nil, "not a packed app"
         end
