@@ -7,6 +7,8 @@
 -- 5, 1, 1 give a a b a c a a, where a plain wheel would give a a a a a b c.
 
 local floor = math.floor
+local max = math.max
+local min = math.min
 local setmetatable = setmetatable
 local type = type
 
@@ -84,36 +86,41 @@ local function resume_at(peers, n, previous)
 end
 
 
--- Takes over what each peer has gained so far. Moved so that the sum is 0: a
--- peer that is new starts as an average one, neither favoured nor starved.
+-- By instance id: what a peer is owed, in picks (below 0: it had more than its
+-- share). In an even round, the longer ago its turn was, the more.
+local function owed(previous)
+    local by_id = {}
+    local peers, n = previous.peers, previous.n
+    for i = 1, n do
+        if previous.current then
+            by_id[peers[i].id] = previous.current[i] / previous.total
+        else
+            local turns_ago = (previous.at - i) % n
+            by_id[peers[i].id] = (turns_ago + 1 - (n + 1) / 2) / n
+        end
+    end
+    return by_id
+end
+
+
+-- Takes over what each peer is owed. What those who left were owed is shared
+-- out by weight, as if they had never been there; a peer that is new is owed
+-- nothing. So neither updates nor instances that come and go bend the shares.
 local function resume_current(self, previous)
     local current, peers, n = self.current, self.peers, self.n
-    local gained = {}
-    if previous.current then
-        for i = 1, previous.n do
-            gained[previous.peers[i].id] = previous.current[i]
-        end
-    elseif previous.peers[previous.at] then
-        local last = previous.peers[previous.at]
-        gained[last.id] = -last.weight
-    end
-
-    local sum, known = 0, 0
+    local by_id = owed(previous)
+    local sum, weight = 0, 0
     for i = 1, n do
-        local gain = gained[peers[i].id]
-        if gain then
-            sum, known = sum + gain, known + 1
+        local picks = by_id[peers[i].id]
+        if picks then
+            sum, weight = sum + picks, weight + peers[i].weight
         end
     end
-    local mean = known > 0 and sum / known or 0
-    local total = self.total
     for i = 1, n do
-        local gain = gained[peers[i].id]
-        if gain then
-            gain = gain - mean
-            -- weights may have shrunk: old gains must not outlive a round
-            current[i] = gain > total and total
-                         or gain < -total and -total or gain
+        local picks = by_id[peers[i].id]
+        if picks then
+            picks = picks - sum * peers[i].weight / weight
+            current[i] = max(-1, min(1, picks)) * self.total
         end
     end
 end

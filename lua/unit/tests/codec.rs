@@ -1,0 +1,317 @@
+//! `pointsman.codec`: records from Redis, and the cache's text form.
+
+use pointsman_lua_tests::check;
+
+#[test]
+fn golden_records_are_decoded_as_the_file_says() {
+    check(
+        r#"
+        local codec = require "pointsman.codec"
+        local seen = { route = 0, app = 0, inst = 0 }
+        for _, record in ipairs(golden.good) do
+            local redis = record.redis
+            local kind = redis.key:match("^(%l+):")
+            local got, err
+            if kind == "route" then
+                got, err = codec.route(json, redis.value)
+            elseif kind == "app" then
+                got, err = codec.policy(json, redis.value)
+            else
+                got, err = codec.instance(json, redis.field, redis.value)
+            end
+            same(err, nil, record.name)
+            same(got, record.edge, record.name)
+            seen[kind] = seen[kind] + 1
+        end
+        for kind, n in pairs(seen) do
+            assert(n > 2, "hardly any golden record of the kind " .. kind)
+        end
+        "#,
+    );
+}
+
+#[test]
+fn bad_records_are_refused_with_a_reason() {
+    check(
+        r#"
+        local codec = require "pointsman.codec"
+        for _, bad in ipairs(golden.bad_redis) do
+            if bad.field then
+                fails(bad.name, codec.instance(json, bad.field, bad.value))
+            elseif bad.key:find("^route:") then
+                fails(bad.name, codec.route(json, bad.value))
+            else
+                fails(bad.name, codec.policy(json, bad.value))
+            end
+        end
+        "#,
+    );
+}
+
+#[test]
+fn a_record_that_redis_holds_as_no_string_is_refused() {
+    check(
+        r#"
+        local codec = require "pointsman.codec"
+        -- what a Redis client hands over: nil, a status, a number, its null
+        for _, raw in ipairs { 12, true, false, {}, print } do
+            fails("route", codec.route(json, raw))
+            fails("app", codec.policy(json, raw))
+            fails("instance", codec.instance(json, "a", raw))
+        end
+        fails("route", codec.route(json, nil))
+        fails("instance", codec.instance(json, "a", nil))
+        fails("id", codec.instance(json, nil, '["1","10.0.0.1:80",1]'))
+        "#,
+    );
+}
+
+#[test]
+fn fields_that_an_edge_does_not_know_are_ignored() {
+    check(
+        r#"
+        local codec = require "pointsman.codec"
+        local route = codec.route(json, '{"rev":"1","later":[1],"rules":'
+            .. '[{"path":"/","to":[{"app":"shop"}]}]}')
+        same(route.rules[1].to[1].app, "shop")
+        local policy = codec.policy(json, '{"rev":"2","later":{"a":1}}')
+        same(policy.rev, 2)
+        local peer = codec.instance(json, "a",
+            '["3","10.0.0.1:80",1,{"zone":"z","later":1},"later"]')
+        same(peer.zone, "z")
+        "#,
+    );
+}
+
+#[test]
+fn a_rule_with_a_field_unknown_to_this_edge_is_not_read_without_it() {
+    check(
+        r#"
+        local codec = require "pointsman.codec"
+        fails("condition", codec.route(json, '{"rev":"1","rules":'
+            .. '[{"path":"/","method":"GET","to":[{"app":"shop"}]}]}'))
+        "#,
+    );
+}
+
+#[test]
+fn an_app_without_a_record_has_the_default_policy_and_its_own_copy() {
+    check(
+        r#"
+        local codec = require "pointsman.codec"
+        local policy = codec.policy(json, nil)
+        same(policy, { rev = 0, balance = "round_robin", retries = 1,
+                       fail_timeout = 10 })
+        policy.retries = 7
+        same(codec.policy(json, nil).retries, 1)
+        "#,
+    );
+}
+
+#[test]
+fn a_weight_of_a_target_is_kept() {
+    check(
+        r#"
+        local codec = require "pointsman.codec"
+        local route = codec.route(json, '{"rev":"1","rules":'
+            .. '[{"path":"/","to":[{"app":"shop","weight":3}]}]}')
+        same(route.rules[1].to, { { app = "shop", weight = 3 } })
+        "#,
+    );
+}
+
+#[test]
+fn golden_routes_survive_the_cache() {
+    check(
+        r#"
+        local codec = require "pointsman.codec"
+        for _, record in ipairs(golden.good) do
+            if record.redis.key:find("^route:") then
+                local text = codec.pack_route(record.edge, 77, 3)
+                local route, asof, v = codec.unpack_route(text)
+                same(route, record.edge, record.name)
+                same({ asof, v }, { 77, 3 })
+            end
+        end
+        "#,
+    );
+}
+
+#[test]
+fn golden_apps_survive_the_cache_whole_and_sorted() {
+    check(
+        r#"
+        local codec = require "pointsman.codec"
+        local apps = {}
+        for _, record in ipairs(golden.good) do
+            local name = record.redis.key:match("^inst:(.*)")
+            if name then
+                apps[name] = apps[name] or
+                    { name = name, policy = codec.policy(json), peers = {} }
+                table.insert(apps[name].peers, record.edge)
+            end
+            name = record.redis.key:match("^app:(.*)")
+            if name then
+                apps[name] = { name = name, policy = record.edge, peers = {} }
+            end
+        end
+        local n = 0
+        for _, app in pairs(apps) do
+            same(codec.sort_peers(app.peers), app.peers)
+            for i = 2, #app.peers do
+                assert(app.peers[i - 1].id < app.peers[i].id)
+            end
+            local text = codec.pack_app(app, 77, 3)
+            local got, asof, v = codec.unpack_app(text)
+            same(got, app)
+            same({ asof, v }, { 77, 3 })
+            n = n + 1
+        end
+        assert(n >= 4, n)
+        "#,
+    );
+}
+
+#[test]
+fn an_app_without_instances_survives_the_cache() {
+    check(
+        r#"
+        local codec = require "pointsman.codec"
+        local app = { name = "shop", policy = codec.policy(json), peers = {} }
+        same(codec.unpack_app(codec.pack_app(app, 0, 0)), app)
+        "#,
+    );
+}
+
+#[test]
+fn a_fail_timeout_survives_the_cache_to_the_millisecond() {
+    check(
+        r#"
+        local codec = require "pointsman.codec"
+        for ms = 1, 3000 do
+            local raw = '{"rev":"1","fail_timeout_ms":' .. ms .. '}'
+            local app = { name = "a", policy = codec.policy(json, raw),
+                          peers = {} }
+            local got = codec.unpack_app(codec.pack_app(app, 1, 1))
+            same(got.policy.fail_timeout, ms / 1000)
+        end
+        "#,
+    );
+}
+
+#[test]
+fn rules_and_splits_of_a_later_format_fit_the_cache() {
+    check(
+        r#"
+        local codec = require "pointsman.codec"
+        local route = { rev = 9, deeper = true, rules = {
+            { path = "/a b=c", to = { { app = "x", weight = 90 },
+                                      { app = "y", weight = 0 } } },
+            { path = "/", to = { { app = "z", weight = 1 } } },
+        } }
+        same(codec.unpack_route(codec.pack_route(route, 1, 1)), route)
+        "#,
+    );
+}
+
+#[test]
+fn negatives_survive_the_cache() {
+    check(
+        r#"
+        local codec = require "pointsman.codec"
+        same({ codec.unpack_negative(codec.pack_negative(14, 2)) }, { 14, 2 })
+        "#,
+    );
+}
+
+#[test]
+fn great_revisions_are_written_out_digit_by_digit() {
+    check(
+        r#"
+        local codec = require "pointsman.codec"
+        for _, n in ipairs { 1e14, 1e15, 2 ^ 53 - 1, 2 ^ 53 } do
+            local route = { rev = n, rules = {
+                { path = "/", to = { { app = "shop", weight = 1 } } } } }
+            local text = codec.pack_route(route, n, n)
+            assert(not text:find("[eE]%+"), text)
+            same({ codec.unpack_route(text) }, { route, n, n })
+
+            local app = { name = "shop", policy = codec.policy(json),
+                peers = { codec.instance(json, "a", string.format(
+                    '["%.0f","10.0.0.1:80",1]', n)) } }
+            text = codec.pack_app(app, n, n)
+            assert(not text:find("[eE]%+"), text)
+            same({ codec.unpack_app(text) }, { app, n, n })
+            same({ codec.unpack_negative(codec.pack_negative(n, n)) },
+                 { n, n })
+        end
+        "#,
+    );
+}
+
+#[test]
+fn texts_of_one_kind_are_not_taken_for_another() {
+    check(
+        r#"
+        local codec = require "pointsman.codec"
+        local texts = {
+            route = codec.pack_route({ rev = 1, rules = {
+                { path = "/", to = { { app = "a", weight = 1 } } } } }, 1, 1),
+            app = codec.pack_app({ name = "a", policy = codec.policy(json),
+                peers = { codec.instance(json, "i",
+                    '["1","10.0.0.1:80",1]') } }, 1, 1),
+            negative = codec.pack_negative(1, 1),
+        }
+        for made, text in pairs(texts) do
+            for read in pairs(texts) do
+                if made ~= read then
+                    fails(made .. " as " .. read,
+                          codec["unpack_" .. read](text))
+                end
+            end
+        end
+        "#,
+    );
+}
+
+#[test]
+fn damaged_texts_never_raise() {
+    check(
+        r#"
+        local codec = require "pointsman.codec"
+        local texts = {
+            codec.pack_route({ rev = 1, deeper = false, rules = {
+                { path = "/", to = { { app = "a", weight = 1 } } } } }, 1, 1),
+            codec.pack_app({ name = "a", policy = codec.policy(json), peers =
+                { codec.instance(json, "i",
+                    '["1","[2001:db8::1]:80",1,{"zone":"z"}]') } }, 1, 1),
+            codec.pack_negative(1, 1),
+        }
+        local unpackers = { codec.unpack_route, codec.unpack_app,
+                            codec.unpack_negative }
+        local refused = 0
+        local function try(text)
+            for _, unpacker in ipairs(unpackers) do
+                local value, err = unpacker(text)
+                if value == nil then
+                    assert(type(err) == "string")
+                    refused = refused + 1
+                end
+            end
+        end
+        for _, text in ipairs(texts) do
+            for i = 0, #text do
+                try(text:sub(1, i))
+                for _, c in ipairs { "", " ", "\n", "\t", "\0", "=", "9" } do
+                    try(text:sub(1, i) .. c .. text:sub(i + 2))
+                end
+            end
+        end
+        for _, text in ipairs { "", "\n", "r", "a 1", 12, true } do
+            try(text)
+        end
+        try(nil)
+        assert(refused > 1000, refused)
+        "#,
+    );
+}
