@@ -269,6 +269,23 @@ fn instances_that_come_and_go_do_not_bend_the_shares_of_the_others() {
 }
 
 #[test]
+fn what_others_left_behind_does_not_starve_one_that_joins() {
+    check_picker(
+        r#"
+        local picker = round_robin.new(peers { a = 2, b = 1 }, 0)
+        for _ = 1, 600 do
+            -- one comes, takes its share at once, and is gone
+            picker = round_robin.new(peers { a = 2, b = 1, x = 1000 }, picker)
+            picker:pick()
+            picker = round_robin.new(peers { a = 2, b = 1 }, picker)
+        end
+        picker = round_robin.new(peers { a = 2, b = 1, c = 1 }, picker)
+        same(count(picker, 4), { a = 2, b = 1, c = 1 })
+        "#,
+    );
+}
+
+#[test]
 fn an_instance_that_joins_is_neither_starved_nor_flooded() {
     check_picker(
         r#"
