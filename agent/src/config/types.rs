@@ -1,0 +1,283 @@
+//! Types of the settings' values, and how each is read from text.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::http::Uri;
+
+/// Something that must not be shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Hides a text.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text itself: for the client library, never for a log.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(redacted)")
+    }
+}
+
+/// A Redis URL; shown without its password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RedisUrl(String);
+
+impl RedisUrl {
+    /// Reads `redis://` and `rediss://` URLs.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        // The text may hold a password: no message repeats it.
+        let accepted = "accepted: redis://[[user]:password@]host[:port][/db], or rediss:// for TLS";
+        let uri: Uri = text
+            .parse()
+            .map_err(|_| format!("not a URL ({accepted}; encode special characters as %XX)"))?;
+        if !matches!(uri.scheme_str(), Some("redis" | "rediss")) {
+            return Err(format!("not a Redis URL ({accepted})"));
+        }
+        if uri.host().unwrap_or_default().is_empty() {
+            return Err(format!("the URL names no host ({accepted})"));
+        }
+        check_port(&uri).map_err(|e| format!("{e} ({accepted})"))?;
+        let db = uri.path().trim_start_matches('/');
+        if !db.is_empty() && db.parse::<u32>().is_err() {
+            return Err(format!("the database must be a number ({accepted})"));
+        }
+        if uri.query().is_some() {
+            return Err(format!("a query (?…) has no meaning here ({accepted})"));
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    /// The URL with its password: for the client library, never for a log.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether the URL carries a password.
+    pub fn has_password(&self) -> bool {
+        self.userinfo().is_some_and(|u| u.contains(':'))
+    }
+
+    fn userinfo(&self) -> Option<&str> {
+        let rest = self.0.split_once("://")?.1;
+        let authority = rest.split('/').next()?;
+        Some(authority.rsplit_once('@')?.0)
+    }
+
+    /// The same URL with this password in place.
+    pub(super) fn with_password(&self, password: &Secret) -> Self {
+        let (scheme, rest) = self.0.split_once("://").unwrap_or(("redis", &self.0));
+        let (user, host) = match self.userinfo() {
+            Some(user) => (user, &rest[user.len() + 1..]),
+            None => ("", rest),
+        };
+        let password = percent_encode(password.expose());
+        Self(format!("{scheme}://{user}:{password}@{host}"))
+    }
+}
+
+impl fmt::Display for RedisUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.userinfo() {
+            None => f.write_str(&self.0),
+            Some(info) => {
+                let user = info.split(':').next().unwrap_or_default();
+                let (scheme, rest) = self.0.split_once("://").unwrap_or(("redis", ""));
+                let host = &rest[info.len() + 1..];
+                write!(f, "{scheme}://{user}:(redacted)@{host}")
+            }
+        }
+    }
+}
+
+impl fmt::Debug for RedisUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+fn percent_encode(text: &str) -> String {
+    use fmt::Write as _;
+    text.bytes().fold(String::new(), |mut out, byte| {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+            out.push(char::from(byte));
+        } else {
+            let _ = write!(out, "%{byte:02X}");
+        }
+        out
+    })
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+fn check_port(uri: &Uri) -> Result<(), String> {
+    // `Uri` lets through a port that does not fit: only the text tells.
+    let host = uri.host().unwrap_or_default();
+    let authority = uri.authority().map_or("", |a| a.as_str());
+    let behind = authority.rsplit_once('@').map_or(authority, |(_, h)| h);
+    match behind.strip_prefix(host).unwrap_or_default() {
+        "" => Ok(()),
+        port => match port.trim_start_matches(':').parse::<u16>() {
+            Ok(1..) => Ok(()),
+            _ => Err("the port must be a number from 1 to 65535".to_owned()),
+        },
+    }
+}
+
+pub(super) fn endpoints(text: &str) -> Result<Vec<String>, String> {
+    const ACCEPTED: &str =
+        "accepted: http://host:port or https://host:port; several are separated by commas";
+    let mut endpoints = Vec::new();
+    for one in text.split(',').map(str::trim) {
+        let uri: Uri = one
+            .parse()
+            .map_err(|_| format!("{one:?} is not a URL ({ACCEPTED})"))?;
+        let plain = matches!(uri.path(), "" | "/") && uri.query().is_none();
+        if !matches!(uri.scheme_str(), Some("http" | "https")) || !plain {
+            return Err(format!("{one:?} is not an etcd endpoint ({ACCEPTED})"));
+        }
+        if uri.authority().is_some_and(|a| a.as_str().contains('@')) {
+            return Err(format!(
+                "an endpoint holds no user; that is etcd.user ({ACCEPTED})"
+            ));
+        }
+        check_port(&uri).map_err(|e| format!("{one:?}: {e} ({ACCEPTED})"))?;
+        if uri.host().unwrap_or_default().is_empty() || uri.port().is_none() {
+            return Err(format!("{one:?} lacks a host or a port ({ACCEPTED})"));
+        }
+        endpoints.push(one.trim_end_matches('/').to_owned());
+    }
+    let tls = |e: &String| e.starts_with("https:");
+    if endpoints.iter().any(tls) && !endpoints.iter().all(tls) {
+        return Err(format!(
+            "http:// and https:// endpoints are mixed ({ACCEPTED})"
+        ));
+    }
+    Ok(endpoints)
+}
+
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    const LONGEST: Duration = Duration::from_secs(3600);
+    match humantime::parse_duration(text) {
+        Ok(d) if !d.is_zero() && d <= LONGEST => Ok(d),
+        _ => Err(format!(
+            "{text:?} is not accepted: a duration with its unit, like 500ms, 10s or 1m, up to 1h"
+        )),
+    }
+}
+
+pub(super) fn size(text: &str) -> Result<usize, String> {
+    const LARGEST: usize = 64 << 20;
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let factor = match text[digits.len()..].to_ascii_lowercase().as_str() {
+        "" | "b" => Some(1),
+        "k" | "kib" => Some(1 << 10),
+        "m" | "mib" => Some(1 << 20),
+        _ => None,
+    };
+    let bytes = digits.parse().ok().zip(factor);
+    match bytes.and_then(|(n, f): (usize, usize)| n.checked_mul(f)) {
+        Some(n @ 1..=LARGEST) => Ok(n),
+        _ => Err(format!(
+            "{text:?} is not accepted: a number of bytes, or one with KiB or MiB, up to 64MiB"
+        )),
+    }
+}
+
+pub(super) fn listen(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        format!(
+            "{text:?} is not accepted: IPv4:port or [IPv6]:port, like 127.0.0.1:8081 \
+             (port 0: any free one)"
+        )
+    })
+}
+
+pub(super) fn stream_length(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(n @ 100..=10_000_000) => Ok(n),
+        _ => Err(format!(
+            "{text:?} is not accepted: a whole number from 100 to 10000000"
+        )),
+    }
+}
+
+pub(super) fn etcd_prefix(text: &str) -> Result<String, String> {
+    let ok = text.len() <= 256
+        && text.starts_with('/')
+        && text.ends_with('/')
+        && !text.contains("//")
+        && text.bytes().all(|b| b.is_ascii_graphic());
+    if ok && text.len() > 1 {
+        return Ok(text.to_owned());
+    }
+    Err(format!(
+        "{text:?} is not accepted: visible ASCII that begins and ends with one slash, like /pointsman/"
+    ))
+}
+
+pub(super) fn redis_prefix(text: &str) -> Result<String, String> {
+    // An edge's setting of the same name has the same bounds.
+    if (1..=256).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic()) {
+        return Ok(text.to_owned());
+    }
+    Err(format!(
+        "{text:?} is not accepted: 1 to 256 visible ASCII characters, like pointsman:"
+    ))
+}
+
+pub(super) fn agent_id(text: &str) -> Result<String, String> {
+    let ok = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+    if (1..=128).contains(&text.len()) && text.bytes().all(ok) {
+        return Ok(text.to_owned());
+    }
+    Err(format!(
+        "{text:?} is not accepted: 1 to 128 of the characters a-z A-Z 0-9 . _ -"
+    ))
+}
+
+pub(super) fn user(text: &str) -> Result<String, String> {
+    if text.is_empty() {
+        return Err("a user's name must not be empty".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+pub(super) fn log_format(text: &str) -> Result<LogFormat, String> {
+    match text {
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        _ => Err(format!("{text:?} is not accepted: text or json")),
+    }
+}
+
+pub(super) fn log_level(text: &str) -> Result<String, String> {
+    // A bare word that is no level would be taken for a module's name.
+    let levels = ["off", "error", "warn", "info", "debug", "trace"];
+    let bare_ok = text
+        .split(',')
+        .all(|d| d.contains('=') || levels.contains(&d.trim().to_ascii_lowercase().as_str()));
+    if bare_ok && tracing_subscriber::EnvFilter::try_new(text).is_ok() {
+        return Ok(text.to_owned());
+    }
+    Err(format!(
+        "{text:?} is not accepted: error, warn, info, debug or trace, \
+         or directives like info,pointsman::sync=debug"
+    ))
+}
