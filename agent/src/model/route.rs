@@ -67,25 +67,13 @@ impl Route {
 
     /// The value as the API writes it to etcd; also what it shows.
     pub fn to_value(&self) -> String {
-        json!({ "rules": self.rules_json() }).to_string()
+        format!(r#"{{"rules":{}}}"#, self.rules_json())
     }
 
-    /// The record in Redis. `deeper` is for wildcards only: whether any other
-    /// route key lies beneath it.
-    pub fn record(&self, rev: Revision, deeper: Option<bool>) -> String {
-        // Written by hand for the order of the fields, and with no map.
-        let rules = self.rules_json();
-        match deeper {
-            None => format!(r#"{{"rev":"{rev}","rules":{rules}}}"#),
-            Some(deeper) => {
-                let deeper = u8::from(deeper);
-                format!(r#"{{"rev":"{rev}","deeper":{deeper},"rules":{rules}}}"#)
-            }
-        }
-    }
-
-    fn rules_json(&self) -> Value {
-        self.rules
+    /// The rules alone, as a JSON array: what the table keeps of a route.
+    pub fn rules_json(&self) -> String {
+        let rules: Value = self
+            .rules
             .iter()
             .map(|rule| {
                 let to: Value = rule
@@ -95,7 +83,20 @@ impl Route {
                     .collect();
                 json!({ "path": rule.path, "to": to })
             })
-            .collect()
+            .collect();
+        rules.to_string()
+    }
+
+    /// The record in Redis, from [`Route::rules_json`]. `deeper` is for
+    /// wildcards only: whether any other route key lies beneath it.
+    pub fn record(rules: &str, rev: Revision, deeper: Option<bool>) -> String {
+        match deeper {
+            None => format!(r#"{{"rev":"{rev}","rules":{rules}}}"#),
+            Some(deeper) => {
+                let deeper = u8::from(deeper);
+                format!(r#"{{"rev":"{rev}","deeper":{deeper},"rules":{rules}}}"#)
+            }
+        }
     }
 }
 

@@ -1,1 +1,394 @@
-//! x
+//! etcd itself. The only file that knows the etcd client.
+//!
+//! The client's defaults that would bite are set here: leader required,
+//! keep-alive on, decode limits raised, tokens refreshed, and calls that never
+//! left this machine (one endpoint of several is dead) tried again.
+
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use etcd_client::{
+    Client, Compare, CompareOp, ConnectOptions, EventType, GetOptions, PutOptions, Txn, TxnOp,
+    TxnOpResponse, WatchOptions, WatchStream,
+};
+use tokio::time::{sleep, timeout};
+use tonic::Code;
+
+use super::{
+    Condition, Event, KeyValue, LeaseId, Page, Revision, Store, StoreError, Watch, WatchItem,
+    Written,
+};
+
+const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+const LIST_TIMEOUT: Duration = Duration::from_secs(60);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// etcd kills a connection that is pinged more often than every 5 s.
+const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(5));
+/// How often a call is tried whose connection could not even be opened.
+const TRIES: u32 = 4;
+const RETRY_PAUSE: Duration = Duration::from_millis(50);
+/// Above a page of 100,000 small values or a catch-up of a thousand revisions
+/// of large ones; the client's own limit of 4 MiB fails both for ever.
+const DECODE_LIMIT: usize = 1 << 30;
+/// etcd's own limit on a request (`--max-request-bytes`) is about this.
+const LARGE: usize = 1 << 20;
+
+/// How to reach etcd.
+#[derive(Clone)]
+pub struct EtcdOptions {
+    /// URLs, `http://host:port` or `https://…`.
+    pub endpoints: Vec<String>,
+    /// User name and password, where authentication is on.
+    pub user: Option<(String, String)>,
+    /// TLS, where the URLs are `https`.
+    pub tls: Option<etcd_client::TlsOptions>,
+    /// The registry's prefix, `/pointsman/`.
+    pub prefix: String,
+}
+
+/// A registry in etcd: all keys under one prefix.
+#[derive(Clone)]
+pub struct EtcdStore {
+    client: Client,
+    prefix: String,
+    authenticated: bool,
+}
+
+impl fmt::Debug for EtcdStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EtcdStore").field("prefix", &self.prefix).finish_non_exhaustive()
+    }
+}
+
+impl EtcdStore {
+    /// Makes a client. Without authentication nothing is sent yet, so an etcd
+    /// that is away shows at the first call; with it, the first token is got.
+    pub async fn connect(options: EtcdOptions) -> Result<Self, StoreError> {
+        let authenticated = options.user.is_some();
+        let mut connect = ConnectOptions::new()
+            .with_connect_timeout(CONNECT_TIMEOUT)
+            .with_keep_alive(KEEP_ALIVE.0, KEEP_ALIVE.1)
+            .with_keep_alive_while_idle(true)
+            .with_require_leader(true)
+            .with_auto_token_refresh(authenticated);
+        if let Some((name, password)) = options.user {
+            connect = connect.with_user(name, password);
+        }
+        if let Some(tls) = options.tls {
+            connect = connect.with_tls(tls);
+        }
+        let client = timeout(CALL_TIMEOUT, Client::connect(options.endpoints, Some(connect)))
+            .await
+            .map_err(timed_out)?
+            .map_err(classify)?;
+        Ok(Self { client, prefix: options.prefix, authenticated })
+    }
+
+    fn full(&self, key: &str) -> Vec<u8> {
+        format!("{}{key}", self.prefix).into_bytes()
+    }
+
+    /// The end of the prefix's range: the prefix with its last byte raised.
+    fn range_end(&self) -> Vec<u8> {
+        let mut end = self.prefix.clone().into_bytes();
+        while let Some(last) = end.pop() {
+            if last < u8::MAX {
+                end.push(last + 1);
+                return end;
+            }
+        }
+        vec![0]
+    }
+
+    fn key_value(&self, kv: &etcd_client::KeyValue) -> KeyValue {
+        KeyValue {
+            key: self.key_of(kv),
+            value: kv.value().to_vec(),
+            create_revision: kv.create_revision(),
+            mod_revision: kv.mod_revision(),
+            lease: kv.lease(),
+        }
+    }
+
+    fn key_of(&self, kv: &etcd_client::KeyValue) -> String {
+        let key = kv.key().get(self.prefix.len()..).unwrap_or_default();
+        String::from_utf8_lossy(key).into_owned()
+    }
+
+    fn event(&self, event: &etcd_client::Event) -> Option<Event> {
+        let kv = event.kv()?;
+        Some(match event.event_type() {
+            EventType::Put => Event::Put(self.key_value(kv)),
+            EventType::Delete => {
+                Event::Delete { key: self.key_of(kv), mod_revision: kv.mod_revision() }
+            }
+        })
+    }
+
+    /// Runs a transaction: `op` if `condition` holds, else a look at the key.
+    async fn write(
+        &self,
+        key: &str,
+        condition: Condition,
+        op: TxnOp,
+    ) -> Result<Written, StoreError> {
+        let full = self.full(key);
+        let compare = match condition {
+            Condition::Always => None,
+            Condition::Absent => Some(Compare::version(full.clone(), CompareOp::Equal, 0)),
+            Condition::Present => Some(Compare::version(full.clone(), CompareOp::Greater, 0)),
+            Condition::ModRevision(revision) => {
+                Some(Compare::mod_revision(full.clone(), CompareOp::Equal, revision))
+            }
+        };
+        let txn = Txn::new()
+            .when(compare.into_iter().collect::<Vec<_>>())
+            .and_then([op])
+            .or_else([TxnOp::get(full, None)]);
+        let answer = call(CALL_TIMEOUT, || {
+            let (mut kv, txn) = (self.client.kv_client(), txn.clone());
+            async move { kv.txn(txn).await }
+        })
+        .await?;
+        if answer.succeeded() {
+            let revision = answer.header().map_or(0, |header| header.revision());
+            return Ok(Written::Done(revision));
+        }
+        let now = answer.op_responses().into_iter().find_map(|op| match op {
+            TxnOpResponse::Get(get) => get.kvs().first().map(|kv| self.key_value(kv)),
+            _ => None,
+        });
+        Ok(Written::Conflict(now))
+    }
+}
+
+#[async_trait]
+impl Store for EtcdStore {
+    async fn list(
+        &self,
+        from: &str,
+        limit: usize,
+        at: Option<Revision>,
+    ) -> Result<Page, StoreError> {
+        let mut options = GetOptions::new()
+            .with_range(self.range_end())
+            .with_limit(i64::try_from(limit).unwrap_or(i64::MAX));
+        if let Some(at) = at {
+            options = options.with_revision(at);
+        }
+        let answer = call(LIST_TIMEOUT, || {
+            let mut kv = self.client.kv_client().max_decoding_message_size(DECODE_LIMIT);
+            let (key, options) = (self.full(from), options.clone());
+            async move { kv.get(key, Some(options)).await }
+        })
+        .await;
+        let answer = match (answer, at) {
+            // etcd has one code for both ends of its history.
+            (Err(StoreError::Compacted { .. }), Some(at)) => {
+                let (_, now) = self.get("epoch").await?;
+                return Err(if at > now {
+                    StoreError::FutureRevision { asked: at }
+                } else {
+                    StoreError::Compacted { compact_revision: 0 }
+                });
+            }
+            (answer, _) => answer?,
+        };
+        let header = answer.header().map_or(0, |header| header.revision());
+        Ok(Page {
+            items: answer.kvs().iter().map(|kv| self.key_value(kv)).collect(),
+            revision: at.unwrap_or(header),
+            more: answer.more(),
+        })
+    }
+
+    async fn get(&self, key: &str) -> Result<(Option<KeyValue>, Revision), StoreError> {
+        let answer = call(CALL_TIMEOUT, || {
+            let (mut kv, key) = (self.client.kv_client(), self.full(key));
+            async move { kv.get(key, None).await }
+        })
+        .await?;
+        let revision = answer.header().map_or(0, |header| header.revision());
+        Ok((answer.kvs().first().map(|kv| self.key_value(kv)), revision))
+    }
+
+    async fn watch(&self, from: Revision) -> Result<Box<dyn Watch>, StoreError> {
+        let options = WatchOptions::new()
+            .with_range(self.range_end())
+            .with_start_revision(from);
+        let stream = call(CALL_TIMEOUT, || {
+            let mut client = self.client.watch_client().max_decoding_message_size(DECODE_LIMIT);
+            let (key, options) = (self.full(""), options.clone());
+            async move { client.watch(key, Some(options)).await }
+        })
+        .await?;
+        Ok(Box::new(EtcdWatch { stream, store: self.clone() }))
+    }
+
+    async fn put(
+        &self,
+        key: &str,
+        value: &[u8],
+        lease: LeaseId,
+        condition: Condition,
+    ) -> Result<Written, StoreError> {
+        let options = (lease != 0).then(|| PutOptions::new().with_lease(lease));
+        let op = TxnOp::put(self.full(key), value, options);
+        self.write(key, condition, op).await.map_err(|error| match error {
+            StoreError::Other(source) if value.len() > LARGE => StoreError::TooLarge(source),
+            StoreError::NoLease(_) => StoreError::NoLease(lease),
+            other => other,
+        })
+    }
+
+    async fn delete(&self, key: &str, condition: Condition) -> Result<Written, StoreError> {
+        let op = TxnOp::delete(self.full(key), None);
+        self.write(key, condition, op).await
+    }
+
+    async fn lease_grant(&self, ttl: u64) -> Result<LeaseId, StoreError> {
+        let ttl = i64::try_from(ttl).unwrap_or(i64::MAX);
+        let answer = call(CALL_TIMEOUT, || {
+            let mut lease = self.client.lease_client();
+            async move { lease.grant(ttl, None).await }
+        })
+        .await?;
+        Ok(answer.id())
+    }
+
+    async fn lease_renew(&self, lease: LeaseId) -> Result<u64, StoreError> {
+        let answer = call(CALL_TIMEOUT, || {
+            let mut client = self.client.lease_client();
+            async move {
+                let (mut keeper, mut stream) = client.keep_alive(lease).await?;
+                keeper.keep_alive().await?;
+                stream.message().await
+            }
+        })
+        .await
+        .map_err(|error| with_lease(error, lease))?;
+        match answer.map(|answer| u64::try_from(answer.ttl()).unwrap_or(0)) {
+            Some(0) => Err(StoreError::NoLease(lease)),
+            Some(ttl) => Ok(ttl),
+            None => Err(StoreError::Unavailable("the keep-alive stream ended".into())),
+        }
+    }
+
+    async fn lease_revoke(&self, lease: LeaseId) -> Result<(), StoreError> {
+        call(CALL_TIMEOUT, || {
+            let mut client = self.client.lease_client();
+            async move { client.revoke(lease).await }
+        })
+        .await
+        .map(|_| ())
+        .map_err(|error| with_lease(error, lease))
+    }
+}
+
+struct EtcdWatch {
+    stream: WatchStream,
+    store: EtcdStore,
+}
+
+#[async_trait]
+impl Watch for EtcdWatch {
+    async fn next(&mut self) -> Result<Option<WatchItem>, StoreError> {
+        let Some(answer) = self.stream.message().await.map_err(classify)? else {
+            return Ok(None);
+        };
+        if answer.compact_revision() > 0 {
+            let compact_revision = answer.compact_revision();
+            return Err(StoreError::Compacted { compact_revision });
+        }
+        if answer.canceled() {
+            // An expired token cancels the watch as it is created, and the
+            // client renews a token for single calls only.
+            let why = answer.cancel_reason().to_owned();
+            if self.store.authenticated {
+                let renewed = timeout(CALL_TIMEOUT, self.store.client.refresh_token()).await;
+                renewed.map_err(timed_out)?.map_err(classify)?;
+            }
+            return Err(StoreError::Unavailable(format!("etcd cancelled the watch: {why}").into()));
+        }
+        let events: Vec<_> =
+            answer.events().iter().filter_map(|event| self.store.event(event)).collect();
+        if events.is_empty() {
+            return Ok(Some(WatchItem::Alive));
+        }
+        Ok(Some(WatchItem::Events(events)))
+    }
+
+    async fn ping(&mut self) -> Result<(), StoreError> {
+        self.stream.request_progress().await.map_err(classify)
+    }
+}
+
+/// Runs a call within `limit`. A call whose connection could not be opened was
+/// never sent, so it is tried again: with one endpoint of several dead, the
+/// client hands a share of the calls to the dead one.
+async fn call<T, F>(limit: Duration, mut once: impl FnMut() -> F) -> Result<T, StoreError>
+where
+    F: Future<Output = Result<T, etcd_client::Error>>,
+{
+    let tries = async {
+        let mut tried = 1;
+        loop {
+            match once().await {
+                Err(error) if tried < TRIES && never_sent(&error) => {
+                    sleep(RETRY_PAUSE * tried).await;
+                    tried += 1;
+                }
+                outcome => return outcome.map_err(classify),
+            }
+        }
+    };
+    timeout(limit, tries).await.map_err(timed_out)?
+}
+
+fn never_sent(error: &etcd_client::Error) -> bool {
+    let etcd_client::Error::GRpcStatus(status) = error else {
+        return false;
+    };
+    let mut source = std::error::Error::source(status);
+    while let Some(cause) = source {
+        if cause.is::<tonic::ConnectError>() {
+            return true;
+        }
+        source = cause.source();
+    }
+    false
+}
+
+fn timed_out(elapsed: tokio::time::error::Elapsed) -> StoreError {
+    StoreError::Unavailable(Box::new(elapsed))
+}
+
+fn with_lease(error: StoreError, lease: LeaseId) -> StoreError {
+    match error {
+        StoreError::NoLease(_) => StoreError::NoLease(lease),
+        other => other,
+    }
+}
+
+fn classify(error: etcd_client::Error) -> StoreError {
+    let etcd_client::Error::GRpcStatus(status) = &error else {
+        return match error {
+            etcd_client::Error::LeaseKeepAliveError(_) => StoreError::NoLease(0),
+            other => StoreError::Unavailable(Box::new(other)),
+        };
+    };
+    match status.code() {
+        // The only thing that we ask for and that can be missing is a lease.
+        Code::NotFound => StoreError::NoLease(0),
+        Code::OutOfRange => StoreError::Compacted { compact_revision: 0 },
+        Code::Unauthenticated | Code::PermissionDenied => StoreError::Denied(Box::new(error)),
+        Code::Unavailable
+        | Code::DeadlineExceeded
+        | Code::Cancelled
+        | Code::Aborted
+        | Code::Unknown
+        | Code::Internal => StoreError::Unavailable(Box::new(error)),
+        _ => StoreError::Other(Box::new(error)),
+    }
+}

@@ -1,0 +1,42 @@
+-- Begins a rebuild: from here on batches wait, and only the pieces of this
+-- claim are written.
+-- ARGV: prefix, format, epoch, token, revision that the table will be at.
+local format, epoch, token, revision = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+
+local kind = type_of(meta)
+local now = { claim = 0 }
+if kind == "hash" then
+    now = state()
+elseif kind ~= "none" then
+    redis.call("DEL", meta)
+end
+if now.epoch and now.epoch ~= epoch then
+    return { "refused", "redis holds epoch " .. now.epoch }
+end
+if now.claim == tonumber(token) and now.state == "building"
+    and now.next == "0" then
+    return { "done", "again" }
+end
+if now.claim >= tonumber(token) then
+    return { "refused", "a claim with token " .. now.claim .. " is there" }
+end
+if now.epoch and now.rev and now.rev > tonumber(revision) then
+    return { "refused", "redis is at revision " .. now.rev_text }
+end
+
+-- The stream stays, for readers to go on, unless its next ID could not be
+-- that of this rebuild.
+kind = type_of(stream)
+if kind == "stream" then
+    local last = redis.call("XREVRANGE", stream, "+", "-", "COUNT", 1)[1]
+    local at = last and tonumber(string.match(last[1], "^%d+"))
+    if at and at > tonumber(revision) then
+        redis.call("DEL", stream)
+    end
+elseif kind ~= "none" then
+    redis.call("DEL", stream)
+end
+redis.call("HSET", meta, "format", format, "epoch", epoch,
+           "rev", now.rev and now.rev_text or "0", "state", "building",
+           "claim", token, "next", "0")
+return { "done", "" }

@@ -1,0 +1,420 @@
+//! The table: etcd's content, and what it derives to in Redis.
+//!
+//! Everything here is a pure function of the keys that were loaded and the
+//! events that were applied, so two agents with the same revision agree,
+//! however they came to it. The one exception: a bad value *freezes* its
+//! element, which is then neither written nor deleted until the key is valid
+//! again or gone.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Bound;
+
+use crate::model::{Address, Bad, Change, Element, Host, Instance, Key, Policy, Route};
+use crate::store::{Event, KeyValue, Revision};
+
+mod owners;
+mod view;
+
+use owners::{Claim, Owners};
+pub use view::{AppView, Counts, InstanceState, InstanceView, RouteView, Shadowed};
+
+/// etcd's content at one revision.
+#[derive(Debug, Default)]
+pub struct Table {
+    revision: Revision,
+    routes: BTreeMap<Box<str>, Entry<Box<str>>>,
+    /// For each domain: how many route keys lie beneath `*.<domain>`, that
+    /// one itself not counted. The domain of `*` is the empty string.
+    beneath: HashMap<Box<str>, u32>,
+    apps: BTreeMap<Box<str>, App>,
+    owners: Owners,
+    bad: BTreeMap<Box<str>, Bad>,
+    /// What the registry calls itself, and the last rebuild's token.
+    epoch: Option<Box<str>>,
+    rebuild: Revision,
+}
+
+/// A key whose name is canonical. `value` is `None` while the value is bad.
+#[derive(Debug)]
+struct Entry<T> {
+    create_revision: Revision,
+    mod_revision: Revision,
+    value: Option<T>,
+}
+
+#[derive(Debug, Default)]
+struct App {
+    policy: Option<Entry<Policy>>,
+    instances: BTreeMap<Box<str>, Entry<Instance>>,
+}
+
+impl App {
+    fn is_empty(&self) -> bool {
+        self.policy.is_none() && self.instances.is_empty()
+    }
+}
+
+/// What the table says about an element.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// It has this value.
+    Value(Box<str>),
+    /// It does not exist.
+    Nothing,
+    /// Its key holds a bad value: leave the element as it is.
+    Frozen,
+}
+
+impl Table {
+    /// An empty table, to be filled by [`Table::load`].
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The revision that the table is at.
+    pub fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    /// The registry's epoch, if the key is there.
+    pub fn epoch(&self) -> Option<&str> {
+        self.epoch.as_deref()
+    }
+
+    /// The mod revision of the key `rebuild`; 0 if it is not there.
+    pub fn rebuild_token(&self) -> Revision {
+        self.rebuild
+    }
+
+    /// Takes in a key of a listing.
+    pub fn load(&mut self, kv: &KeyValue) {
+        self.put(kv, &mut BTreeSet::new());
+    }
+
+    /// Ends the loading: the table is now at `revision`.
+    pub fn loaded(&mut self, revision: Revision) {
+        self.revision = revision;
+    }
+
+    /// Applies all events of one revision, and answers what changes in Redis,
+    /// in a fixed order. Events of a revision that the table has passed are
+    /// ignored.
+    pub fn apply(&mut self, revision: Revision, events: &[Event]) -> Vec<Change> {
+        if revision <= self.revision {
+            return Vec::new();
+        }
+        let mut touched = BTreeSet::new();
+        for event in events {
+            match event {
+                Event::Put(kv) => self.put(kv, &mut touched),
+                Event::Delete { key, .. } => self.delete(key, &mut touched),
+            }
+        }
+        self.revision = revision;
+        touched
+            .into_iter()
+            .filter_map(|element| self.change(element))
+            .collect()
+    }
+
+    /// What the element is, at the table's revision.
+    pub fn held(&self, element: &Element) -> Held {
+        match element {
+            Element::Route(host) => match self.routes.get(host) {
+                None => Held::Nothing,
+                Some(entry) => self.route_record(host, entry),
+            },
+            Element::App(app) => self.apps.get(app).map_or(Held::Nothing, app_record),
+            Element::Instance(app, id) => {
+                match self.apps.get(app).and_then(|a| a.instances.get(id)) {
+                    None => Held::Nothing,
+                    Some(entry) => self.instance_record(app, id, entry),
+                }
+            }
+        }
+    }
+
+    /// The next `limit` elements behind `after` that have a value, in the
+    /// order of [`Element`].
+    pub fn records(&self, after: Option<&Element>, limit: usize) -> Vec<Change> {
+        let (routes, apps, instances) = match after {
+            None => (Some(None), Some(None), None),
+            Some(Element::Route(host)) => (Some(Some(&**host)), Some(None), None),
+            Some(Element::App(app)) => (None, Some(Some(&**app)), None),
+            Some(Element::Instance(app, id)) => (None, None, Some((app, id))),
+        };
+        let routes = routes
+            .into_iter()
+            .flat_map(|after| self.routes.range::<str, _>(behind(after)))
+            .map(|(host, entry)| {
+                (Element::Route(host.clone()), self.route_record(host, entry))
+            });
+        let apps = apps
+            .into_iter()
+            .flat_map(|after| self.apps.range::<str, _>(behind(after)))
+            .map(|(app, entry)| (Element::App(app.clone()), app_record(entry)));
+        let rest_of_app = instances.into_iter().flat_map(|(app, id)| {
+            let found = self.apps.get_key_value(app).into_iter();
+            found.flat_map(move |(app, entry)| {
+                entry.instances.range::<str, _>(behind(Some(id))).map(move |found| (app, found))
+            })
+        });
+        let other_apps = self
+            .apps
+            .range::<str, _>(behind(instances.map(|(app, _)| &**app)))
+            .flat_map(|(app, entry)| entry.instances.iter().map(move |found| (app, found)));
+        let instances = rest_of_app.chain(other_apps).map(|(app, (id, entry))| {
+            let element = Element::Instance(app.clone(), id.clone());
+            (element, self.instance_record(app, id, entry))
+        });
+        routes
+            .chain(apps)
+            .chain(instances)
+            .filter_map(|(element, held)| match held {
+                Held::Value(value) => Some(Change { element, value: Some(value) }),
+                Held::Nothing | Held::Frozen => None,
+            })
+            .take(limit)
+            .collect()
+    }
+
+    fn change(&self, element: Element) -> Option<Change> {
+        match self.held(&element) {
+            Held::Value(value) => Some(Change { element, value: Some(value) }),
+            Held::Nothing => Some(Change { element, value: None }),
+            Held::Frozen => None,
+        }
+    }
+
+    fn route_record(&self, host: &str, entry: &Entry<Box<str>>) -> Held {
+        let Some(rules) = &entry.value else {
+            return Held::Frozen;
+        };
+        let deeper = domain(host).map(|domain| self.beneath.contains_key(domain));
+        Held::Value(Route::record(rules, entry.mod_revision, deeper).into())
+    }
+
+    fn instance_record(&self, app: &str, id: &str, entry: &Entry<Instance>) -> Held {
+        match &entry.value {
+            None => Held::Frozen,
+            Some(instance) if self.is_shadowed(app, id, entry.create_revision, instance) => {
+                Held::Nothing
+            }
+            Some(instance) => Held::Value(instance.record(entry.mod_revision).into()),
+        }
+    }
+
+    fn is_shadowed(&self, app: &str, id: &str, created: Revision, instance: &Instance) -> bool {
+        !instance.shared && !self.owners.is_owner(instance.addr, created, app, id)
+    }
+
+    fn put(&mut self, kv: &KeyValue, touched: &mut BTreeSet<Element>) {
+        let key = match Key::parse(&kv.key) {
+            Ok(key) => key,
+            Err(bad) => {
+                self.bad.insert(kv.key.as_str().into(), bad);
+                return;
+            }
+        };
+        let refused = match key {
+            Key::Route(host) => self.put_route(&host, kv, touched).err(),
+            Key::App(app) => {
+                let policy = Policy::from_value(&kv.value);
+                let (value, bad) = split(policy);
+                self.app(app.as_str()).policy = Some(Entry::of(kv, value));
+                touched.insert(Element::App(app.as_str().into()));
+                bad
+            }
+            Key::Instance(app, id) => {
+                let (value, bad) = split(Instance::from_value(&kv.value));
+                self.put_instance(app.as_str(), id.as_str(), Entry::of(kv, value), touched);
+                bad
+            }
+            Key::Epoch => {
+                self.epoch = Some(String::from_utf8_lossy(&kv.value).into());
+                None
+            }
+            Key::Rebuild => {
+                self.rebuild = kv.mod_revision;
+                None
+            }
+            Key::Agent(_) => None,
+        };
+        match refused {
+            Some(bad) => self.bad.insert(kv.key.as_str().into(), bad),
+            None => self.bad.remove(kv.key.as_str()),
+        };
+    }
+
+    fn delete(&mut self, key: &str, touched: &mut BTreeSet<Element>) {
+        self.bad.remove(key);
+        match Key::parse(key) {
+            Ok(Key::Route(host)) => {
+                if self.routes.remove(host.as_str()).is_some() {
+                    touched.insert(Element::Route(host.as_str().into()));
+                    self.count_beneath(host.as_str(), false, touched);
+                }
+            }
+            Ok(Key::App(app)) => {
+                self.app(app.as_str()).policy = None;
+                touched.insert(Element::App(app.as_str().into()));
+                self.drop_if_empty(app.as_str());
+            }
+            Ok(Key::Instance(app, id)) => {
+                let (app, id) = (app.as_str(), id.as_str());
+                if let Some(old) = self.app(app).instances.remove(id) {
+                    touched.insert(Element::Instance(app.into(), id.into()));
+                    self.release(app, id, &old, touched);
+                }
+                self.drop_if_empty(app);
+            }
+            Ok(Key::Epoch) => self.epoch = None,
+            Ok(Key::Rebuild) => self.rebuild = 0,
+            Ok(Key::Agent(_)) | Err(_) => {}
+        }
+    }
+
+    fn put_route(
+        &mut self,
+        host: &Host,
+        kv: &KeyValue,
+        touched: &mut BTreeSet<Element>,
+    ) -> Result<(), Bad> {
+        let (value, bad) = split(Route::from_value(&kv.value));
+        let entry = Entry::of(kv, value.map(|route| route.rules_json().into()));
+        let host = host.as_str();
+        if self.routes.insert(host.into(), entry).is_none() {
+            self.count_beneath(host, true, touched);
+        }
+        touched.insert(Element::Route(host.into()));
+        bad.map_or(Ok(()), Err)
+    }
+
+    /// Counts a route key that came or went for each wildcard above it; one
+    /// whose `deeper` turns over is touched.
+    fn count_beneath(&mut self, host: &str, came: bool, touched: &mut BTreeSet<Element>) {
+        for domain in domains_above(host) {
+            let turned = if came {
+                let count = self.beneath.entry(domain.into()).or_insert(0);
+                *count += 1;
+                *count == 1
+            } else {
+                let count = self.beneath.get_mut(domain);
+                let left = count.map_or(0, |count| {
+                    *count = count.saturating_sub(1);
+                    *count
+                });
+                if left == 0 {
+                    self.beneath.remove(domain);
+                }
+                left == 0
+            };
+            let wildcard = wildcard_of(domain);
+            if turned && self.routes.contains_key(wildcard.as_str()) {
+                touched.insert(Element::Route(wildcard.into()));
+            }
+        }
+    }
+
+    fn put_instance(
+        &mut self,
+        app: &str,
+        id: &str,
+        entry: Entry<Instance>,
+        touched: &mut BTreeSet<Element>,
+    ) {
+        touched.insert(Element::Instance(app.into(), id.into()));
+        let claim = claimed(&entry).map(|addr| (addr, entry.create_revision));
+        if let Some(old) = self.app(app).instances.insert(id.into(), entry) {
+            self.release(app, id, &old, touched);
+        }
+        if let Some((addr, created)) = claim {
+            let changed = self.owners.claim(addr, Claim::new(created, app, id));
+            touched.extend(changed.into_iter().flatten());
+        }
+    }
+
+    fn release(
+        &mut self,
+        app: &str,
+        id: &str,
+        old: &Entry<Instance>,
+        touched: &mut BTreeSet<Element>,
+    ) {
+        if let Some(addr) = claimed(old) {
+            let claim = Claim::new(old.create_revision, app, id);
+            touched.extend(self.owners.release(addr, &claim).into_iter().flatten());
+        }
+    }
+
+    fn app(&mut self, name: &str) -> &mut App {
+        if !self.apps.contains_key(name) {
+            self.apps.insert(name.into(), App::default());
+        }
+        self.apps.entry(name.into()).or_default()
+    }
+
+    fn drop_if_empty(&mut self, name: &str) {
+        if self.apps.get(name).is_some_and(App::is_empty) {
+            self.apps.remove(name);
+        }
+    }
+}
+
+impl<T> Entry<T> {
+    fn of(kv: &KeyValue, value: Option<T>) -> Self {
+        Self { create_revision: kv.create_revision, mod_revision: kv.mod_revision, value }
+    }
+}
+
+fn app_record(app: &App) -> Held {
+    match &app.policy {
+        None => Held::Nothing,
+        Some(Entry { value: None, .. }) => Held::Frozen,
+        Some(Entry { value: Some(policy), mod_revision, .. }) => {
+            Held::Value(policy.record(*mod_revision).into())
+        }
+    }
+}
+
+/// Everything behind `after`, or everything.
+fn behind(after: Option<&str>) -> (Bound<&str>, Bound<&str>) {
+    (after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded)
+}
+
+/// The address that an instance claims for itself alone.
+fn claimed(entry: &Entry<Instance>) -> Option<Address> {
+    entry.value.as_ref().filter(|i| !i.shared).map(|i| i.addr)
+}
+
+fn split<T>(result: Result<T, Bad>) -> (Option<T>, Option<Bad>) {
+    match result {
+        Ok(value) => (Some(value), None),
+        Err(bad) => (None, Some(bad)),
+    }
+}
+
+/// The domain of a wildcard: `example.com` for `*.example.com`, the empty
+/// string for `*`.
+fn domain(host: &str) -> Option<&str> {
+    if host == "*" {
+        return Some("");
+    }
+    host.strip_prefix("*.")
+}
+
+fn wildcard_of(domain: &str) -> String {
+    if domain.is_empty() { "*".to_owned() } else { format!("*.{domain}") }
+}
+
+/// The domains of all wildcards that lie above this route key.
+fn domains_above(host: &str) -> impl Iterator<Item = &str> {
+    let is_ip = host.starts_with('[') || host.parse::<std::net::Ipv4Addr>().is_ok();
+    let name = domain(host).unwrap_or(host);
+    // An IP literal has no parent domain; `*` has nothing above it.
+    let parents = if is_ip { "" } else { name };
+    parents
+        .match_indices('.')
+        .map(move |(dot, _)| &parents[dot + 1..])
+        .chain((host != "*").then_some(""))
+}

@@ -1,0 +1,191 @@
+//! What the admin API shows of the table.
+
+use std::ops::Bound;
+
+use super::{App, Entry, Table};
+use crate::model::{Address, Bad, Element, Instance, Policy};
+use crate::store::Revision;
+
+/// A route as listed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteView {
+    /// The host.
+    pub host: String,
+    /// The rules as a JSON array; `None` while the value in etcd is bad.
+    pub rules: Option<String>,
+    /// Revision of the last change.
+    pub mod_revision: Revision,
+}
+
+/// An app as listed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppView {
+    /// Its name.
+    pub app: String,
+    /// Its policy; `None` if it has none of its own (or a bad one).
+    pub policy: Option<Policy>,
+    /// Revision of the policy's last change.
+    pub mod_revision: Option<Revision>,
+    /// All its instances.
+    pub instances: Vec<InstanceView>,
+}
+
+/// An instance as listed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InstanceView {
+    /// Its id.
+    pub id: String,
+    /// What is registered; `None` while the value in etcd is bad.
+    pub instance: Option<Instance>,
+    /// Whether it is routed to.
+    pub state: InstanceState,
+    /// Revision of the last change.
+    pub mod_revision: Revision,
+}
+
+/// Whether an instance is routed to, and if not, why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum InstanceState {
+    /// It is.
+    Live,
+    /// Its address belongs to a younger instance.
+    Shadowed {
+        /// That one's app.
+        app: String,
+        /// That one's id.
+        id: String,
+    },
+    /// Its value is bad; the edge keeps what it had before.
+    Bad,
+}
+
+/// An address that several instances claim.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shadowed {
+    /// The address.
+    pub addr: Address,
+    /// Who has it: `<app>/<id>`.
+    pub owner: String,
+    /// Who has not.
+    pub losers: Vec<String>,
+}
+
+/// How much there is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Routes, bad ones included.
+    pub routes: usize,
+    /// Apps with a policy or an instance.
+    pub apps: usize,
+    /// Instances, bad and shadowed ones included.
+    pub instances: usize,
+    /// Keys with a bad name or value.
+    pub bad: usize,
+}
+
+impl Table {
+    /// Routes whose host begins with `prefix`, behind `after`, in byte order.
+    pub fn routes(&self, prefix: &str, after: Option<&str>, limit: usize) -> Vec<RouteView> {
+        let range = (start(prefix, after), Bound::Unbounded);
+        self.routes
+            .range::<str, _>(range)
+            .take_while(|(host, _)| host.starts_with(prefix))
+            .take(limit)
+            .map(|(host, entry)| RouteView {
+                host: host.to_string(),
+                rules: entry.value.as_deref().map(str::to_owned),
+                mod_revision: entry.mod_revision,
+            })
+            .collect()
+    }
+
+    /// Apps whose name begins with `prefix`, behind `after`, in byte order.
+    pub fn apps(&self, prefix: &str, after: Option<&str>, limit: usize) -> Vec<AppView> {
+        let range = (start(prefix, after), Bound::Unbounded);
+        self.apps
+            .range::<str, _>(range)
+            .take_while(|(app, _)| app.starts_with(prefix))
+            .take(limit)
+            .map(|(name, app)| self.app_view(name, app))
+            .collect()
+    }
+
+    /// One app; `None` if it has neither a policy nor an instance.
+    pub fn app_named(&self, name: &str) -> Option<AppView> {
+        self.apps.get(name).map(|app| self.app_view(name, app))
+    }
+
+    /// All keys with a bad name or value, in byte order.
+    pub fn bad(&self) -> impl Iterator<Item = (&str, &Bad)> {
+        self.bad.iter().map(|(key, bad)| (&**key, bad))
+    }
+
+    /// All addresses that several instances claim.
+    pub fn shadowed(&self) -> Vec<Shadowed> {
+        let name = |element: Element| match element {
+            Element::Instance(app, id) => format!("{app}/{id}"),
+            other => other.to_string(),
+        };
+        let mut all: Vec<_> = self
+            .owners
+            .contested()
+            .map(|(addr, owner, losers)| Shadowed {
+                addr,
+                owner: name(owner.element()),
+                losers: losers.iter().map(|l| name(l.element())).collect(),
+            })
+            .collect();
+        all.sort_by_key(|s| s.addr);
+        all
+    }
+
+    /// How much there is.
+    pub fn counts(&self) -> Counts {
+        Counts {
+            routes: self.routes.len(),
+            apps: self.apps.len(),
+            instances: self.apps.values().map(|app| app.instances.len()).sum(),
+            bad: self.bad.len(),
+        }
+    }
+
+    fn app_view(&self, name: &str, app: &App) -> AppView {
+        AppView {
+            app: name.to_owned(),
+            policy: app.policy.as_ref().and_then(|entry| entry.value.clone()),
+            mod_revision: app.policy.as_ref().map(|entry| entry.mod_revision),
+            instances: app
+                .instances
+                .iter()
+                .map(|(id, entry)| InstanceView {
+                    id: id.to_string(),
+                    instance: entry.value.clone(),
+                    state: self.instance_state(name, id, entry),
+                    mod_revision: entry.mod_revision,
+                })
+                .collect(),
+        }
+    }
+
+    fn instance_state(&self, app: &str, id: &str, entry: &Entry<Instance>) -> InstanceState {
+        match &entry.value {
+            None => InstanceState::Bad,
+            Some(instance) if self.is_shadowed(app, id, entry.create_revision, instance) => {
+                match self.owners.owner(instance.addr) {
+                    Some(Element::Instance(app, id)) => {
+                        InstanceState::Shadowed { app: app.into(), id: id.into() }
+                    }
+                    _ => InstanceState::Live,
+                }
+            }
+            Some(_) => InstanceState::Live,
+        }
+    }
+}
+
+fn start<'a>(prefix: &'a str, after: Option<&'a str>) -> Bound<&'a str> {
+    match after {
+        Some(after) if after >= prefix => Bound::Excluded(after),
+        _ => Bound::Included(prefix),
+    }
+}
