@@ -7,8 +7,6 @@
 -- 5, 1, 1 give a a b a c a a, where a plain wheel would give a a a a a b c.
 
 local floor = math.floor
-local max = math.max
-local min = math.min
 local setmetatable = setmetatable
 local type = type
 
@@ -103,25 +101,13 @@ local function owed(previous)
 end
 
 
--- Takes over what each peer is owed. What those who left were owed is shared
--- out by weight, as if they had never been there; a peer that is new is owed
--- nothing. So neither updates nor instances that come and go bend the shares.
+-- Takes over what each peer is owed, in picks: weights may have changed. A peer
+-- that is new is owed nothing. So neither updates nor instances that come and
+-- go bend the shares of the others.
 local function resume_current(self, previous)
-    local current, peers, n = self.current, self.peers, self.n
     local by_id = owed(previous)
-    local sum, weight = 0, 0
-    for i = 1, n do
-        local picks = by_id[peers[i].id]
-        if picks then
-            sum, weight = sum + picks, weight + peers[i].weight
-        end
-    end
-    for i = 1, n do
-        local picks = by_id[peers[i].id]
-        if picks then
-            picks = picks - sum * peers[i].weight / weight
-            current[i] = max(-1, min(1, picks)) * self.total
-        end
+    for i = 1, self.n do
+        self.current[i] = (by_id[self.peers[i].id] or 0) * self.total
     end
 end
 
