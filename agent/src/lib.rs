@@ -4,5 +4,9 @@
 //! Data flows one way: [`store`] (etcd) → [`watch`] → [`table`] → [`sync`] →
 //! [`sink`] (Redis). The [`api`] writes to the store and reads the table.
 
+pub mod config;
+pub mod dev;
 pub mod model;
+pub mod sink;
 pub mod store;
+pub mod table;

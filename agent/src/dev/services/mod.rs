@@ -1,0 +1,41 @@
+//! The services: how each is started, and how it shows that it answers.
+//!
+//! `pointsman dev`, the end-to-end tests and the benchmarks start the same
+//! ones by the same code.
+
+use async_trait::async_trait;
+
+use super::error::DevError;
+use super::process::Process;
+
+mod agent;
+mod etcd;
+mod nginx;
+mod nginx_program;
+mod redis;
+mod register;
+
+pub use agent::{Agent, AgentConfig};
+pub use etcd::{Etcd, EtcdConfig};
+pub use nginx::{Nginx, NginxConfig};
+pub use redis::{Redis, RedisConfig};
+pub use register::{Register, RegisterConfig};
+
+/// A hint for all of them: what is missing comes with this.
+const MAKE_DEPS: &str = "`make deps` installs it on Debian";
+
+/// A service that runs as a child process.
+#[async_trait(?Send)]
+pub trait Service {
+    /// Its process.
+    fn process(&mut self) -> &mut Process;
+
+    /// Waits until it answers.
+    async fn ready(&mut self) -> Result<(), DevError>;
+}
+
+/// Creates a folder with all above it.
+fn create_dir(dir: &std::path::Path) -> Result<(), DevError> {
+    std::fs::create_dir_all(dir)
+        .map_err(DevError::io(format!("create the folder {}", dir.display())))
+}
