@@ -1,0 +1,351 @@
+//! The agent's metrics, `pointsman_agent_…`, in the OpenMetrics text format.
+//!
+//! Counters and histograms are handed out and moved where things happen;
+//! gauges are read off the status and the table when somebody asks.
+
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
+
+/// The content type of [`Metrics::render`].
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// All metrics of the process.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    /// What the sync counts.
+    pub sync: SyncMetrics,
+    /// What the admin API counts.
+    pub api: ApiMetrics,
+    gauges: Gauges,
+}
+
+/// What the sync counts. Clones share their numbers.
+#[derive(Clone, Debug)]
+pub struct SyncMetrics {
+    /// Events that came from etcd.
+    pub events: Counter,
+    /// Batches that were sent to Redis, by their kind and outcome.
+    pub batches: Family<BatchLabels, Counter>,
+    /// Records that were written to Redis.
+    pub records: Counter,
+    /// How long Redis took for a batch, in seconds.
+    pub apply: Histogram,
+    /// From an event's arrival to its record in Redis, in seconds.
+    pub propagation: Histogram,
+    /// Listings of etcd, the first one included.
+    pub listings: Counter,
+    /// Rebuilds of Redis that this agent finished.
+    pub rebuilds: Counter,
+    /// Failures of etcd or Redis that the sync met.
+    pub errors: Family<ErrorLabels, Counter>,
+}
+
+/// What the admin API counts. Clones share their numbers.
+#[derive(Clone, Debug)]
+pub struct ApiMetrics {
+    requests: Family<RequestLabels, Counter>,
+    seconds: Family<RouteLabels, Histogram, fn() -> Histogram>,
+}
+
+/// Kind (`batch`, `repair`, `rebuild`) and outcome of a batch.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct BatchLabels {
+    /// The kind.
+    pub kind: &'static str,
+    /// What became of it: `applied`, `already`, `refused`, `failed`.
+    pub outcome: &'static str,
+}
+
+/// Which of the stores failed.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct ErrorLabels {
+    /// `etcd` or `redis`.
+    pub store: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct RequestLabels {
+    method: &'static str,
+    route: String,
+    status: u16,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct RouteLabels {
+    route: String,
+}
+
+/// What the gauges show; read off the status and the table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reading {
+    /// Whether the agent is ready.
+    pub ready: bool,
+    /// Whether etcd answers.
+    pub etcd_connected: bool,
+    /// Whether Redis answers.
+    pub redis_connected: bool,
+    /// The last revision seen.
+    pub seen: i64,
+    /// The last revision known to be in Redis.
+    pub applied: i64,
+    /// For how long something seen has not been in Redis.
+    pub lag: Duration,
+    /// Routes in the table.
+    pub routes: usize,
+    /// Apps in the table.
+    pub apps: usize,
+    /// Instances in the table.
+    pub instances: usize,
+    /// Keys with a bad name or value.
+    pub bad: usize,
+    /// Instances whose address belongs to another one.
+    pub shadowed: usize,
+}
+
+#[derive(Debug, Default)]
+struct Gauges {
+    ready: Gauge,
+    etcd_connected: Gauge,
+    redis_connected: Gauge,
+    seen: Gauge,
+    applied: Gauge,
+    lag: Gauge<f64, AtomicU64>,
+    routes: Gauge,
+    apps: Gauge,
+    instances: Gauge,
+    bad: Gauge,
+    shadowed: Gauge,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// All metrics, at zero.
+    pub fn new() -> Self {
+        let mut registry = Registry::with_prefix("pointsman_agent");
+        let version = vec![("version", env!("CARGO_PKG_VERSION"))];
+        registry.register("build", "The agent's version", Info::new(version));
+        Self {
+            sync: SyncMetrics::register(&mut registry),
+            api: ApiMetrics::register(&mut registry),
+            gauges: Gauges::register(&mut registry),
+            registry,
+        }
+    }
+
+    /// The text of all metrics.
+    pub fn render(&self, reading: &Reading) -> Result<String, std::fmt::Error> {
+        self.gauges.set(reading);
+        let mut out = String::new();
+        text::encode(&mut out, &self.registry)?;
+        Ok(out)
+    }
+}
+
+impl SyncMetrics {
+    fn register(registry: &mut Registry) -> Self {
+        let all = Self {
+            events: Counter::default(),
+            batches: Family::default(),
+            records: Counter::default(),
+            apply: fast(),
+            propagation: fast(),
+            listings: Counter::default(),
+            rebuilds: Counter::default(),
+            errors: Family::default(),
+        };
+        let mut add = |name: &str, help: &str, counter: &Counter| {
+            registry.register(name, help, counter.clone());
+        };
+        add("etcd_events", "Events that came from etcd", &all.events);
+        add(
+            "records",
+            "Records that were written to Redis",
+            &all.records,
+        );
+        add("listings", "Listings of etcd", &all.listings);
+        add(
+            "rebuilds",
+            "Rebuilds of Redis that this agent finished",
+            &all.rebuilds,
+        );
+        registry.register(
+            "batches",
+            "Batches that were sent to Redis",
+            all.batches.clone(),
+        );
+        registry.register(
+            "sync_errors",
+            "Failures of etcd or Redis that the sync met",
+            all.errors.clone(),
+        );
+        registry.register_with_unit(
+            "apply",
+            "How long Redis took for a batch",
+            Unit::Seconds,
+            all.apply.clone(),
+        );
+        registry.register_with_unit(
+            "propagation",
+            "From an event's arrival to its record in Redis",
+            Unit::Seconds,
+            all.propagation.clone(),
+        );
+        all
+    }
+}
+
+impl ApiMetrics {
+    fn register(registry: &mut Registry) -> Self {
+        let all = Self {
+            requests: Family::default(),
+            seconds: Family::new_with_constructor(fast),
+        };
+        registry.register(
+            "api_requests",
+            "Requests to the admin API",
+            all.requests.clone(),
+        );
+        registry.register_with_unit(
+            "api_request_duration",
+            "How long requests to the admin API took",
+            Unit::Seconds,
+            all.seconds.clone(),
+        );
+        all
+    }
+
+    /// Counts a request. `route` is the pattern, never the path.
+    pub fn count(&self, method: &'static str, route: &str, status: u16, took: Duration) {
+        let labels = RequestLabels {
+            method,
+            route: route.to_owned(),
+            status,
+        };
+        self.requests.get_or_create(&labels).inc();
+        let route = route.to_owned();
+        self.seconds
+            .get_or_create(&RouteLabels { route })
+            .observe(took.as_secs_f64());
+    }
+}
+
+impl Gauges {
+    fn register(registry: &mut Registry) -> Self {
+        let all = Self::default();
+        let mut add = |name: &str, help: &str, gauge: &Gauge| {
+            registry.register(name, help, gauge.clone());
+        };
+        add("ready", "1 after the first complete sync", &all.ready);
+        add(
+            "etcd_connected",
+            "1 while etcd answers",
+            &all.etcd_connected,
+        );
+        add(
+            "redis_connected",
+            "1 while Redis answers",
+            &all.redis_connected,
+        );
+        add("revision_seen", "The last revision seen in etcd", &all.seen);
+        add(
+            "revision_applied",
+            "The last revision known to be in Redis",
+            &all.applied,
+        );
+        add("routes", "Routes in the table", &all.routes);
+        add("apps", "Apps in the table", &all.apps);
+        add("instances", "Instances in the table", &all.instances);
+        add("bad_records", "Keys with a bad name or value", &all.bad);
+        add(
+            "shadowed_instances",
+            "Instances whose address belongs to a younger one",
+            &all.shadowed,
+        );
+        registry.register_with_unit(
+            "lag",
+            "For how long something seen has not been in Redis",
+            Unit::Seconds,
+            all.lag.clone(),
+        );
+        all
+    }
+
+    fn set(&self, reading: &Reading) {
+        let number = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+        self.ready.set(reading.ready.into());
+        self.etcd_connected.set(reading.etcd_connected.into());
+        self.redis_connected.set(reading.redis_connected.into());
+        self.seen.set(reading.seen);
+        self.applied.set(reading.applied);
+        self.lag.set(reading.lag.as_secs_f64());
+        self.routes.set(number(reading.routes));
+        self.apps.set(number(reading.apps));
+        self.instances.set(number(reading.instances));
+        self.bad.set(number(reading.bad));
+        self.shadowed.set(number(reading.shadowed));
+    }
+}
+
+/// From a quarter of a millisecond, doubling, to about four seconds.
+fn fast() -> Histogram {
+    Histogram::new(prometheus_client::metrics::histogram::exponential_buckets(
+        0.000_25, 2.0, 15,
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_counted_is_rendered_under_our_prefix() {
+        let metrics = Metrics::new();
+        metrics.sync.events.inc_by(3);
+        let labels = BatchLabels {
+            kind: "batch",
+            outcome: "applied",
+        };
+        metrics.sync.batches.get_or_create(&labels).inc();
+        metrics.sync.propagation.observe(0.001);
+        let took = Duration::from_millis(2);
+        metrics.api.count("PUT", "/v1/routes/{host}", 412, took);
+        let reading = Reading {
+            ready: true,
+            seen: 12,
+            lag: Duration::from_millis(1500),
+            bad: 2,
+            ..Reading::default()
+        };
+        let text = metrics.render(&reading).unwrap();
+        for line in [
+            "pointsman_agent_etcd_events_total 3",
+            "pointsman_agent_batches_total{kind=\"batch\",outcome=\"applied\"} 1",
+            "pointsman_agent_propagation_seconds_count 1",
+            "pointsman_agent_api_requests_total{method=\"PUT\",route=\"/v1/routes/{host}\",status=\"412\"} 1",
+            "pointsman_agent_ready 1",
+            "pointsman_agent_revision_seen 12",
+            "pointsman_agent_lag_seconds 1.5",
+            "pointsman_agent_bad_records 2",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line}\nnot in\n{text}");
+        }
+        let foreign = text
+            .lines()
+            .find(|l| !l.starts_with("pointsman_agent_") && !l.starts_with('#'));
+        assert_eq!(foreign, None);
+    }
+}
