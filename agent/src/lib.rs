@@ -6,7 +6,12 @@
 
 pub mod config;
 pub mod dev;
+pub mod metrics;
 pub mod model;
+pub mod shutdown;
 pub mod sink;
 pub mod store;
+pub mod sync;
 pub mod table;
+pub mod telemetry;
+pub mod watch;

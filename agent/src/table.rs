@@ -418,3 +418,6 @@ fn domains_above(host: &str) -> impl Iterator<Item = &str> {
         .map(move |(dot, _)| &parents[dot + 1..])
         .chain((host != "*").then_some(""))
 }
+
+#[cfg(test)]
+mod tests;

@@ -27,16 +27,16 @@ impl Address {
                  (no host name, no unix: path)",
             )
         })?;
+        if matches!(addr, SocketAddr::V6(v6) if v6.scope_id() != 0) {
+            return Err(bad("a zone (%…) means something on one host only"));
+        }
+        // One host has one name: an IPv4-mapped address is the IPv4 address.
+        let addr = SocketAddr::new(addr.ip().to_canonical(), addr.port());
         if addr.port() == 0 {
             return Err(bad("port 0 cannot be connected to"));
         }
         if addr.ip().is_unspecified() || addr.ip().is_multicast() {
             return Err(bad("this IP address is not that of one host"));
-        }
-        if let SocketAddr::V6(v6) = addr
-            && v6.scope_id() != 0
-        {
-            return Err(bad("a zone (%…) means something on one host only"));
         }
         if addr.ip() == IpAddr::from([255, 255, 255, 255]) {
             return Err(bad("this IP address is the broadcast address"));

@@ -1,0 +1,183 @@
+//! The rebuild: the whole table, written in pieces under a claim.
+//!
+//! The claim is a compare-and-set on etcd's key `rebuild`; its mod revision is
+//! the token. Redis takes pieces of the newest token only, in their order, so
+//! of several agents that rebuild at the same time one gets through.
+
+use std::sync::PoisonError;
+
+use tokio::time::{Instant, sleep};
+use tracing::info;
+
+use super::stream::Building;
+use super::{FIRST_PAUSE, GLANCE, LONGEST_PAUSE, Phase, Side, Sync, Turn};
+use crate::model::{Change, Element};
+use crate::sink::{Found, SinkError, Step as Answer};
+use crate::store::{Condition, Revision, Written};
+use crate::table::Held;
+use crate::watch::{Step, Watcher};
+
+/// Records in a piece; see the queue's bound for why.
+const PIECE: usize = 500;
+const PIECE_BYTES: usize = 256 << 10;
+
+impl Sync {
+    /// Writes the table to Redis. Answers the revision that Redis is at then.
+    pub(super) async fn rebuild(
+        &mut self,
+        watcher: &mut Watcher,
+        epoch: &str,
+    ) -> Result<Revision, Turn> {
+        self.set_phase(Phase::Rebuilding, None);
+        self.wait_for_others().await?;
+        let begun = Instant::now();
+        let token = self.claim().await?;
+        self.follow_to(watcher, token).await?;
+        let revision = self.read().revision();
+
+        let sink = std::sync::Arc::clone(&self.sink);
+        self.done(async || sink.begin(epoch, token, revision).await).await?;
+        let mut piece = 0;
+        let mut records = 0;
+        let mut after: Option<Element> = None;
+        loop {
+            let changes = fitting(self.read().records(after.as_ref(), PIECE));
+            let Some(last) = changes.last() else {
+                break;
+            };
+            after = Some(last.element.clone());
+            records += changes.len();
+            self.done(async || sink.piece(token, piece, &changes).await).await?;
+            piece += 1;
+        }
+        piece = self.sweep(token, piece).await?;
+        self.done(async || sink.end(token, piece, revision).await).await?;
+
+        let took = begun.elapsed();
+        self.observer.rebuilt(records, took);
+        info!(revision, token, records, ?took, "rebuilt the table in redis");
+        Ok(revision)
+    }
+
+    /// Removes what Redis holds and the table does not know. No other agent
+    /// writes meanwhile, so what is seen stays so.
+    async fn sweep(&mut self, token: Revision, mut piece: u64) -> Result<u64, Turn> {
+        let sink = std::sync::Arc::clone(&self.sink);
+        let mut cursor = Some(0);
+        while let Some(at) = cursor {
+            let page = self.answered(async || sink.scan(at).await).await;
+            cursor = page.next;
+            let gone: Vec<_> = {
+                let table = self.read();
+                page.elements
+                    .into_iter()
+                    .filter(|element| table.held(element) == Held::Nothing)
+                    .map(|element| Change { element, value: None })
+                    .collect()
+            };
+            for changes in gone.chunks(PIECE) {
+                self.done(async || sink.piece(token, piece, changes).await).await?;
+                piece += 1;
+            }
+        }
+        Ok(piece)
+    }
+
+    /// Waits while another agent's rebuild makes progress.
+    async fn wait_for_others(&mut self) -> Result<(), Turn> {
+        let sink = std::sync::Arc::clone(&self.sink);
+        let mut building = None;
+        loop {
+            let found = self.answered(async || sink.meta().await).await;
+            match found {
+                Found::Table(meta) if !meta.ready => {
+                    if Building::stalled(&mut building, meta.claim, meta.next) {
+                        info!(claim = meta.claim, "taking over a rebuild that stands still");
+                        return Ok(());
+                    }
+                }
+                // It came to its end: that is a table to follow.
+                Found::Table(_) if building.is_some() => {
+                    return Err(Turn::LookAgain("another agent has rebuilt redis".into()));
+                }
+                _ => return Ok(()),
+            }
+            sleep(GLANCE).await;
+        }
+    }
+
+    /// Takes the claim in etcd; answers its token.
+    async fn claim(&mut self) -> Result<Revision, Turn> {
+        let read = self.store.get("rebuild").await;
+        let (held, _) =
+            self.heard(Side::Store, read).map_err(|()| not_now("etcd does not answer"))?;
+        let condition =
+            held.map_or(Condition::Absent, |kv| Condition::ModRevision(kv.mod_revision));
+        let value = serde_json::json!({ "agent": self.agent }).to_string();
+        let put = self.store.put("rebuild", value.as_bytes(), 0, condition).await;
+        match self.heard(Side::Store, put) {
+            Ok(Written::Done(token)) => Ok(token),
+            Ok(Written::Conflict(_)) => Err(not_now("another agent claimed the rebuild")),
+            Err(()) => Err(not_now("etcd does not answer")),
+        }
+    }
+
+    /// Follows the watch until the table holds the claim itself.
+    async fn follow_to(&mut self, watcher: &mut Watcher, token: Revision) -> Result<(), Turn> {
+        while self.read().revision() < token {
+            match watcher.step().await {
+                Step::Events(revisions) => {
+                    let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
+                    for (revision, events) in &revisions {
+                        table.apply(*revision, events);
+                    }
+                }
+                Step::Failed(error) => {
+                    self.heard::<(), _>(Side::Store, Err(error)).ok();
+                }
+                Step::Ended(end) => return Err(not_now(&format!("{end:?}"))),
+                Step::Watching => self.note_store_answers(),
+                Step::Page(_) | Step::Listed(_) => {}
+            }
+        }
+        self.show_table();
+        Ok(())
+    }
+
+    /// Repeats a call until Redis answers.
+    async fn answered<T>(&mut self, call: impl AsyncFn() -> Result<T, SinkError>) -> T {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let answer = call().await;
+            if let Ok(value) = self.heard(Side::Sink, answer) {
+                return value;
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// Repeats a step of the rebuild until Redis answers; it may refuse.
+    async fn done(&mut self, call: impl AsyncFn() -> Result<Answer, SinkError>) -> Result<(), Turn> {
+        match self.answered(call).await {
+            Answer::Done => Ok(()),
+            Answer::Refused(why) => Err(not_now(&format!("redis refused the rebuild: {why}"))),
+        }
+    }
+}
+
+fn not_now(why: &str) -> Turn {
+    Turn::LookAgain(why.to_owned())
+}
+
+/// As many of the changes, from the first on, as fit into a piece.
+fn fitting(mut changes: Vec<Change>) -> Vec<Change> {
+    let mut bytes = 0;
+    let fit = changes.iter().take_while(|change| {
+        bytes += change.size();
+        bytes <= PIECE_BYTES
+    });
+    let fit = fit.count().max(1);
+    changes.truncate(fit);
+    changes
+}

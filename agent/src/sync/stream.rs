@@ -1,0 +1,311 @@
+//! Following etcd: what the watch brings goes to Redis at once, or, while a
+//! write is under way, with the next one.
+
+use std::future::pending;
+use std::pin::Pin;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info};
+
+use super::queue::{Parcel, Queue};
+use super::{FIRST_PAUSE, GLANCE, LONGEST_PAUSE, Phase, STALLED, Side, Sync, Turn};
+use crate::sink::{FORMAT, Found, Outcome, SinkError};
+use crate::store::{Event, Revision};
+use crate::watch::{Step, Watcher};
+
+/// In an idle cluster nobody sends a batch, and nobody would notice that
+/// Redis was emptied: so it is looked at.
+const PROBE: Duration = Duration::from_secs(1);
+
+/// A call to Redis that is under way. There is never more than one.
+type Call = Pin<Box<dyn Future<Output = Answer> + Send>>;
+
+enum Answer {
+    Batch(Parcel, Duration, Result<Outcome, SinkError>),
+    Probe(Result<Found, SinkError>),
+}
+
+struct Stream {
+    queue: Queue,
+    epoch: String,
+    call: Option<Call>,
+    /// A batch whose outcome is unknown, or that must wait.
+    again: Option<Parcel>,
+    /// Nothing is sent before then.
+    not_before: Option<Instant>,
+    pause: Duration,
+    probe_due: bool,
+    building: Option<Building>,
+}
+
+/// Another agent's rebuild, and since when it has stood where it stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Building {
+    pub(super) claim: Revision,
+    pub(super) next: u64,
+    pub(super) since: Instant,
+}
+
+impl Building {
+    /// Whether it has made no progress for too long, given where it is now.
+    pub(super) fn stalled(seen: &mut Option<Self>, claim: Revision, next: u64) -> bool {
+        match seen {
+            Some(b) if b.claim == claim && b.next == next => b.since.elapsed() >= STALLED,
+            _ => {
+                *seen = Some(Self { claim, next, since: Instant::now() });
+                false
+            }
+        }
+    }
+}
+
+impl Sync {
+    /// Follows `watcher` from `applied` on, until something does not fit.
+    pub(super) async fn stream(
+        &mut self,
+        mut watcher: Watcher,
+        epoch: &str,
+        applied: Revision,
+        shutdown: &CancellationToken,
+    ) -> Turn {
+        self.set_phase(Phase::Streaming, None);
+        let mut stream = Stream {
+            queue: Queue::new(epoch, applied),
+            epoch: epoch.to_owned(),
+            call: None,
+            again: None,
+            not_before: None,
+            pause: FIRST_PAUSE,
+            probe_due: false,
+            building: None,
+        };
+        let mut probe = interval(PROBE);
+        probe.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        self.show(&stream);
+        loop {
+            self.send_next(&mut stream);
+            tokio::select! {
+                () = shutdown.cancelled() => {
+                    if let Some(call) = stream.call {
+                        debug!("waiting for the write that is under way");
+                        call.await;
+                    }
+                    return Turn::Stop;
+                }
+                answer = answered(&mut stream.call) => {
+                    stream.call = None;
+                    if let Err(turn) = self.take_answer(&mut stream, answer) {
+                        return turn;
+                    }
+                    self.show(&stream);
+                }
+                () = until(stream.not_before) => stream.not_before = None,
+                step = watcher.step() => {
+                    if let Err(turn) = self.take_step(&mut stream, step) {
+                        return turn;
+                    }
+                }
+                _ = probe.tick() => stream.probe_due = true,
+            }
+        }
+    }
+
+    fn send_next(&self, stream: &mut Stream) {
+        if stream.call.is_some() || stream.not_before.is_some() {
+            return;
+        }
+        let sink = Arc::clone(&self.sink);
+        if std::mem::take(&mut stream.probe_due) || stream.building.is_some() {
+            stream.call = Some(Box::pin(async move { Answer::Probe(sink.meta().await) }));
+        } else if let Some(parcel) = stream.again.take().or_else(|| stream.queue.take()) {
+            stream.call = Some(Box::pin(async move {
+                let begun = Instant::now();
+                let outcome = sink.batch(&parcel.batch).await;
+                Answer::Batch(parcel, begun.elapsed(), outcome)
+            }));
+        }
+    }
+
+    fn take_answer(&mut self, stream: &mut Stream, answer: Answer) -> Result<(), Turn> {
+        let failed = match answer {
+            Answer::Batch(parcel, took, answer) => match self.heard(Side::Sink, answer) {
+                Ok(outcome) => {
+                    self.note_batch(&parcel, took, &outcome);
+                    self.take_outcome(stream, parcel, outcome)?;
+                    false
+                }
+                Err(()) => {
+                    stream.again = Some(parcel);
+                    true
+                }
+            },
+            Answer::Probe(answer) => match self.heard(Side::Sink, answer) {
+                Ok(found) => {
+                    take_probe(stream, found)?;
+                    false
+                }
+                Err(()) => true,
+            },
+        };
+        if failed {
+            stream.not_before = Some(Instant::now() + stream.pause);
+            stream.pause = (stream.pause * 2).min(LONGEST_PAUSE);
+        } else {
+            stream.pause = FIRST_PAUSE;
+        }
+        Ok(())
+    }
+
+    fn take_outcome(
+        &mut self,
+        stream: &mut Stream,
+        parcel: Parcel,
+        outcome: Outcome,
+    ) -> Result<(), Turn> {
+        match outcome {
+            Outcome::Applied => Ok(()),
+            Outcome::Stale(revision) => {
+                stream.queue.reached(revision);
+                Ok(())
+            }
+            Outcome::Building => {
+                stream.again = Some(parcel);
+                Building::stalled(&mut stream.building, 0, 0);
+                Ok(())
+            }
+            Outcome::Gap(revision) => {
+                let from = parcel.batch.from;
+                Err(look_again(format!("redis went back from revision {from} to {revision}")))
+            }
+            Outcome::OtherEpoch(epoch) => Err(look_again(format!("redis holds epoch {epoch}"))),
+            Outcome::OtherFormat(format) => {
+                Err(look_again(format!("redis holds format {format}")))
+            }
+            Outcome::Broken(what) => {
+                self.broken = true;
+                Err(look_again(format!("redis holds something of a wrong type: {what}")))
+            }
+        }
+    }
+
+    fn take_step(&mut self, stream: &mut Stream, step: Step) -> Result<(), Turn> {
+        match step {
+            Step::Events(revisions) => {
+                self.note_store_answers();
+                self.take_events(stream, revisions);
+                if self.read().epoch() != Some(stream.epoch.as_str()) {
+                    return Err(look_again("etcd names another epoch".into()));
+                }
+                if stream.queue.is_overfull() {
+                    return Err(look_again("too many changes wait for redis".into()));
+                }
+                Ok(())
+            }
+            Step::Watching => {
+                self.note_store_answers();
+                Ok(())
+            }
+            Step::Failed(error) => {
+                self.heard::<(), _>(Side::Store, Err(error)).ok();
+                Ok(())
+            }
+            Step::Ended(end) => Err(look_again(format!("{end:?}"))),
+            Step::Page(_) | Step::Listed(_) => Ok(()),
+        }
+    }
+
+    fn take_events(&self, stream: &mut Stream, revisions: Vec<(Revision, Vec<Event>)>) {
+        self.observer.events(revisions.iter().map(|(_, events)| events.len()).sum());
+        {
+            let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
+            for (revision, events) in &revisions {
+                stream.queue.push(*revision, table.apply(*revision, events));
+            }
+        }
+        self.show_table();
+    }
+
+    fn note_batch(&self, parcel: &Parcel, took: Duration, outcome: &Outcome) {
+        let word = match outcome {
+            Outcome::Applied => "applied",
+            Outcome::Stale(_) => "stale",
+            Outcome::Gap(_) => "gap",
+            Outcome::OtherEpoch(_) => "other_epoch",
+            Outcome::OtherFormat(_) => "other_format",
+            Outcome::Building => "building",
+            Outcome::Broken(_) => "broken",
+        };
+        self.observer.batch(word, parcel.batch.changes.len(), took);
+        if matches!(outcome, Outcome::Applied | Outcome::Stale(_)) {
+            parcel.since.iter().for_each(|since| self.observer.applied(since.elapsed()));
+        }
+    }
+
+    /// Publishes how far Redis is.
+    fn show(&self, stream: &Stream) {
+        let under_way = stream.call.is_some() || stream.again.is_some();
+        let seen = self.read().revision();
+        self.status.send_if_modified(|status| {
+            let before = (status.applied, status.waiting, status.ready);
+            if !under_way {
+                status.applied = stream.queue.at();
+            }
+            status.waiting = stream.queue.waiting();
+            let caught_up = !under_way && stream.queue.is_empty() && stream.queue.at() >= seen;
+            if caught_up && !status.ready {
+                info!(revision = seen, "ready: redis holds what etcd holds");
+                status.ready = true;
+            }
+            before != (status.applied, status.waiting, status.ready)
+        });
+    }
+}
+
+fn take_probe(stream: &mut Stream, found: Found) -> Result<(), Turn> {
+    let meta = match found {
+        Found::Table(meta) => meta,
+        Found::Nothing => return Err(look_again("redis was emptied".into())),
+        Found::Broken(why) => return Err(look_again(why)),
+    };
+    if meta.epoch != stream.epoch || meta.format != FORMAT {
+        return Err(look_again(format!("redis holds epoch {}, format {}", meta.epoch, meta.format)));
+    }
+    if !meta.ready {
+        if Building::stalled(&mut stream.building, meta.claim, meta.next) {
+            return Err(look_again("another agent's rebuild makes no progress".into()));
+        }
+        stream.not_before = Some(Instant::now() + GLANCE);
+        return Ok(());
+    }
+    stream.building = None;
+    // A batch whose outcome is unknown tells by itself where Redis is.
+    if stream.again.is_none() {
+        if meta.rev < stream.queue.at() {
+            let at = stream.queue.at();
+            return Err(look_again(format!("redis went back from revision {at} to {}", meta.rev)));
+        }
+        stream.queue.reached(meta.rev);
+    }
+    Ok(())
+}
+
+fn look_again(why: String) -> Turn {
+    Turn::LookAgain(why)
+}
+
+async fn answered(call: &mut Option<Call>) -> Answer {
+    match call {
+        Some(call) => call.await,
+        None => pending().await,
+    }
+}
+
+async fn until(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => sleep_until(instant).await,
+        None => pending().await,
+    }
+}

@@ -1,0 +1,83 @@
+//! The golden records that Rust, Lua and the nginx tests share: what the agent
+//! writes to Redis for each of them, and what it refuses, by which code.
+
+use pointsman::model::{BadCode, Element};
+use pointsman::store::{Event, KeyValue};
+use pointsman::table::{Held, Table};
+use serde_json::Value;
+
+fn records() -> Value {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../t/fixtures/records.json");
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+fn section<'a>(records: &'a Value, name: &str) -> &'a [Value] {
+    let rows = records[name].as_array().unwrap();
+    assert!(!rows.is_empty(), "no {name} in the golden records");
+    rows
+}
+
+fn text<'a>(row: &'a Value, field: &str) -> &'a str {
+    row[field].as_str().unwrap_or_else(|| panic!("{row} has no {field}"))
+}
+
+fn key_value(key: &str, value: &str, rev: i64) -> KeyValue {
+    KeyValue {
+        key: key.to_owned(),
+        value: value.as_bytes().to_vec(),
+        create_revision: rev,
+        mod_revision: rev,
+        lease: 0,
+    }
+}
+
+fn element(redis: &Value) -> Element {
+    match text(redis, "key").split_once(':').unwrap() {
+        ("route", host) => Element::Route(host.into()),
+        ("app", app) => Element::App(app.into()),
+        ("inst", app) => Element::Instance(app.into(), text(redis, "field").into()),
+        (kind, _) => panic!("unknown kind of record: {kind}"),
+    }
+}
+
+#[test]
+fn good_values_become_the_golden_records() {
+    let records = records();
+    let mut table = Table::new();
+    for row in section(&records, "good") {
+        let etcd = &row["etcd"];
+        table.load(&key_value(text(etcd, "key"), text(etcd, "value"), etcd["rev"].as_i64().unwrap()));
+    }
+    table.loaded(1_000);
+    for row in section(&records, "good") {
+        let redis = &row["redis"];
+        let held = table.held(&element(redis));
+        assert_eq!(held, Held::Value(text(redis, "value").into()), "{}", row["name"]);
+    }
+    assert_eq!(table.bad().count(), 0);
+    assert_eq!(table.records(None, usize::MAX).len(), section(&records, "good").len());
+}
+
+fn refusal(key: &str, value: &str) -> BadCode {
+    let mut table = Table::new();
+    let changes = table.apply(7, &[Event::Put(key_value(key, value, 7))]);
+    assert_eq!(changes, [], "{key} = {value} changes Redis");
+    let bad: Vec<_> = table.bad().collect();
+    let [(shown, bad)] = bad[..] else {
+        panic!("{key} = {value} is accepted");
+    };
+    assert_eq!(shown, key);
+    assert!(!bad.detail.is_empty());
+    bad.code
+}
+
+#[test]
+fn bad_keys_and_values_are_refused_with_their_code() {
+    let records = records();
+    for name in ["bad_keys", "bad_values"] {
+        for row in section(&records, name) {
+            let code = refusal(text(row, "key"), text(row, "value"));
+            assert_eq!(code.as_str(), text(row, "code"), "{}", row["name"]);
+        }
+    }
+}
