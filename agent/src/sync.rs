@@ -119,7 +119,11 @@ impl Sync {
                 () = sleep(pause.mul_f64(jitter)) => {}
             }
             let streamed = self.status.borrow().phase == Phase::Streaming;
-            pause = if streamed { FIRST_PAUSE } else { (pause * 2).min(LONGEST_PAUSE) };
+            pause = if streamed {
+                FIRST_PAUSE
+            } else {
+                (pause * 2).min(LONGEST_PAUSE)
+            };
         }
         self.set_phase(Phase::Stopped, None);
     }
@@ -131,9 +135,7 @@ impl Sync {
             prepared = self.prepare() => prepared,
         };
         match prepared {
-            Ok((watcher, epoch, applied)) => {
-                self.stream(watcher, &epoch, applied, shutdown).await
-            }
+            Ok((watcher, epoch, applied)) => self.stream(watcher, &epoch, applied, shutdown).await,
             Err(turn) => turn,
         }
     }
@@ -202,7 +204,10 @@ impl Sync {
                 )));
             }
             let fresh = uuid::Uuid::new_v4().to_string();
-            let put = self.store.put("epoch", fresh.as_bytes(), 0, Condition::Absent).await;
+            let put = self
+                .store
+                .put("epoch", fresh.as_bytes(), 0, Condition::Absent)
+                .await;
             // Another agent may have been quicker: the next look tells.
             if let Written::Done(revision) = self.heard(Side::Store, put)? {
                 info!(epoch = %fresh, revision, "named a new registry");
@@ -310,9 +315,17 @@ fn fit(epoch: &str, revision: Revision, found: Found) -> Result<Start, String> {
         }
         Found::Table(meta) => meta,
     };
-    let Meta { format, epoch: other, rev, ready, .. } = meta;
+    let Meta {
+        format,
+        epoch: other,
+        rev,
+        ready,
+        ..
+    } = meta;
     if format != FORMAT {
-        return Err(format!("redis holds records of format {format}, this agent writes {FORMAT}"));
+        return Err(format!(
+            "redis holds records of format {format}, this agent writes {FORMAT}"
+        ));
     }
     if other != epoch {
         return Err(format!(
@@ -321,9 +334,15 @@ fn fit(epoch: &str, revision: Revision, found: Found) -> Result<Start, String> {
         ));
     }
     if rev > revision {
-        return Err(format!("etcd has gone back: it is at revision {revision}, redis at {rev}"));
+        return Err(format!(
+            "etcd has gone back: it is at revision {revision}, redis at {rev}"
+        ));
     }
-    Ok(if ready { Start::Follow(rev) } else { Start::Rebuild })
+    Ok(if ready {
+        Start::Follow(rev)
+    } else {
+        Start::Rebuild
+    })
 }
 
 /// An error with all that caused it, for one line of a log.

@@ -146,9 +146,7 @@ impl Table {
         let routes = routes
             .into_iter()
             .flat_map(|after| self.routes.range::<str, _>(behind(after)))
-            .map(|(host, entry)| {
-                (Element::Route(host.clone()), self.route_record(host, entry))
-            });
+            .map(|(host, entry)| (Element::Route(host.clone()), self.route_record(host, entry)));
         let apps = apps
             .into_iter()
             .flat_map(|after| self.apps.range::<str, _>(behind(after)))
@@ -156,7 +154,10 @@ impl Table {
         let rest_of_app = instances.into_iter().flat_map(|(app, id)| {
             let found = self.apps.get_key_value(app).into_iter();
             found.flat_map(move |(app, entry)| {
-                entry.instances.range::<str, _>(behind(Some(id))).map(move |found| (app, found))
+                entry
+                    .instances
+                    .range::<str, _>(behind(Some(id)))
+                    .map(move |found| (app, found))
             })
         });
         let other_apps = self
@@ -171,7 +172,10 @@ impl Table {
             .chain(apps)
             .chain(instances)
             .filter_map(|(element, held)| match held {
-                Held::Value(value) => Some(Change { element, value: Some(value) }),
+                Held::Value(value) => Some(Change {
+                    element,
+                    value: Some(value),
+                }),
                 Held::Nothing | Held::Frozen => None,
             })
             .take(limit)
@@ -180,8 +184,14 @@ impl Table {
 
     fn change(&self, element: Element) -> Option<Change> {
         match self.held(&element) {
-            Held::Value(value) => Some(Change { element, value: Some(value) }),
-            Held::Nothing => Some(Change { element, value: None }),
+            Held::Value(value) => Some(Change {
+                element,
+                value: Some(value),
+            }),
+            Held::Nothing => Some(Change {
+                element,
+                value: None,
+            }),
             Held::Frozen => None,
         }
     }
@@ -363,7 +373,11 @@ impl Table {
 
 impl<T> Entry<T> {
     fn of(kv: &KeyValue, value: Option<T>) -> Self {
-        Self { create_revision: kv.create_revision, mod_revision: kv.mod_revision, value }
+        Self {
+            create_revision: kv.create_revision,
+            mod_revision: kv.mod_revision,
+            value,
+        }
     }
 }
 
@@ -371,15 +385,20 @@ fn app_record(app: &App) -> Held {
     match &app.policy {
         None => Held::Nothing,
         Some(Entry { value: None, .. }) => Held::Frozen,
-        Some(Entry { value: Some(policy), mod_revision, .. }) => {
-            Held::Value(policy.record(*mod_revision).into())
-        }
+        Some(Entry {
+            value: Some(policy),
+            mod_revision,
+            ..
+        }) => Held::Value(policy.record(*mod_revision).into()),
     }
 }
 
 /// Everything behind `after`, or everything.
 fn behind(after: Option<&str>) -> (Bound<&str>, Bound<&str>) {
-    (after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded)
+    (
+        after.map_or(Bound::Unbounded, Bound::Excluded),
+        Bound::Unbounded,
+    )
 }
 
 /// The address that an instance claims for itself alone.
@@ -404,7 +423,11 @@ fn domain(host: &str) -> Option<&str> {
 }
 
 fn wildcard_of(domain: &str) -> String {
-    if domain.is_empty() { "*".to_owned() } else { format!("*.{domain}") }
+    if domain.is_empty() {
+        "*".to_owned()
+    } else {
+        format!("*.{domain}")
+    }
 }
 
 /// The domains of all wildcards that lie above this route key.

@@ -79,12 +79,25 @@ pub struct Watcher {
 
 enum State {
     /// The next page of the listing is to be read.
-    List { at: Option<Revision>, from: String, limit: usize },
+    List {
+        at: Option<Revision>,
+        from: String,
+        limit: usize,
+    },
     /// The listing is complete, which is still to be told.
-    Listed { at: Revision },
+    Listed {
+        at: Revision,
+    },
     /// The watch is to be opened at this revision.
-    Open { next: Revision },
-    Watching { watch: Box<dyn Watch>, next: Revision, heard: Instant, asked: bool },
+    Open {
+        next: Revision,
+    },
+    Watching {
+        watch: Box<dyn Watch>,
+        next: Revision,
+        heard: Instant,
+        asked: bool,
+    },
     Ended(End),
 }
 
@@ -107,7 +120,11 @@ impl Watcher {
         Self {
             store,
             epoch: epoch.to_owned(),
-            state: State::List { at, from: String::new(), limit: FIRST_PAGE },
+            state: State::List {
+                at,
+                from: String::new(),
+                limit: FIRST_PAGE,
+            },
             pause: FIRST_PAUSE,
             paused_until: None,
         }
@@ -164,7 +181,11 @@ impl Watcher {
             Some(last) if page.more => {
                 // The successor of a key in byte order.
                 let from = format!("{}\0", last.key);
-                State::List { at: Some(at), from, limit: next_limit(&page.items) }
+                State::List {
+                    at: Some(at),
+                    from,
+                    limit: next_limit(&page.items),
+                }
             }
             _ => State::Listed { at },
         };
@@ -178,18 +199,32 @@ impl Watcher {
         let (epoch, revision) = self.store.get("epoch").await?;
         let epoch = epoch.map(|kv| String::from_utf8_lossy(&kv.value).into_owned());
         if revision < next - 1 {
-            return Ok(self.end(End::WentBack { etcd: revision, ours: next - 1 }));
+            return Ok(self.end(End::WentBack {
+                etcd: revision,
+                ours: next - 1,
+            }));
         }
         if epoch.as_deref() != Some(self.epoch.as_str()) {
             return Ok(self.end(End::OtherEpoch(epoch)));
         }
         let watch = self.store.watch(next).await?;
-        self.state = State::Watching { watch, next, heard: Instant::now(), asked: false };
+        self.state = State::Watching {
+            watch,
+            next,
+            heard: Instant::now(),
+            asked: false,
+        };
         Ok(Step::Watching)
     }
 
     async fn follow(&mut self) -> Result<Step, StoreError> {
-        let State::Watching { watch, next, heard, asked } = &mut self.state else {
+        let State::Watching {
+            watch,
+            next,
+            heard,
+            asked,
+        } = &mut self.state
+        else {
             return Ok(Step::Watching);
         };
         let from = *next;
@@ -242,7 +277,10 @@ fn by_revision(events: Vec<Event>, from: Revision) -> Vec<(Revision, Vec<Event>)
 }
 
 fn next_limit(page: &[KeyValue]) -> usize {
-    let bytes: usize = page.iter().map(|kv| kv.key.len() + kv.value.len() + 32).sum();
+    let bytes: usize = page
+        .iter()
+        .map(|kv| kv.key.len() + kv.value.len() + 32)
+        .sum();
     let each = (bytes / page.len().max(1)).max(1);
     (PAGE_BYTES / each).clamp(1, LARGEST_PAGE)
 }

@@ -18,7 +18,9 @@ fn section<'a>(records: &'a Value, name: &str) -> &'a [Value] {
 }
 
 fn text<'a>(row: &'a Value, field: &str) -> &'a str {
-    row[field].as_str().unwrap_or_else(|| panic!("{row} has no {field}"))
+    row[field]
+        .as_str()
+        .unwrap_or_else(|| panic!("{row} has no {field}"))
 }
 
 fn key_value(key: &str, value: &str, rev: i64) -> KeyValue {
@@ -46,16 +48,28 @@ fn good_values_become_the_golden_records() {
     let mut table = Table::new();
     for row in section(&records, "good") {
         let etcd = &row["etcd"];
-        table.load(&key_value(text(etcd, "key"), text(etcd, "value"), etcd["rev"].as_i64().unwrap()));
+        table.load(&key_value(
+            text(etcd, "key"),
+            text(etcd, "value"),
+            etcd["rev"].as_i64().unwrap(),
+        ));
     }
     table.loaded(1_000);
     for row in section(&records, "good") {
         let redis = &row["redis"];
         let held = table.held(&element(redis));
-        assert_eq!(held, Held::Value(text(redis, "value").into()), "{}", row["name"]);
+        assert_eq!(
+            held,
+            Held::Value(text(redis, "value").into()),
+            "{}",
+            row["name"]
+        );
     }
     assert_eq!(table.bad().count(), 0);
-    assert_eq!(table.records(None, usize::MAX).len(), section(&records, "good").len());
+    assert_eq!(
+        table.records(None, usize::MAX).len(),
+        section(&records, "good").len()
+    );
 }
 
 fn refusal(key: &str, value: &str) -> BadCode {

@@ -40,7 +40,8 @@ struct Scripts {
 
 impl Default for Scripts {
     fn default() -> Self {
-        let script = |body| Script::new(&format!("{}\n{body}", include_str!("scripts/prelude.lua")));
+        let script =
+            |body| Script::new(&format!("{}\n{body}", include_str!("scripts/prelude.lua")));
         Self {
             batch: script(include_str!("scripts/batch.lua")),
             begin: script(include_str!("scripts/begin.lua")),
@@ -52,7 +53,9 @@ impl Default for Scripts {
 
 impl fmt::Debug for RedisSink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RedisSink").field("prefix", &self.prefix).finish_non_exhaustive()
+        f.debug_struct("RedisSink")
+            .field("prefix", &self.prefix)
+            .finish_non_exhaustive()
     }
 }
 
@@ -84,8 +87,11 @@ impl RedisSink {
             .get_multiplexed_async_connection_with_config(&config)
             .await
             .map_err(classify)?;
-        let info: String =
-            cmd("INFO").arg("cluster").query_async(&mut connection).await.map_err(classify)?;
+        let info: String = cmd("INFO")
+            .arg("cluster")
+            .query_async(&mut connection)
+            .await
+            .map_err(classify)?;
         if info.contains("cluster_enabled:1") {
             return Err(SinkError::Unfit(
                 "it runs in cluster mode, which spreads one batch over several nodes; \
@@ -116,7 +122,10 @@ impl RedisSink {
     /// An invocation with what all scripts take: the two keys, the prefix.
     fn prepare<'a>(&self, script: &'a Script) -> ScriptInvocation<'a> {
         let mut invocation = script.prepare_invoke();
-        invocation.key(self.key("meta")).key(self.key("changes")).arg(&self.prefix);
+        invocation
+            .key(self.key("meta"))
+            .key(self.key("changes"))
+            .arg(&self.prefix);
         invocation
     }
 
@@ -128,7 +137,11 @@ impl RedisSink {
 
     async fn step(&self, invocation: &ScriptInvocation<'_>) -> Result<Step, SinkError> {
         let (word, detail) = self.run(invocation).await?;
-        Ok(if word == "done" { Step::Done } else { Step::Refused(detail) })
+        Ok(if word == "done" {
+            Step::Done
+        } else {
+            Step::Refused(detail)
+        })
     }
 }
 
@@ -191,13 +204,21 @@ impl Sink for RedisSink {
 
     async fn piece(&self, token: Revision, n: u64, changes: &[Change]) -> Result<Step, SinkError> {
         let mut invocation = self.prepare(&self.scripts.piece);
-        invocation.arg(token).arg(n).arg(n + 1).arg(changes_json(changes));
+        invocation
+            .arg(token)
+            .arg(n)
+            .arg(n + 1)
+            .arg(changes_json(changes));
         self.step(&invocation).await
     }
 
     async fn end(&self, token: Revision, n: u64, revision: Revision) -> Result<Step, SinkError> {
         let mut invocation = self.prepare(&self.scripts.end);
-        invocation.arg(token).arg(n).arg(revision).arg(self.stream_length);
+        invocation
+            .arg(token)
+            .arg(n)
+            .arg(revision)
+            .arg(self.stream_length);
         self.step(&invocation).await
     }
 
@@ -215,8 +236,9 @@ impl Sink for RedisSink {
         let mut elements = Vec::new();
         let mut hashes = Vec::new();
         for key in &keys {
-            let Some((kind, name)) =
-                key.strip_prefix(&self.prefix).and_then(|key| key.split_once(':'))
+            let Some((kind, name)) = key
+                .strip_prefix(&self.prefix)
+                .and_then(|key| key.split_once(':'))
             else {
                 continue;
             };
@@ -240,11 +262,15 @@ impl Sink for RedisSink {
                 // Of a wrong type: one element stands for the whole key.
                 let ids = ids.unwrap_or_else(|_| vec![String::new()]);
                 elements.extend(
-                    ids.into_iter().map(|id| Element::Instance((*app).into(), id.into())),
+                    ids.into_iter()
+                        .map(|id| Element::Instance((*app).into(), id.into())),
                 );
             }
         }
-        Ok(Scanned { elements, next: (next != 0).then_some(next) })
+        Ok(Scanned {
+            elements,
+            next: (next != 0).then_some(next),
+        })
     }
 }
 

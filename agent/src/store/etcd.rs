@@ -57,7 +57,9 @@ pub struct EtcdStore {
 
 impl fmt::Debug for EtcdStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EtcdStore").field("prefix", &self.prefix).finish_non_exhaustive()
+        f.debug_struct("EtcdStore")
+            .field("prefix", &self.prefix)
+            .finish_non_exhaustive()
     }
 }
 
@@ -78,11 +80,18 @@ impl EtcdStore {
         if let Some(tls) = options.tls {
             connect = connect.with_tls(tls);
         }
-        let client = timeout(CALL_TIMEOUT, Client::connect(options.endpoints, Some(connect)))
-            .await
-            .map_err(timed_out)?
-            .map_err(classify)?;
-        Ok(Self { client, prefix: options.prefix, authenticated })
+        let client = timeout(
+            CALL_TIMEOUT,
+            Client::connect(options.endpoints, Some(connect)),
+        )
+        .await
+        .map_err(timed_out)?
+        .map_err(classify)?;
+        Ok(Self {
+            client,
+            prefix: options.prefix,
+            authenticated,
+        })
     }
 
     fn full(&self, key: &str) -> Vec<u8> {
@@ -120,9 +129,10 @@ impl EtcdStore {
         let kv = event.kv()?;
         Some(match event.event_type() {
             EventType::Put => Event::Put(self.key_value(kv)),
-            EventType::Delete => {
-                Event::Delete { key: self.key_of(kv), mod_revision: kv.mod_revision() }
-            }
+            EventType::Delete => Event::Delete {
+                key: self.key_of(kv),
+                mod_revision: kv.mod_revision(),
+            },
         })
     }
 
@@ -138,9 +148,11 @@ impl EtcdStore {
             Condition::Always => None,
             Condition::Absent => Some(Compare::version(full.clone(), CompareOp::Equal, 0)),
             Condition::Present => Some(Compare::version(full.clone(), CompareOp::Greater, 0)),
-            Condition::ModRevision(revision) => {
-                Some(Compare::mod_revision(full.clone(), CompareOp::Equal, revision))
-            }
+            Condition::ModRevision(revision) => Some(Compare::mod_revision(
+                full.clone(),
+                CompareOp::Equal,
+                revision,
+            )),
         };
         let txn = Txn::new()
             .when(compare.into_iter().collect::<Vec<_>>())
@@ -178,7 +190,10 @@ impl Store for EtcdStore {
             options = options.with_revision(at);
         }
         let answer = call(LIST_TIMEOUT, || {
-            let mut kv = self.client.kv_client().max_decoding_message_size(DECODE_LIMIT);
+            let mut kv = self
+                .client
+                .kv_client()
+                .max_decoding_message_size(DECODE_LIMIT);
             let (key, options) = (self.full(from), options.clone());
             async move { kv.get(key, Some(options)).await }
         })
@@ -190,7 +205,9 @@ impl Store for EtcdStore {
                 return Err(if at > now {
                     StoreError::FutureRevision { asked: at }
                 } else {
-                    StoreError::Compacted { compact_revision: 0 }
+                    StoreError::Compacted {
+                        compact_revision: 0,
+                    }
                 });
             }
             (answer, _) => answer?,
@@ -218,12 +235,18 @@ impl Store for EtcdStore {
             .with_range(self.range_end())
             .with_start_revision(from);
         let stream = call(CALL_TIMEOUT, || {
-            let mut client = self.client.watch_client().max_decoding_message_size(DECODE_LIMIT);
+            let mut client = self
+                .client
+                .watch_client()
+                .max_decoding_message_size(DECODE_LIMIT);
             let (key, options) = (self.full(""), options.clone());
             async move { client.watch(key, Some(options)).await }
         })
         .await?;
-        Ok(Box::new(EtcdWatch { stream, store: self.clone() }))
+        Ok(Box::new(EtcdWatch {
+            stream,
+            store: self.clone(),
+        }))
     }
 
     async fn put(
@@ -235,11 +258,13 @@ impl Store for EtcdStore {
     ) -> Result<Written, StoreError> {
         let options = (lease != 0).then(|| PutOptions::new().with_lease(lease));
         let op = TxnOp::put(self.full(key), value, options);
-        self.write(key, condition, op).await.map_err(|error| match error {
-            StoreError::Other(source) if value.len() > LARGE => StoreError::TooLarge(source),
-            StoreError::NoLease(_) => StoreError::NoLease(lease),
-            other => other,
-        })
+        self.write(key, condition, op)
+            .await
+            .map_err(|error| match error {
+                StoreError::Other(source) if value.len() > LARGE => StoreError::TooLarge(source),
+                StoreError::NoLease(_) => StoreError::NoLease(lease),
+                other => other,
+            })
     }
 
     async fn delete(&self, key: &str, condition: Condition) -> Result<Written, StoreError> {
@@ -271,7 +296,9 @@ impl Store for EtcdStore {
         match answer.map(|answer| u64::try_from(answer.ttl()).unwrap_or(0)) {
             Some(0) => Err(StoreError::NoLease(lease)),
             Some(ttl) => Ok(ttl),
-            None => Err(StoreError::Unavailable("the keep-alive stream ended".into())),
+            None => Err(StoreError::Unavailable(
+                "the keep-alive stream ended".into(),
+            )),
         }
     }
 
@@ -309,10 +336,15 @@ impl Watch for EtcdWatch {
                 let renewed = timeout(CALL_TIMEOUT, self.store.client.refresh_token()).await;
                 renewed.map_err(timed_out)?.map_err(classify)?;
             }
-            return Err(StoreError::Unavailable(format!("etcd cancelled the watch: {why}").into()));
+            return Err(StoreError::Unavailable(
+                format!("etcd cancelled the watch: {why}").into(),
+            ));
         }
-        let events: Vec<_> =
-            answer.events().iter().filter_map(|event| self.store.event(event)).collect();
+        let events: Vec<_> = answer
+            .events()
+            .iter()
+            .filter_map(|event| self.store.event(event))
+            .collect();
         if events.is_empty() {
             return Ok(Some(WatchItem::Alive));
         }
@@ -381,7 +413,9 @@ fn classify(error: etcd_client::Error) -> StoreError {
     match status.code() {
         // The only thing that we ask for and that can be missing is a lease.
         Code::NotFound => StoreError::NoLease(0),
-        Code::OutOfRange => StoreError::Compacted { compact_revision: 0 },
+        Code::OutOfRange => StoreError::Compacted {
+            compact_revision: 0,
+        },
         Code::Unauthenticated | Code::PermissionDenied => StoreError::Denied(Box::new(error)),
         Code::Unavailable
         | Code::DeadlineExceeded

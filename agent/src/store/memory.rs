@@ -100,7 +100,10 @@ impl MemoryStore {
     /// Empties the store, as if it had been restored from nothing.
     pub fn wipe(&self) {
         let generation = self.state().generation + 1;
-        *self.state() = State { generation, ..State::default() };
+        *self.state() = State {
+            generation,
+            ..State::default()
+        };
         self.0.changed.notify_waiters();
     }
 
@@ -135,7 +138,9 @@ impl MemoryStore {
     fn up(&self) -> Result<MutexGuard<'_, State>, StoreError> {
         let state = self.state();
         if state.down {
-            return Err(StoreError::Unavailable("the store was told to be down".into()));
+            return Err(StoreError::Unavailable(
+                "the store was told to be down".into(),
+            ));
         }
         Ok(state)
     }
@@ -167,7 +172,10 @@ impl State {
             if let Some(lease) = self.leases.get_mut(&kv.lease) {
                 lease.keys.remove(key);
             }
-            self.log.push(Event::Delete { key: kv.key, mod_revision: self.revision });
+            self.log.push(Event::Delete {
+                key: kv.key,
+                mod_revision: self.revision,
+            });
         }
     }
 
@@ -231,13 +239,23 @@ impl Store for MemoryStore {
             return Err(StoreError::FutureRevision { asked: revision });
         }
         if revision < state.compacted {
-            return Err(StoreError::Compacted { compact_revision: state.compacted });
+            return Err(StoreError::Compacted {
+                compact_revision: state.compacted,
+            });
         }
-        let keys = if revision == state.revision { state.keys.clone() } else { state.at(revision) };
+        let keys = if revision == state.revision {
+            state.keys.clone()
+        } else {
+            state.at(revision)
+        };
         let limit = if limit == 0 { usize::MAX } else { limit };
         let mut rest = keys.into_values().filter(|kv| kv.key.as_str() >= from);
         let items: Vec<_> = rest.by_ref().take(limit).collect();
-        Ok(Page { items, revision, more: rest.next().is_some() })
+        Ok(Page {
+            items,
+            revision,
+            more: rest.next().is_some(),
+        })
     }
 
     async fn get(&self, key: &str) -> Result<(Option<KeyValue>, Revision), StoreError> {
@@ -247,7 +265,12 @@ impl Store for MemoryStore {
 
     async fn watch(&self, from: Revision) -> Result<Box<dyn Watch>, StoreError> {
         let generation = self.up()?.generation;
-        Ok(Box::new(MemoryWatch { store: self.clone(), next: from, generation, pinged: false }))
+        Ok(Box::new(MemoryWatch {
+            store: self.clone(),
+            next: from,
+            generation,
+            pinged: false,
+        }))
     }
 
     async fn put(
@@ -292,13 +315,23 @@ impl Store for MemoryStore {
         let id = state.next_lease;
         state.next_lease += 1;
         let until = Instant::now() + Duration::from_secs(ttl);
-        state.leases.insert(id, Lease { ttl, until, keys: BTreeSet::new() });
+        state.leases.insert(
+            id,
+            Lease {
+                ttl,
+                until,
+                keys: BTreeSet::new(),
+            },
+        );
         Ok(id)
     }
 
     async fn lease_renew(&self, lease: LeaseId) -> Result<u64, StoreError> {
         let mut state = self.up()?;
-        let held = state.leases.get_mut(&lease).ok_or(StoreError::NoLease(lease))?;
+        let held = state
+            .leases
+            .get_mut(&lease)
+            .ok_or(StoreError::NoLease(lease))?;
         held.until = Instant::now() + Duration::from_secs(held.ttl);
         Ok(held.ttl)
     }
@@ -335,10 +368,16 @@ impl Watch for MemoryWatch {
                     return Err(StoreError::Unavailable("the watch broke off".into()));
                 }
                 if self.next < state.compacted {
-                    return Err(StoreError::Compacted { compact_revision: state.compacted });
+                    return Err(StoreError::Compacted {
+                        compact_revision: state.compacted,
+                    });
                 }
-                let events: Vec<_> =
-                    state.log.iter().filter(|e| e.revision() >= self.next).cloned().collect();
+                let events: Vec<_> = state
+                    .log
+                    .iter()
+                    .filter(|e| e.revision() >= self.next)
+                    .cloned()
+                    .collect();
                 if let Some(last) = events.last() {
                     self.next = last.revision() + 1;
                     return Ok(Some(WatchItem::Events(events)));

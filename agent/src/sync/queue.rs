@@ -40,7 +40,12 @@ pub(super) struct Parcel {
 
 impl Queue {
     pub(super) fn new(epoch: &str, at: Revision) -> Self {
-        Self { epoch: epoch.to_owned(), at, groups: VecDeque::new(), waiting: 0 }
+        Self {
+            epoch: epoch.to_owned(),
+            at,
+            groups: VecDeque::new(),
+            waiting: 0,
+        }
     }
 
     pub(super) fn at(&self) -> Revision {
@@ -63,7 +68,11 @@ impl Queue {
     pub(super) fn push(&mut self, revision: Revision, changes: Vec<Change>) {
         if revision > self.at {
             self.waiting += changes.len();
-            self.groups.push_back(Group { revision, changes, since: Instant::now() });
+            self.groups.push_back(Group {
+                revision,
+                changes,
+                since: Instant::now(),
+            });
         }
     }
 
@@ -98,7 +107,12 @@ impl Queue {
             self.waiting -= group.changes.len();
             to = group.revision;
             since.push(group.since);
-            merged.extend(group.changes.into_iter().map(|change| (change.element, change.value)));
+            merged.extend(
+                group
+                    .changes
+                    .into_iter()
+                    .map(|change| (change.element, change.value)),
+            );
         }
         if to == from {
             return None;
@@ -108,7 +122,12 @@ impl Queue {
             .into_iter()
             .map(|(element, value)| Change { element, value })
             .collect();
-        let batch = Batch { epoch: self.epoch.clone(), from, to, changes };
+        let batch = Batch {
+            epoch: self.epoch.clone(),
+            from,
+            to,
+            changes,
+        };
         Some(Parcel { batch, since })
     }
 }
@@ -118,7 +137,10 @@ mod tests {
     use super::*;
 
     fn change(host: &str, value: &str) -> Change {
-        Change { element: Element::Route(host.into()), value: Some(value.into()) }
+        Change {
+            element: Element::Route(host.into()),
+            value: Some(value.into()),
+        }
     }
 
     #[test]
@@ -127,7 +149,9 @@ mod tests {
         queue.push(11, vec![change("a", "1"), change("b", "1")]);
         queue.push(14, vec![change("a", "2")]);
         queue.push(15, Vec::new());
-        let Batch { from, to, changes, .. } = queue.take().unwrap().batch;
+        let Batch {
+            from, to, changes, ..
+        } = queue.take().unwrap().batch;
         assert_eq!((from, to), (10, 15));
         assert_eq!(changes, [change("a", "2"), change("b", "1")]);
         assert!(queue.take().is_none());
@@ -137,7 +161,11 @@ mod tests {
     #[test]
     fn splits_only_between_revisions() {
         let mut queue = Queue::new("e", 0);
-        let many = |n: usize| (0..n).map(|i| change(&format!("h{i}"), "v")).collect::<Vec<_>>();
+        let many = |n: usize| {
+            (0..n)
+                .map(|i| change(&format!("h{i}"), "v"))
+                .collect::<Vec<_>>()
+        };
         queue.push(1, many(400));
         queue.push(2, many(200));
         queue.push(3, many(900));

@@ -36,7 +36,7 @@ impl Sync {
         let revision = self.read().revision();
 
         let sink = std::sync::Arc::clone(&self.sink);
-        self.done(async || sink.begin(epoch, token, revision).await).await?;
+        self.done(|| sink.begin(epoch, token, revision)).await?;
         let mut piece = 0;
         let mut records = 0;
         let mut after: Option<Element> = None;
@@ -47,15 +47,21 @@ impl Sync {
             };
             after = Some(last.element.clone());
             records += changes.len();
-            self.done(async || sink.piece(token, piece, &changes).await).await?;
+            self.done(|| sink.piece(token, piece, &changes)).await?;
             piece += 1;
         }
         piece = self.sweep(token, piece).await?;
-        self.done(async || sink.end(token, piece, revision).await).await?;
+        self.done(|| sink.end(token, piece, revision)).await?;
 
         let took = begun.elapsed();
         self.observer.rebuilt(records, took);
-        info!(revision, token, records, ?took, "rebuilt the table in redis");
+        info!(
+            revision,
+            token,
+            records,
+            ?took,
+            "rebuilt the table in redis"
+        );
         Ok(revision)
     }
 
@@ -65,18 +71,21 @@ impl Sync {
         let sink = std::sync::Arc::clone(&self.sink);
         let mut cursor = Some(0);
         while let Some(at) = cursor {
-            let page = self.answered(async || sink.scan(at).await).await;
+            let page = self.answered(|| sink.scan(at)).await;
             cursor = page.next;
             let gone: Vec<_> = {
                 let table = self.read();
                 page.elements
                     .into_iter()
                     .filter(|element| table.held(element) == Held::Nothing)
-                    .map(|element| Change { element, value: None })
+                    .map(|element| Change {
+                        element,
+                        value: None,
+                    })
                     .collect()
             };
             for changes in gone.chunks(PIECE) {
-                self.done(async || sink.piece(token, piece, changes).await).await?;
+                self.done(|| sink.piece(token, piece, changes)).await?;
                 piece += 1;
             }
         }
@@ -88,11 +97,14 @@ impl Sync {
         let sink = std::sync::Arc::clone(&self.sink);
         let mut building = None;
         loop {
-            let found = self.answered(async || sink.meta().await).await;
+            let found = self.answered(|| sink.meta()).await;
             match found {
                 Found::Table(meta) if !meta.ready => {
                     if Building::stalled(&mut building, meta.claim, meta.next) {
-                        info!(claim = meta.claim, "taking over a rebuild that stands still");
+                        info!(
+                            claim = meta.claim,
+                            "taking over a rebuild that stands still"
+                        );
                         return Ok(());
                     }
                 }
@@ -109,12 +121,17 @@ impl Sync {
     /// Takes the claim in etcd; answers its token.
     async fn claim(&mut self) -> Result<Revision, Turn> {
         let read = self.store.get("rebuild").await;
-        let (held, _) =
-            self.heard(Side::Store, read).map_err(|()| not_now("etcd does not answer"))?;
-        let condition =
-            held.map_or(Condition::Absent, |kv| Condition::ModRevision(kv.mod_revision));
+        let (held, _) = self
+            .heard(Side::Store, read)
+            .map_err(|()| not_now("etcd does not answer"))?;
+        let condition = held.map_or(Condition::Absent, |kv| {
+            Condition::ModRevision(kv.mod_revision)
+        });
         let value = serde_json::json!({ "agent": self.agent }).to_string();
-        let put = self.store.put("rebuild", value.as_bytes(), 0, condition).await;
+        let put = self
+            .store
+            .put("rebuild", value.as_bytes(), 0, condition)
+            .await;
         match self.heard(Side::Store, put) {
             Ok(Written::Done(token)) => Ok(token),
             Ok(Written::Conflict(_)) => Err(not_now("another agent claimed the rebuild")),
@@ -145,7 +162,10 @@ impl Sync {
     }
 
     /// Repeats a call until Redis answers.
-    async fn answered<T>(&mut self, call: impl AsyncFn() -> Result<T, SinkError>) -> T {
+    async fn answered<T, F>(&mut self, call: impl Fn() -> F) -> T
+    where
+        F: Future<Output = Result<T, SinkError>>,
+    {
         let mut pause = FIRST_PAUSE;
         loop {
             let answer = call().await;
@@ -158,7 +178,10 @@ impl Sync {
     }
 
     /// Repeats a step of the rebuild until Redis answers; it may refuse.
-    async fn done(&mut self, call: impl AsyncFn() -> Result<Answer, SinkError>) -> Result<(), Turn> {
+    async fn done<F>(&mut self, call: impl Fn() -> F) -> Result<(), Turn>
+    where
+        F: Future<Output = Result<Answer, SinkError>>,
+    {
         match self.answered(call).await {
             Answer::Done => Ok(()),
             Answer::Refused(why) => Err(not_now(&format!("redis refused the rebuild: {why}"))),

@@ -55,7 +55,11 @@ impl Building {
         match seen {
             Some(b) if b.claim == claim && b.next == next => b.since.elapsed() >= STALLED,
             _ => {
-                *seen = Some(Self { claim, next, since: Instant::now() });
+                *seen = Some(Self {
+                    claim,
+                    next,
+                    since: Instant::now(),
+                });
                 false
             }
         }
@@ -178,15 +182,17 @@ impl Sync {
             }
             Outcome::Gap(revision) => {
                 let from = parcel.batch.from;
-                Err(look_again(format!("redis went back from revision {from} to {revision}")))
+                Err(look_again(format!(
+                    "redis went back from revision {from} to {revision}"
+                )))
             }
             Outcome::OtherEpoch(epoch) => Err(look_again(format!("redis holds epoch {epoch}"))),
-            Outcome::OtherFormat(format) => {
-                Err(look_again(format!("redis holds format {format}")))
-            }
+            Outcome::OtherFormat(format) => Err(look_again(format!("redis holds format {format}"))),
             Outcome::Broken(what) => {
                 self.broken = true;
-                Err(look_again(format!("redis holds something of a wrong type: {what}")))
+                Err(look_again(format!(
+                    "redis holds something of a wrong type: {what}"
+                )))
             }
         }
     }
@@ -218,7 +224,8 @@ impl Sync {
     }
 
     fn take_events(&self, stream: &mut Stream, revisions: Vec<(Revision, Vec<Event>)>) {
-        self.observer.events(revisions.iter().map(|(_, events)| events.len()).sum());
+        self.observer
+            .events(revisions.iter().map(|(_, events)| events.len()).sum());
         {
             let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
             for (revision, events) in &revisions {
@@ -240,7 +247,10 @@ impl Sync {
         };
         self.observer.batch(word, parcel.batch.changes.len(), took);
         if matches!(outcome, Outcome::Applied | Outcome::Stale(_)) {
-            parcel.since.iter().for_each(|since| self.observer.applied(since.elapsed()));
+            parcel
+                .since
+                .iter()
+                .for_each(|since| self.observer.applied(since.elapsed()));
         }
     }
 
@@ -271,11 +281,16 @@ fn take_probe(stream: &mut Stream, found: Found) -> Result<(), Turn> {
         Found::Broken(why) => return Err(look_again(why)),
     };
     if meta.epoch != stream.epoch || meta.format != FORMAT {
-        return Err(look_again(format!("redis holds epoch {}, format {}", meta.epoch, meta.format)));
+        return Err(look_again(format!(
+            "redis holds epoch {}, format {}",
+            meta.epoch, meta.format
+        )));
     }
     if !meta.ready {
         if Building::stalled(&mut stream.building, meta.claim, meta.next) {
-            return Err(look_again("another agent's rebuild makes no progress".into()));
+            return Err(look_again(
+                "another agent's rebuild makes no progress".into(),
+            ));
         }
         stream.not_before = Some(Instant::now() + GLANCE);
         return Ok(());
@@ -285,7 +300,10 @@ fn take_probe(stream: &mut Stream, found: Found) -> Result<(), Turn> {
     if stream.again.is_none() {
         if meta.rev < stream.queue.at() {
             let at = stream.queue.at();
-            return Err(look_again(format!("redis went back from revision {at} to {}", meta.rev)));
+            return Err(look_again(format!(
+                "redis went back from revision {at} to {}",
+                meta.rev
+            )));
         }
         stream.queue.reached(meta.rev);
     }

@@ -16,7 +16,11 @@ pub(super) struct Claim {
 
 impl Claim {
     pub(super) fn new(created: Revision, app: &str, id: &str) -> Self {
-        Self { created, app: app.into(), id: id.into() }
+        Self {
+            created,
+            app: app.into(),
+            id: id.into(),
+        }
     }
 
     pub(super) fn element(&self) -> Element {
@@ -64,14 +68,19 @@ impl Owners {
 
     /// The owner and the shadowed claims of each address that has several.
     pub(super) fn contested(&self) -> impl Iterator<Item = (Address, &Claim, &[Claim])> {
-        self.0.iter().filter_map(|(addr, claims)| match claims.split_last() {
-            Some((owner, losers)) if !losers.is_empty() => Some((*addr, owner, losers)),
-            _ => None,
-        })
+        self.0
+            .iter()
+            .filter_map(|(addr, claims)| match claims.split_last() {
+                Some((owner, losers)) if !losers.is_empty() => Some((*addr, owner, losers)),
+                _ => None,
+            })
     }
 
     pub(super) fn owner(&self, addr: Address) -> Option<Element> {
-        self.0.get(&addr).and_then(|claims| claims.last()).map(Claim::element)
+        self.0
+            .get(&addr)
+            .and_then(|claims| claims.last())
+            .map(Claim::element)
     }
 }
 

@@ -6,11 +6,20 @@ use super::*;
 
 fn put(key: &str, value: &str, create_revision: Revision, mod_revision: Revision) -> Event {
     let value = value.as_bytes().to_vec();
-    Event::Put(KeyValue { key: key.into(), value, create_revision, mod_revision, lease: 0 })
+    Event::Put(KeyValue {
+        key: key.into(),
+        value,
+        create_revision,
+        mod_revision,
+        lease: 0,
+    })
 }
 
 fn delete(key: &str, mod_revision: Revision) -> Event {
-    Event::Delete { key: key.into(), mod_revision }
+    Event::Delete {
+        key: key.into(),
+        mod_revision,
+    }
 }
 
 /// Applies one event as its own revision; answers `element=value` rows.
@@ -20,7 +29,11 @@ fn apply(table: &mut Table, event: &Event) -> Vec<String> {
 }
 
 fn row(change: &Change) -> String {
-    format!("{}={}", change.element, change.value.as_deref().unwrap_or("gone"))
+    format!(
+        "{}={}",
+        change.element,
+        change.value.as_deref().unwrap_or("gone")
+    )
 }
 
 const SHOP: &str = r#"{"app":"shop"}"#;
@@ -39,8 +52,13 @@ fn a_younger_instance_takes_an_address_over_and_gives_it_back() {
         ["inst:a 1=gone"],
         "a heartbeat does not win the address back"
     );
-    let [Shadowed { owner, losers, .. }] = &table.shadowed()[..] else { panic!() };
-    assert_eq!((owner.as_str(), losers.as_slice()), ("b/1", &["a/1".to_owned()][..]));
+    let [Shadowed { owner, losers, .. }] = &table.shadowed()[..] else {
+        panic!()
+    };
+    assert_eq!(
+        (owner.as_str(), losers.as_slice()),
+        ("b/1", &["a/1".to_owned()][..])
+    );
     assert_eq!(
         apply(&mut table, &delete("instances/b/1", 5)),
         [r#"inst:a 1=["4","10.0.0.1:80",100]"#, "inst:b 1=gone"]
@@ -54,7 +72,10 @@ fn an_instance_that_moves_lets_go_of_its_old_address() {
     apply(&mut table, &put("instances/a/2", "10.0.0.1:80", 3, 3));
     assert_eq!(
         apply(&mut table, &put("instances/a/2", "10.0.0.2:80", 3, 4)),
-        [r#"inst:a 1=["2","10.0.0.1:80",100]"#, r#"inst:a 2=["4","10.0.0.2:80",100]"#]
+        [
+            r#"inst:a 1=["2","10.0.0.1:80",100]"#,
+            r#"inst:a 2=["4","10.0.0.2:80",100]"#
+        ]
     );
 }
 
@@ -74,12 +95,21 @@ fn a_bad_value_freezes_its_element_until_the_key_is_valid_or_gone() {
     let mut table = Table::new();
     apply(&mut table, &put("routes/a.example", SHOP, 2, 2));
     assert!(apply(&mut table, &put("routes/a.example", "shop", 2, 3)).is_empty());
-    assert_eq!(table.held(&Element::Route("a.example".into())), Held::Frozen);
+    assert_eq!(
+        table.held(&Element::Route("a.example".into())),
+        Held::Frozen
+    );
     assert_eq!(table.bad().next().unwrap().0, "routes/a.example");
-    assert_eq!(apply(&mut table, &put("routes/a.example", SHOP, 2, 4)).len(), 1);
+    assert_eq!(
+        apply(&mut table, &put("routes/a.example", SHOP, 2, 4)).len(),
+        1
+    );
     assert_eq!(table.bad().count(), 0);
     apply(&mut table, &put("routes/a.example", "shop", 2, 5));
-    assert_eq!(apply(&mut table, &delete("routes/a.example", 6)), ["route:a.example=gone"]);
+    assert_eq!(
+        apply(&mut table, &delete("routes/a.example", 6)),
+        ["route:a.example=gone"]
+    );
     assert_eq!(table.bad().count(), 0);
 }
 
@@ -97,14 +127,27 @@ fn a_wildcard_tells_whether_another_route_lies_beneath() {
     );
     assert_eq!(
         apply(&mut table, &put("routes/a.b.example.com", SHOP, 3, 3)),
-        [record(wild, 2, r#""deeper":1,"#), record("a.b.example.com", 3, "")]
+        [
+            record(wild, 2, r#""deeper":1,"#),
+            record("a.b.example.com", 3, "")
+        ]
     );
     // The second one beneath changes nothing; nor does one of two that goes.
-    assert_eq!(apply(&mut table, &put("routes/*.b.example.com", SHOP, 4, 4)).len(), 1);
-    assert_eq!(apply(&mut table, &delete("routes/a.b.example.com", 5)).len(), 2, "its parent too");
+    assert_eq!(
+        apply(&mut table, &put("routes/*.b.example.com", SHOP, 4, 4)).len(),
+        1
+    );
+    assert_eq!(
+        apply(&mut table, &delete("routes/a.b.example.com", 5)).len(),
+        2,
+        "its parent too"
+    );
     assert_eq!(
         apply(&mut table, &delete("routes/*.b.example.com", 6)),
-        ["route:*.b.example.com=gone".into(), record(wild, 2, r#""deeper":0,"#)]
+        [
+            "route:*.b.example.com=gone".into(),
+            record(wild, 2, r#""deeper":0,"#)
+        ]
     );
     assert_eq!(
         apply(&mut table, &put("routes/*", SHOP, 7, 7)),
@@ -121,7 +164,11 @@ fn a_wildcard_tells_whether_another_route_lies_beneath() {
     apply(&mut table, &put("routes/10.0.0.1", "broken", 9, 10));
     assert_eq!(
         table.held(&Element::Route("*".into())),
-        Held::Value(record("*", 7, r#""deeper":1,"#).trim_start_matches("route:*=").into())
+        Held::Value(
+            record("*", 7, r#""deeper":1,"#)
+                .trim_start_matches("route:*=")
+                .into()
+        )
     );
 }
 
@@ -140,7 +187,10 @@ fn records_come_in_pages_without_gaps() {
         table.load(&kv(&format!("routes/h{i}.example"), SHOP));
         table.load(&kv(&format!("apps/a{i}"), "{}"));
         for j in 0..3 {
-            table.load(&kv(&format!("instances/a{i}/{j}"), &format!("10.0.{i}.{j}:80")));
+            table.load(&kv(
+                &format!("instances/a{i}/{j}"),
+                &format!("10.0.{i}.{j}:80"),
+            ));
         }
     }
     table.load(&kv("instances/a3/1", "bad"));
@@ -170,7 +220,9 @@ fn kv(key: &str, value: &str) -> KeyValue {
 /// A write to a small registry, so that keys and addresses collide often.
 fn write() -> impl Strategy<Value = (String, Option<String>)> {
     let route = (
-        prop::sample::select(vec!["a.x.y", "b.x.y", "*.x.y", "x.y", "*.y", "*", "10.0.0.1", "UP"]),
+        prop::sample::select(vec![
+            "a.x.y", "b.x.y", "*.x.y", "x.y", "*.y", "*", "10.0.0.1", "UP",
+        ]),
         prop::option::of(prop::sample::select(vec![SHOP, r#"{"app":"blog"}"#, "bad"])),
     )
         .prop_map(|(host, value)| (format!("routes/{host}"), value.map(str::to_owned)));
@@ -209,7 +261,10 @@ impl Registry {
         for (key, value) in writes {
             match value {
                 Some(value) => {
-                    let created = self.keys.get(&key).map_or(mod_revision, |kv| kv.create_revision);
+                    let created = self
+                        .keys
+                        .get(&key)
+                        .map_or(mod_revision, |kv| kv.create_revision);
                     let event = put(&key, &value, created, mod_revision);
                     if let Event::Put(kv) = &event {
                         self.keys.insert(key, kv.clone());

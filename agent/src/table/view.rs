@@ -172,9 +172,10 @@ impl Table {
             None => InstanceState::Bad,
             Some(instance) if self.is_shadowed(app, id, entry.create_revision, instance) => {
                 match self.owners.owner(instance.addr) {
-                    Some(Element::Instance(app, id)) => {
-                        InstanceState::Shadowed { app: app.into(), id: id.into() }
-                    }
+                    Some(Element::Instance(app, id)) => InstanceState::Shadowed {
+                        app: app.into(),
+                        id: id.into(),
+                    },
                     _ => InstanceState::Live,
                 }
             }

@@ -10,7 +10,10 @@ const EPOCH: &str = "e1";
 
 async fn registry() -> Arc<MemoryStore> {
     let store = MemoryStore::new();
-    store.put("epoch", EPOCH.as_bytes(), 0, Condition::Absent).await.unwrap();
+    store
+        .put("epoch", EPOCH.as_bytes(), 0, Condition::Absent)
+        .await
+        .unwrap();
     Arc::new(store)
 }
 
@@ -58,9 +61,15 @@ async fn lists_what_is_there_and_then_watches_from_the_next_revision() {
     let at = store.txn(&[("apps/a", Some("{}"))]);
     let mut watcher = watcher(&store, None);
     let (keys, revision) = listed(&mut watcher).await;
-    assert_eq!((keys.as_slice(), revision), (&["apps/a".into(), "epoch".into()][..], at));
+    assert_eq!(
+        (keys.as_slice(), revision),
+        (&["apps/a".into(), "epoch".into()][..], at)
+    );
     store.txn(&[("apps/b", Some("{}")), ("apps/a", None)]);
-    assert_eq!(events(&mut watcher).await, [(at + 1, vec!["+apps/b".into(), "-apps/a".into()])]);
+    assert_eq!(
+        events(&mut watcher).await,
+        [(at + 1, vec!["+apps/b".into(), "-apps/a".into()])]
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -71,25 +80,39 @@ async fn lists_at_an_older_revision_and_catches_up_by_events() {
     store.txn(&[("apps/a", None)]);
     let mut watcher = watcher(&store, Some(at));
     let (keys, revision) = listed(&mut watcher).await;
-    assert_eq!((keys.as_slice(), revision), (&["apps/a".into(), "epoch".into()][..], at));
+    assert_eq!(
+        (keys.as_slice(), revision),
+        (&["apps/a".into(), "epoch".into()][..], at)
+    );
     assert_eq!(
         events(&mut watcher).await,
-        [(at + 1, vec!["+apps/b".into()]), (at + 2, vec!["-apps/a".into()])]
+        [
+            (at + 1, vec!["+apps/b".into()]),
+            (at + 2, vec!["-apps/a".into()])
+        ]
     );
 }
 
 #[tokio::test(start_paused = true)]
 async fn pins_all_pages_of_a_listing_to_the_revision_of_the_first() {
     let store = registry().await;
-    let keys: Vec<_> = (0..FIRST_PAGE + 5).map(|i| format!("apps/{i:06}")).collect();
+    let keys: Vec<_> = (0..FIRST_PAGE + 5)
+        .map(|i| format!("apps/{i:06}"))
+        .collect();
     let writes: Vec<_> = keys.iter().map(|key| (key.as_str(), Some("{}"))).collect();
     let at = store.txn(&writes);
     let mut watcher = watcher(&store, None);
-    let Step::Page(first) = watcher.step().await else { panic!("no page") };
+    let Step::Page(first) = watcher.step().await else {
+        panic!("no page")
+    };
     assert_eq!(first.len(), FIRST_PAGE);
     store.txn(&[("apps/000001", None), ("zones/late", Some("x"))]);
     let (rest, revision) = listed(&mut watcher).await;
-    assert_eq!((rest.len(), revision), (6, at), "five apps and the epoch, none of them late");
+    assert_eq!(
+        (rest.len(), revision),
+        (6, at),
+        "five apps and the epoch, none of them late"
+    );
     assert_eq!(events(&mut watcher).await.len(), 1);
 }
 
@@ -100,7 +123,10 @@ async fn a_failed_listing_is_tried_again_and_never_read_as_empty() {
     let mut watcher = watcher(&store, None);
     for _ in 0..5 {
         let step = watcher.step().await;
-        assert!(matches!(step, Step::Failed(StoreError::Unavailable(_))), "{step:?}");
+        assert!(
+            matches!(step, Step::Failed(StoreError::Unavailable(_))),
+            "{step:?}"
+        );
     }
     store.set_down(false);
     assert_eq!(listed(&mut watcher).await.0, ["epoch"]);
@@ -115,10 +141,16 @@ async fn a_broken_watch_resumes_at_the_same_revision() {
     assert!(matches!(watcher.step().await, Step::Failed(_)));
     store.set_down(false);
     store.txn(&[("apps/a", Some("{}"))]);
-    assert_eq!(events(&mut watcher).await, [(at + 1, vec!["+apps/a".into()])]);
+    assert_eq!(
+        events(&mut watcher).await,
+        [(at + 1, vec!["+apps/a".into()])]
+    );
     store.break_watches();
     store.txn(&[("apps/b", Some("{}"))]);
-    assert_eq!(events(&mut watcher).await, [(at + 2, vec!["+apps/b".into()])]);
+    assert_eq!(
+        events(&mut watcher).await,
+        [(at + 2, vec!["+apps/b".into()])]
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -128,7 +160,10 @@ async fn an_idle_watch_that_answers_pings_stays_open() {
     listed(&mut watcher).await;
     let hour = Duration::from_secs(3600);
     let step = tokio::time::timeout(hour, watcher.step()).await;
-    assert!(step.is_err(), "a quiet hour brings nothing, but came {step:?}");
+    assert!(
+        step.is_err(),
+        "a quiet hour brings nothing, but came {step:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -151,7 +186,10 @@ async fn a_listing_at_a_compacted_revision_ends_the_watcher() {
     store.compact(at + 1);
     let mut watcher = watcher(&store, Some(at));
     assert!(matches!(watcher.step().await, Step::Ended(End::Compacted)));
-    assert!(matches!(watcher.step().await, Step::Ended(End::Compacted)), "and stays ended");
+    assert!(
+        matches!(watcher.step().await, Step::Ended(End::Compacted)),
+        "and stays ended"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -261,7 +299,10 @@ impl Store for Scripted {
 }
 
 fn deleted(key: &str, mod_revision: Revision) -> Event {
-    Event::Delete { key: key.into(), mod_revision }
+    Event::Delete {
+        key: key.into(),
+        mod_revision,
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -269,7 +310,11 @@ async fn a_sign_of_life_never_advances_the_position() {
     let store = (*registry().await).clone();
     let script = vec![
         WatchItem::Alive,
-        WatchItem::Events(vec![deleted("apps/a", 5), deleted("apps/b", 5), deleted("apps/c", 7)]),
+        WatchItem::Events(vec![
+            deleted("apps/a", 5),
+            deleted("apps/b", 5),
+            deleted("apps/c", 7),
+        ]),
         WatchItem::Alive,
         // What was told before, and an event that such an answer overtook.
         WatchItem::Events(vec![deleted("apps/c", 7), deleted("apps/d", 8)]),
@@ -278,7 +323,10 @@ async fn a_sign_of_life_never_advances_the_position() {
     let mut watcher = Watcher::new(store, EPOCH, None);
     assert_eq!(
         events_after_listing(&mut watcher).await,
-        [(5, vec!["-apps/a".into(), "-apps/b".into()]), (7, vec!["-apps/c".into()])]
+        [
+            (5, vec!["-apps/a".into(), "-apps/b".into()]),
+            (7, vec!["-apps/c".into()])
+        ]
     );
     assert_eq!(events(&mut watcher).await, [(8, vec!["-apps/d".into()])]);
 }

@@ -1,0 +1,245 @@
+//! A store in memory, a real Redis, and some agents' syncs between them.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pointsman::dev::ports;
+use pointsman::dev::process::Launcher;
+use pointsman::dev::services::{Redis, RedisConfig, Service};
+use pointsman::model::Element;
+use pointsman::sink::redis::RedisSink;
+use pointsman::store::memory::MemoryStore;
+use pointsman::store::{Condition, Store};
+use pointsman::sync::{Phase, Sync, SyncStatus};
+use pointsman::table::{Held, Table};
+use tempfile::TempDir;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+pub const SHOP: &str = r#"{"app":"shop"}"#;
+const PREFIX: &str = "pointsman:";
+/// A rebuild that stands still is waited for five seconds.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+pub struct Bench {
+    pub store: MemoryStore,
+    redis: Redis,
+    connection: redis::aio::MultiplexedConnection,
+    agents: Vec<Agent>,
+    _dir: TempDir,
+}
+
+struct Agent {
+    shutdown: CancellationToken,
+    task: JoinHandle<()>,
+    status: watch::Receiver<SyncStatus>,
+}
+
+impl Bench {
+    pub async fn start() -> Self {
+        let dir = TempDir::new().unwrap();
+        let launcher = Launcher::new(PathBuf::from(env!("CARGO_BIN_EXE_pointsman")));
+        let config = RedisConfig {
+            listen: ports::free_loopback(),
+            data_dir: dir.path().join("redis"),
+            log_dir: dir.path().to_owned(),
+        };
+        let mut redis = Redis::spawn(&launcher, &config).unwrap();
+        redis.ready().await.unwrap();
+        let client = redis::Client::open(redis.url()).unwrap();
+        let connection = client.get_multiplexed_async_connection().await.unwrap();
+        Self {
+            store: MemoryStore::new(),
+            redis,
+            connection,
+            agents: Vec::new(),
+            _dir: dir,
+        }
+    }
+
+    pub fn add_agent(&mut self, name: &str) {
+        let sink = RedisSink::new(&self.redis.url(), PREFIX, 10_000).unwrap();
+        let (sync, _, status) = Sync::new(
+            name,
+            Arc::new(self.store.clone()),
+            Arc::new(sink),
+            Arc::new(()),
+        );
+        let shutdown = CancellationToken::new();
+        let task = tokio::spawn(sync.run(shutdown.clone()));
+        self.agents.push(Agent {
+            shutdown,
+            task,
+            status,
+        });
+    }
+
+    pub async fn stop_agents(&mut self) {
+        for agent in self.agents.drain(..) {
+            agent.shutdown.cancel();
+            agent.task.await.unwrap();
+        }
+    }
+
+    pub fn status(&self) -> SyncStatus {
+        self.agents[0].status.borrow().clone()
+    }
+
+    pub async fn put(&self, key: &str, value: &str) {
+        self.store
+            .put(key, value.as_bytes(), 0, Condition::Always)
+            .await
+            .unwrap();
+    }
+
+    pub async fn delete(&self, key: &str) {
+        self.store.delete(key, Condition::Present).await.unwrap();
+    }
+
+    pub async fn command(&mut self, words: &[&str]) {
+        let mut command = redis::cmd(words[0]);
+        command.arg(&words[1..]);
+        let _: redis::Value = command.query_async(&mut self.connection).await.unwrap();
+    }
+
+    pub async fn meta(&mut self, field: &str) -> String {
+        let mut command = redis::cmd("HGET");
+        command.arg(format!("{PREFIX}meta")).arg(field);
+        command.query_async(&mut self.connection).await.unwrap()
+    }
+
+    pub fn pause_redis(&mut self) {
+        self.redis.process().pause();
+    }
+
+    pub fn resume_redis(&mut self) {
+        self.redis.process().resume();
+    }
+
+    /// Waits until an agent is in this phase.
+    pub async fn phase(&mut self, phase: Phase) {
+        let status = &mut self.agents[0].status;
+        let wait = status.wait_for(|status| status.phase == phase);
+        tokio::time::timeout(PATIENCE, wait)
+            .await
+            .expect("the phase is not reached")
+            .unwrap();
+    }
+
+    pub async fn settled(&mut self) {
+        self.settled_after("").await;
+    }
+
+    /// Waits until Redis is ready at etcd's revision, and holds what etcd's
+    /// content derives to.
+    pub async fn settled_after(&mut self, what: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        let mut last = String::from("nothing was looked at");
+        while Instant::now() < deadline {
+            match self.difference().await {
+                None => return,
+                Some(difference) => last = difference,
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+        let statuses: Vec<_> = self
+            .agents
+            .iter()
+            .map(|a| a.status.borrow().clone())
+            .collect();
+        panic!("redis does not become what etcd derives to after {what}: {last}\n{statuses:#?}");
+    }
+
+    async fn difference(&mut self) -> Option<String> {
+        let mut meta = redis::cmd("HGETALL");
+        meta.arg(format!("{PREFIX}meta"));
+        let meta: BTreeMap<String, String> = match meta.query_async(&mut self.connection).await {
+            Ok(meta) => meta,
+            Err(error) => return Some(error.to_string()),
+        };
+        let page = self.store.list("", 0, None).await.unwrap();
+        let word = |field: &str| meta.get(field).map(String::as_str);
+        if word("state") != Some("ready") || word("rev") != Some(&page.revision.to_string()) {
+            return Some(format!("meta is {meta:?}, etcd is at {}", page.revision));
+        }
+        let mut table = Table::new();
+        page.items.iter().for_each(|kv| table.load(kv));
+        table.loaded(page.revision);
+        let content = self.content().await;
+        for (element, value) in &content {
+            match table.held(element) {
+                Held::Value(want) if *want == **value => {}
+                Held::Frozen => {}
+                want => return Some(format!("{element} is {value}, not {want:?}")),
+            }
+        }
+        let missing = table.records(None, usize::MAX).into_iter();
+        let mut missing = missing.filter(|change| !content.contains_key(&change.element));
+        missing
+            .next()
+            .map(|change| format!("{} is missing", change.element))
+    }
+
+    /// All elements in Redis.
+    pub async fn content(&mut self) -> BTreeMap<Element, String> {
+        let mut command = redis::cmd("KEYS");
+        command.arg(format!("{PREFIX}*"));
+        let keys: Vec<String> = command.query_async(&mut self.connection).await.unwrap();
+        let mut content = BTreeMap::new();
+        for key in keys {
+            let Some((kind, name)) = key[PREFIX.len()..].split_once(':') else {
+                continue;
+            };
+            if kind == "inst" {
+                let fields: redis::RedisResult<BTreeMap<String, String>> = redis::cmd("HGETALL")
+                    .arg(&key)
+                    .query_async(&mut self.connection)
+                    .await;
+                let fields = fields.unwrap_or_default();
+                content.extend(
+                    fields
+                        .into_iter()
+                        .map(|(id, value)| (Element::Instance(name.into(), id.into()), value)),
+                );
+                continue;
+            }
+            let value: Result<String, _> = redis::cmd("GET")
+                .arg(&key)
+                .query_async(&mut self.connection)
+                .await;
+            let value = value.unwrap_or_else(|error| error.to_string());
+            let element = match kind {
+                "route" => Element::Route(name.into()),
+                _ => Element::App(name.into()),
+            };
+            content.insert(element, value);
+        }
+        content
+    }
+
+    /// The change stream: the fields of each entry, and its `id`.
+    pub async fn stream(&mut self) -> Vec<BTreeMap<String, String>> {
+        let mut command = redis::cmd("XRANGE");
+        command.arg(format!("{PREFIX}changes")).arg("-").arg("+");
+        let reply: redis::streams::StreamRangeReply =
+            command.query_async(&mut self.connection).await.unwrap();
+        reply
+            .ids
+            .into_iter()
+            .map(|entry| {
+                let text = |value: redis::Value| redis::from_redis_value(value).unwrap();
+                let mut fields: BTreeMap<String, String> = entry
+                    .map
+                    .into_iter()
+                    .map(|(name, value)| (name, text(value)))
+                    .collect();
+                fields.insert("id".into(), entry.id);
+                fields
+            })
+            .collect()
+    }
+}
