@@ -4,10 +4,12 @@
 //! Data flows one way: [`store`] (etcd) → [`watch`] → [`table`] → [`sync`] →
 //! [`sink`] (Redis). The [`api`] writes to the store and reads the table.
 
+pub mod api;
 pub mod config;
 pub mod dev;
 pub mod metrics;
 pub mod model;
+pub mod readiness;
 pub mod shutdown;
 pub mod sink;
 pub mod store;
