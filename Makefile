@@ -12,8 +12,11 @@ SHELL := /bin/bash
 CARGO ?= cargo
 LUACHECK ?= luacheck
 
-# End-to-end suites are the folders of agent/tests; all else there is a file.
+# Suites that start real services are the folders of agent/tests; all else there
+# is a file. The churn test has the machine for itself.
 RUST_TESTS := $(patsubst agent/tests/%.rs,--test %,$(wildcard agent/tests/*.rs))
+E2E_TESTS := $(patsubst agent/tests/%/main.rs,--test %,\
+	$(filter-out agent/tests/churn/%,$(wildcard agent/tests/*/main.rs)))
 
 # What `make run` hands to `pointsman dev`: `make run EDGE_PORT=9080`.
 DEV_FLAGS = $(strip \
@@ -71,8 +74,7 @@ test-edge: deps ## The nginx side under Test::Nginx: t/*.t.
 
 .PHONY: test-e2e
 test-e2e: deps ## Real etcd, Redis, nginx and agents; ends with the churn test.
-	$(CARGO) build --locked -p pointsman
-	$(CARGO) test --locked -p pointsman --test e2e -- --test-threads 2
+	$(CARGO) test --locked -p pointsman $(E2E_TESTS) -- --test-threads 2
 	$(CARGO) test --locked -p pointsman --test churn -- --nocapture
 
 .PHONY: lint
