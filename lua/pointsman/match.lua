@@ -18,7 +18,7 @@ local _M = {}
 -- `host` as nginx's $host gives it: lower case, no port, no trailing dot.
 -- An array: the host, `*.parent` for each parent from the longest, then `*`.
 function _M.candidates(host)
-    if host == "*" or #host > MAX_HOST then
+    if host == "" or host == "*" or #host > MAX_HOST then
         return { "*" }
     end
     -- An IP literal has no parents; no host name ends in an all-digit label.

@@ -1,0 +1,195 @@
+-- Pointsman's edge: one function for each phase of nginx. See nginx/*.conf for
+-- where each one is called.
+
+local balancer = require("pointsman.balancer")
+local cache = require("pointsman.cache")
+local dicts = require("pointsman.dicts")
+local feed = require("pointsman.feed")
+local health = require("pointsman.health")
+local metrics = require("pointsman.metrics")
+local miss = require("pointsman.miss")
+local redis = require("pointsman.redis")
+local respond = require("pointsman.respond")
+local settings = require("pointsman.settings")
+local status = require("pointsman.status")
+
+local classes = metrics.classes
+local counts = metrics.counts
+local error = error
+local find = cache.find
+local ngx = ngx
+local type = type
+local var = ngx.var
+
+local FLUSH_SECONDS = 1
+
+local given = {}
+local started = false
+
+
+-- The last attempt of a request that failed; the balancer sees only those that
+-- another one followed.
+local function judge()
+    local addrs = var.upstream_addr
+    local app = addrs and find(var.host)
+    if app then
+        health.judge(app, addrs, var.upstream_connect_time)
+    end
+end
+
+
+local function tick(premature)
+    metrics.flush()
+    if not premature then
+        health.purge()
+    end
+end
+
+
+-- Returns the app of this request's host, or nil and the reason of an error.
+local function look_up(host)
+    local app, why = find(host)
+    if why == "l1" or why == "l2" then
+        return app
+    elseif why == "miss" then
+        app, why = miss.fetch(host)
+        if app then
+            counts.hits_redis = counts.hits_redis + 1
+        elseif why ~= "no_route" then
+            app = cache.find_stale(host)
+            if app then
+                counts.hits_stale = counts.hits_stale + 1
+            end
+        end
+    end
+    if not app then
+        return nil, why
+    end
+
+    -- The balancer finds it in L1 and counts that, or takes it from here.
+    ngx.ctx.pointsman_app = app
+    if find(host) then
+        counts.hits_l1 = counts.hits_l1 - 1
+    end
+    return app
+end
+
+
+local function route(host)
+    local app, reason = look_up(host)
+    if app and app.live == 0 then
+        reason = "no_instance"
+    end
+    if reason then
+        counts["errors_" .. reason] = counts["errors_" .. reason] + 1
+        return respond.fail(reason)
+    end
+end
+
+
+local _M = {
+    -- balancer_by_lua of upstream pointsman.
+    balancer = balancer.run,
+    -- The phases of the location that answers our own errors.
+    error_access = respond.access,
+    error_header = respond.header,
+    error_body = respond.body,
+    -- access_by_lua of the location that leads to the user's error pages.
+    reraise = respond.reraise,
+    -- content_by_lua of the status listener.
+    status = status.page,
+    metrics = status.metrics,
+}
+
+
+-- syntax: pointsman.setup{ redis = "redis://127.0.0.1:6379", ... }
+-- In init_by_lua, or in init_worker_by_lua before init_worker(); see
+-- pointsman/settings.lua. What is left out comes from the environment.
+function _M.setup(options)
+    if type(options) ~= "table" then
+        error("pointsman.setup needs a table", 2)
+    end
+    local ok, err = settings.resolve(options)
+    if not ok then
+        error(err, 2)
+    end
+    given = options
+end
+
+
+-- syntax: pointsman.init_worker()
+-- In init_worker_by_lua.
+function _M.init_worker()
+    local id = ngx.worker.id()
+    if not id or started then
+        return
+    end
+    local resolved, err = settings.resolve(given)
+    err = err or dicts.prepare() or redis.init(resolved)
+    if err then
+        error(err, 2)
+    end
+    started = true
+    cache.init(resolved)
+    miss.init(resolved)
+    math.randomseed(ngx.now() * 1000 + ngx.worker.pid())
+
+    ngx.timer.every(FLUSH_SECONDS, tick)
+    if id == 0 then
+        feed.start()
+    end
+end
+
+
+-- syntax: pointsman.access()
+-- In access_by_lua of a location that proxies to upstream pointsman: asks Redis
+-- about the host if need be, and answers the request if it cannot be routed.
+function _M.access()
+    return route(var.host)
+end
+
+
+-- syntax: pointsman.full()
+-- access_by_lua of @pointsman_full. All 502 of a location lead there: a miss
+-- goes on, a real one does not (a POST would be sent twice).
+function _M.full()
+    local why = var.pointsman_why
+    if why == "" then
+        judge()
+        return ngx.exit(502)
+    end
+    var.pointsman_why = ""
+    if why ~= "miss" then
+        counts["errors_" .. why] = counts["errors_" .. why] + 1
+        return respond.fail(why)
+    end
+    return route(var.host)
+end
+
+
+-- syntax: pointsman.unbuffered()
+-- access_by_lua of @pointsman_unbuffered, where the 502 of an unbuffered
+-- location lead. A request whose body is on its way cannot go on from here.
+function _M.unbuffered()
+    if var.pointsman_why == "miss" and var.pointsman_body ~= "" then
+        ngx.log(ngx.ERR, "pointsman.location.unbuffered.conf must come first ",
+                "in its location: a rewrite has skipped its `if`")
+        return respond.fail("unavailable")
+    end
+    return ngx.exec("@pointsman_full")
+end
+
+
+-- syntax: pointsman.log()
+-- In log_by_lua: counts the response.
+function _M.log()
+    local code = ngx.status
+    local class = (code - code % 100) / 100
+    classes[class] = (classes[class] or 0) + 1
+    if code == 502 or code == 504 then
+        judge()
+    end
+end
+
+
+return _M

@@ -1,0 +1,320 @@
+-- The worker's own table of decoded routes and apps (L1) over the shared dicts
+-- (L2). All phases; nothing here yields.
+--
+-- A hit compares one number, the generation, which is read once for each tick
+-- of nginx's clock. When it has moved, a route and its app are checked against
+-- their stripes, and only what did change is read from L2 again. Not being in
+-- L2 is no change: it may have been evicted.
+
+local codec = require("pointsman.codec")
+local dicts = require("pointsman.dicts")
+local health = require("pointsman.health")
+local match = require("pointsman.match")
+local round_robin = require("pointsman.picker.round_robin")
+
+local bit = require("bit")
+local ffi = require("ffi")
+
+local asides_of = health.asides_of
+local band, bxor, rshift, tobit = bit.band, bit.bxor, bit.rshift, bit.tobit
+local byte = string.byte
+local candidates = match.candidates
+local cast = ffi.cast
+local dict_get = dicts.get
+local ipairs = ipairs
+local max = math.max
+local min = math.min
+local ngx_now = ngx.now
+local random = math.random
+local resolve = match.resolve
+local words_t = ffi.typeof("const uint32_t *")
+
+-- A table of a million entries would hold up a worker for as long as LuaJIT
+-- takes to mark it, which it does in one go.
+local SHARDS = 256
+local MAX_WILDCARDS = 4096
+local MAX_APPS = 65536
+local ASTERISK = byte("*")
+
+-- The fields of a route. There may be a million of them, and an array takes
+-- half of the memory of named fields.
+local GEN = 1           -- the generation at which it was last found valid
+local APP = 2
+local STRIPE = 3        -- the name of its stripe
+local SEEN = 4          -- what the stripe was before the record was read
+local REVAL = 5         -- the revalidation that it belongs to
+local TOPOLOGY = 6      -- of a wildcard: of what table it is the best match
+
+local shards, sizes = {}, {}
+local shard_limit = 4096
+local wildcards, wildcards_n = {}, 0
+local apps, apps_n = {}, 0
+
+-- The state of the shared dict as of the last tick.
+local tick, gen, topology, reval, live = 0, -1, 0, 0, false
+
+for i = 0, SHARDS - 1 do
+    shards[i], sizes[i] = {}, 0
+end
+
+
+-- Which shard: from the first bytes, some in the middle and the last ones, four
+-- at a time. LuaJIT ends strings with zeroes up to a multiple of four bytes.
+local function shard_of(host)
+    local n = #host
+    local words = cast(words_t, host)
+    local h = words[0] * 40503 + words[rshift(n, 2)] * 10007
+    if n >= 16 then
+        h = h + words[1] * 30011 + words[2] * 20021 + words[3] * 24593
+            + words[rshift(n, 3)] * 12289
+    end
+    h = tobit(h)
+    h = bxor(h, rshift(h, 15))
+    return band(bxor(h, rshift(h, 8)), 255)
+end
+
+
+local function advance(now)
+    tick = now
+    local moved = dict_get("gen")
+    if moved == gen then
+        return
+    end
+    gen = moved
+    topology = dict_get("topology")
+    reval = dict_get("reval")
+    live = dict_get("live") == 1
+    health.sync()
+end
+
+
+-- A record of an older revalidation may have missed a change. While the feed
+-- follows the table Redis can be asked; else it is the best that there is.
+local function is_suspect(record_reval)
+    return live and record_reval ~= reval
+end
+
+
+local function fill_app(app, record)
+    local n = 0
+    for _, peer in ipairs(record.peers) do
+        n = n + (peer.weight > 0 and 1 or 0)
+    end
+    app.policy = record.policy
+    app.peers = record.peers
+    app.live = n
+    -- The first try, the retries, but not more tries than there are instances;
+    -- a single one is tried again, as its idle connection may have been closed.
+    app.tries = min(1 + record.policy.retries, max(n, 2))
+    app.picker = round_robin.new(record.peers, app.picker or random())
+    return app
+end
+
+
+-- Reads an app from L2, into `app` if there is one: all routes that lead to it
+-- see the change, and its picker goes on where it was.
+local function load_app(name, app)
+    local stripe = dicts.app_stripe(name)
+    local seen = dict_get(stripe)
+    local text = dicts.apps:get(name)
+    if not text then
+        return nil
+    end
+    local record, _, record_reval = codec.unpack_app(text)
+    if not record or is_suspect(record_reval) then
+        return nil
+    end
+
+    app = fill_app(app or { name = name }, record)
+    app.stripe = stripe
+    app.seen = seen
+    app.reval = record_reval
+    app.gen = gen
+    app.asides = asides_of(name)
+    return app
+end
+
+
+local function valid_app(app)
+    if app.gen == gen then
+        return true
+    end
+    if dict_get(app.stripe) == app.seen and not is_suspect(app.reval) then
+        app.gen = gen
+        app.asides = asides_of(app.name)
+        return true
+    end
+    return load_app(app.name, app) ~= nil
+end
+
+
+local function get_app(name)
+    local app = apps[name]
+    if app then
+        return valid_app(app) and app or nil
+    end
+
+    app = load_app(name)
+    if app then
+        if apps_n >= MAX_APPS then
+            apps, apps_n = {}, 0
+        end
+        apps[name], apps_n = app, apps_n + 1
+    end
+    return app
+end
+
+
+-- What is known of a pattern: a record, false, or nil.
+local function known(pattern)
+    local text = dicts.routes:get(pattern)
+    if text then
+        local record, _, record_reval = codec.unpack_route(text)
+        if record and not is_suspect(record_reval) then
+            return record
+        end
+        return nil
+    end
+    text = dicts.negatives:get(pattern)
+    if text then
+        local _, record_reval = codec.unpack_negative(text)
+        if record_reval and not is_suspect(record_reval) then
+            return false
+        end
+    end
+    return nil
+end
+
+
+-- One object serves all hosts of a wildcard, until another route might fit
+-- them better.
+local function load_route(pattern)
+    local wild = byte(pattern) == ASTERISK
+    local stripe = dicts.route_stripe(pattern)
+    local seen = dict_get(stripe)
+    local text = dicts.routes:get(pattern)
+    local record, _, record_reval
+    if text then
+        record, _, record_reval = codec.unpack_route(text)
+    end
+    local app = record and get_app(record.rules[1].to[1].app)
+    if not app then
+        return nil
+    end
+
+    local route = wild and wildcards[pattern]
+    if route and route[TOPOLOGY] == topology and route[SEEN] == seen
+            and route[REVAL] == record_reval and route[APP] == app then
+        route[GEN] = gen
+        return route
+    end
+    route = { gen, app, stripe, seen, record_reval, wild and topology }
+    if wild then
+        if not wildcards[pattern] then
+            if wildcards_n >= MAX_WILDCARDS then
+                wildcards, wildcards_n = {}, 0
+            end
+            wildcards_n = wildcards_n + 1
+        end
+        wildcards[pattern] = route
+    end
+    return route
+end
+
+
+local function keep(host, route)
+    local i = shard_of(host)
+    if not shards[i][host] then
+        if sizes[i] >= shard_limit then
+            shards[i], sizes[i] = {}, 0
+        end
+        sizes[i] = sizes[i] + 1
+    end
+    shards[i][host] = route
+end
+
+
+local function find_in_l2(host)
+    local record, pattern = resolve(candidates(host), known)
+    if record == false then
+        return nil, "no_route"
+    end
+    local route = record and load_route(pattern)
+    if not route then
+        return nil, "miss"
+    end
+    keep(host, route)
+    return route[APP], "l2"
+end
+
+
+local function revalidate(host, route)
+    if not is_suspect(route[REVAL])
+            and (not route[TOPOLOGY] or route[TOPOLOGY] == topology)
+            and dict_get(route[STRIPE]) == route[SEEN]
+            and valid_app(route[APP]) then
+        route[GEN] = gen
+        return route[APP], "l1"
+    end
+    return find_in_l2(host)
+end
+
+
+local _M = {}
+
+
+-- syntax: err = cache.init(settings)
+function _M.init(settings)
+    shard_limit = max(1, settings.max_hosts / SHARDS)
+end
+
+
+-- syntax: app, how = cache.find(host)
+-- app = { name =, policy =, peers =, live =, tries =, picker =, asides = } and
+-- "l1" or "l2"; or nil and "no_route" or "miss": Redis must be asked.
+-- The hot path.
+function _M.find(host)
+    local now = ngx_now()
+    if now ~= tick then
+        advance(now)
+    end
+    local route = shards[shard_of(host)][host]
+    if route then
+        if route[GEN] == gen then
+            return route[APP], "l1"
+        end
+        return revalidate(host, route)
+    end
+    return find_in_l2(host)
+end
+
+
+-- syntax: app = cache.find_stale(host)
+-- What there is, however old, for when Redis cannot be asked.
+function _M.find_stale(host)
+    local route = shards[shard_of(host)][host]
+    if route then
+        return route[APP]
+    end
+
+    local record = resolve(candidates(host), function(pattern)
+        local text = dicts.routes:get(pattern)
+        return text and codec.unpack_route(text)
+               or dicts.negatives:get(pattern) and false or nil
+    end)
+    local text = record and dicts.apps:get(record.rules[1].to[1].app)
+    local app = text and codec.unpack_app(text)
+    return app and _M.transient(app)
+end
+
+
+-- syntax: app = cache.transient(record)
+-- Of an app that cannot be cached, for one request.
+function _M.transient(record)
+    local app = fill_app({ name = record.name }, record)
+    app.asides = asides_of(record.name)
+    return app
+end
+
+
+return _M

@@ -1,0 +1,181 @@
+-- The shared dicts and what is in them: the one owner of ngx.shared.
+-- All phases.
+--
+--   pointsman_routes, _apps, _negatives   the cache that all workers share (L2)
+--   pointsman_state                       counters, stripes, the feed's place
+--
+-- A stripe counts the changes of all records that hash to it. Who read a stripe
+-- and then a record knows by the same count, later, that the record is still
+-- the one. Every change is counted before the record is touched (so that who
+-- fills the cache sees that a change came in between) and again afterwards (so
+-- that who read the old record after the first count does not keep it).
+
+local crc32 = ngx.crc32_short
+local ngx_log = ngx.log
+local shared = ngx.shared
+local setmetatable = setmetatable
+
+local STRIPES = 1024
+-- A dict that is full stays so: one line in a while is enough.
+local LOG_SECONDS = 60
+local NAMES = {
+    "pointsman_routes", "pointsman_apps", "pointsman_negatives",
+    "pointsman_state",
+}
+-- Counters that must exist, so that counting never has to make room.
+--   gen       moves after any change: the one thing that a hit looks at
+--   touch     moves before the feed touches anything
+--   topology  moves when a route may have appeared or gone
+--   reval     moves when all cached records must be asked for anew
+--   asides    the number of the newest entry in the log of set-aside instances
+local COUNTERS = { "gen", "touch", "topology", "reval", "asides" }
+
+local state = shared.pointsman_state
+local stripe_names = {}
+for i = 0, STRIPES - 1 do
+    stripe_names[i] = "s" .. i
+end
+
+
+local _Zone = {}
+local ZONE = { __index = _Zone }
+
+
+local function new_zone(name, evicts)
+    local dict = shared["pointsman_" .. name]
+    return setmetatable({
+        name = name, dict = dict,
+        add = dict and (evicts and dict.add or dict.safe_add),
+        set = dict and (evicts and dict.set or dict.safe_set),
+    }, ZONE)
+end
+
+
+local function count(name, by)
+    local value, err = state:incr(name, by or 1, 0)
+    if not value then
+        ngx_log(ngx.ERR, "failed to count ", name, ": ", err)
+    end
+    return value
+end
+
+
+-- syntax: text = zone:get(key)
+function _Zone:get(key)
+    return (self.dict:get(key))
+end
+
+
+-- syntax: ok = zone:put(key, text)
+-- Failing, it leaves nothing behind: a dict that is full has by then thrown the
+-- old value away, or has not, and a record may be missing but not be old.
+function _Zone:put(key, text)
+    local dict = self.dict
+    local ok, err, forced = self.add(dict, key, text)
+    if ok then
+        count("entries_" .. self.name)
+    elseif err == "exists" then
+        ok, err, forced = self.set(dict, key, text)
+    end
+    if forced then
+        count("evicted_" .. self.name)
+        count("entries_" .. self.name, -1)
+    end
+    if not ok then
+        self:drop(key)
+        count("full_" .. self.name)
+        if state:safe_add("full_logged_" .. self.name, 1, LOG_SECONDS) then
+            ngx_log(ngx.WARN, "failed to cache ", key, " in pointsman_",
+                    self.name, ": ", err)
+        end
+        return false
+    end
+    return true
+end
+
+
+-- syntax: zone:drop(key)
+function _Zone:drop(key)
+    if self.dict:get(key) then
+        self.dict:delete(key)
+        count("entries_" .. self.name, -1)
+    end
+end
+
+
+-- syntax: t = zone:usage()
+-- `entries` is counted, not looked up, and comes out too high once the dict has
+-- evicted: nginx tells that it did, not how many.
+function _Zone:usage()
+    local dict = self.dict
+    return {
+        capacity = dict:capacity(),
+        free = dict:free_space(),
+        entries = state:get("entries_" .. self.name) or 0,
+        evicted = state:get("evicted_" .. self.name) or 0,
+        full = state:get("full_" .. self.name) or 0,
+    }
+end
+
+
+local _M = {
+    routes = new_zone("routes", true),
+    apps = new_zone("apps", false),
+    negatives = new_zone("negatives", true),
+    count = count,
+}
+
+
+-- syntax: err = dicts.prepare()
+-- In init_worker_by_lua: checks that all dicts are there, makes the counters.
+function _M.prepare()
+    for i = 1, #NAMES do
+        if not shared[NAMES[i]] then
+            return "there is no lua_shared_dict " .. NAMES[i]
+                   .. ": include pointsman.http.conf at http level"
+        end
+    end
+    for i = 1, #COUNTERS do
+        state:safe_add(COUNTERS[i], 0)
+    end
+    for i = 0, STRIPES - 1 do
+        state:safe_add(stripe_names[i], 0)
+    end
+end
+
+
+-- syntax: value = dicts.get(name)
+function _M.get(name)
+    return (state:get(name))
+end
+
+
+-- syntax: dicts.set(name, value, seconds?)
+function _M.set(name, value, seconds)
+    local ok, err = state:safe_set(name, value, seconds)
+    if not ok then
+        ngx_log(ngx.ERR, "failed to store ", name, ": ", err)
+    end
+end
+
+
+-- syntax: name = dicts.route_stripe(pattern)
+-- The name of a counter, for dicts.get and dicts.count.
+function _M.route_stripe(pattern)
+    return stripe_names[crc32(pattern) % STRIPES]
+end
+
+
+-- syntax: name = dicts.app_stripe(app)
+function _M.app_stripe(app)
+    return stripe_names[crc32("app:" .. app) % STRIPES]
+end
+
+
+-- syntax: bytes, free = dicts.state_space()
+function _M.state_space()
+    return state:capacity(), state:free_space()
+end
+
+
+return _M

@@ -1,0 +1,236 @@
+-- The feed: follows the change stream and keeps the shared dict in step with
+-- Redis. A timer of worker 0.
+--
+-- After a reload two workers run a feed for up to a second, which is harmless:
+-- a change that was applied twice is there once. A connection lives in one run
+-- of a timer (to connect again and again in one would leak a little each time);
+-- when it ends, the next run begins a second later or, if all went well, at
+-- once.
+--
+-- Where the feed cannot know what it missed, nothing is thrown away: all cached
+-- records come under suspicion, and stay in use until each has been replaced.
+
+local apply = require("pointsman.apply")
+local dicts = require("pointsman.dicts")
+local redis = require("pointsman.redis")
+
+local count = dicts.count
+local dict_get = dicts.get
+local dict_set = dicts.set
+local exiting = ngx.worker.exiting
+local max = math.max
+local ngx_log = ngx.log
+local pcall = pcall
+local sleep = ngx.sleep
+local timer_at = ngx.timer.at
+local timer_every = ngx.timer.every
+
+local FORMAT = "1"
+local WATCH_SECONDS = 1
+-- How often to look at a table that cannot be followed yet.
+local POLL_SECONDS = 0.2
+-- A run of a timer takes a little memory for each read; it is given back at
+-- the end.
+local MAX_READS = 10000
+
+local running = false
+local last_log
+
+
+-- Says what changed, once: an edge that waits for an hour logs one line.
+local function set_state(state, level, ...)
+    if dict_get("feed") ~= state then
+        dict_set("feed", state)
+    end
+    local live = state == "live" and 1 or 0
+    if dict_get("live") ~= live then
+        dict_set("live", live)
+        count("gen")
+    end
+    local text = table.concat({ ... })
+    if text ~= last_log then
+        last_log = text
+        ngx_log(level, "feed ", text)
+    end
+end
+
+
+-- Takes up the table's place. What the cache holds must be asked for anew,
+-- unless there cannot be anything in it.
+local function adopt(table, why)
+    local first = dict_get("epoch") == nil
+    dict_set("epoch", table.epoch)
+    dict_set("applied", table.rev)
+    dict_set("last_id", table.last_id or "0-0")
+    dict_set("claim", table.claim or "")
+    if not first then
+        -- After the epoch and the revision; see the miss path's snapshot.
+        count("reval")
+        count("gen")
+        count("revalidations")
+        ngx_log(ngx.NOTICE, "feed asks for all cached records anew: ", why)
+    end
+end
+
+
+local function id_parts(id)
+    local ms, seq = id:match("^(%d+)-(%d+)$")
+    return tonumber(ms), tonumber(seq)
+end
+
+
+local function is_later(a, b)
+    local a_ms, a_seq = id_parts(a)
+    local b_ms, b_seq = id_parts(b)
+    return a_ms > b_ms or a_ms == b_ms and a_seq > b_seq
+end
+
+
+-- Compares the table with what we know. Returns true if its stream can be read
+-- on from where we are.
+local function check(table, forced)
+    if not table.epoch or not table.rev or not table.ready then
+        local what = table.epoch and "is being built" or "is empty"
+        set_state("waiting", ngx.NOTICE, "waits: the table ", what)
+        return false
+    end
+    if table.format ~= FORMAT then
+        set_state("waiting", ngx.ERR, "waits: the table has format ",
+                  table.format or "(none)", ", not ", FORMAT)
+        return false
+    end
+
+    local epoch, applied = dict_get("epoch"), dict_get("applied")
+    local why = forced
+    if table.epoch ~= epoch then
+        why = epoch and "the registry has another epoch" or "start"
+    elseif table.rev < applied then
+        -- A replica that lags took over. What we hold is newer.
+        set_state("waiting", ngx.WARN, "waits: the table went back")
+        dict_set("went_back", 1)
+        return false
+    elseif dict_get("went_back") == 1 then
+        why = "the table had gone back"
+    elseif table.claim ~= dict_get("claim") then
+        why = "the table was rebuilt"
+    elseif table.rev > applied
+            and not (table.last_id
+                     and is_later(table.last_id, dict_get("last_id"))) then
+        why = "the table changed, and the stream does not say how"
+    end
+    if why then
+        adopt(table, why)
+        dict_set("went_back", 0)
+    end
+    set_state("live", ngx.NOTICE, "follows the table")
+    return true
+end
+
+
+-- The reason why the entries do not follow on what was applied, if so.
+local function broken_at(entries, applied)
+    local epoch = dict_get("epoch")
+    for i = 1, #entries do
+        local entry = entries[i]
+        if entry.epoch ~= epoch then
+            return "another epoch in the stream"
+        elseif entry.kind == "reset" then
+            return "the table was rebuilt"
+        elseif not entry.from or entry.from > applied then
+            return "entries of the stream are missing"
+        end
+        applied = max(applied, entry.to)
+    end
+    return nil, applied
+end
+
+
+-- Returns nil, or the reason to look at the whole table.
+local function take(entries)
+    local why, applied = broken_at(entries, dict_get("applied"))
+    if why then
+        return why
+    end
+    local ok, err = apply.entries(entries, dict_get("reval"))
+    if not ok then
+        ngx_log(ngx.ERR, "failed to apply the stream: ", err)
+        return "an entry of the stream is broken"
+    end
+    dict_set("applied", applied)
+    dict_set("last_id", entries[#entries].id)
+    count("gen")
+end
+
+
+local function follow(source)
+    local table, entries, err
+    local reads, forced = 0, nil
+    while not exiting() and reads < MAX_READS do
+        reads = reads + 1
+        table, err = source:probe()
+        if not table then
+            return nil, err
+        end
+        if not check(table, forced) then
+            sleep(POLL_SECONDS)
+        else
+            forced = nil
+            repeat
+                reads = reads + 1
+                entries, err = source:read(dict_get("last_id"))
+                if not entries then
+                    return nil, err
+                end
+                if #entries > 0 then
+                    forced = take(entries)
+                end
+            until #entries == 0 or forced or exiting() or reads > MAX_READS
+        end
+    end
+    return true
+end
+
+
+local function run_once()
+    local source, err = redis.follow()
+    if not source then
+        return nil, err
+    end
+    local ok
+    ok, err = follow(source)
+    source:close()
+    return ok, err
+end
+
+
+local function run(premature)
+    if premature or running then
+        return
+    end
+    running = true
+    local fine, ok, err = pcall(run_once)
+    running = false
+    if not fine then
+        ok, err = nil, ok
+    end
+    if ok and not exiting() then
+        timer_at(0, run)
+    elseif not ok then
+        count("feed_errors")
+        set_state("down", ngx.ERR, "failed: ", err)
+    end
+end
+
+
+local _M = {}
+
+
+-- syntax: feed.start()
+-- In init_worker_by_lua of worker 0.
+function _M.start()
+    timer_at(0, run)
+    timer_every(WATCH_SECONDS, run)
+end
+
+
+return _M

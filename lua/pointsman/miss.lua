@@ -1,0 +1,296 @@
+-- The miss path: asks Redis about a host and fills the shared dict (L2).
+-- For phases that can yield (access_by_lua).
+--
+-- The fill rule. While the answer is on its way, the feed may apply a change
+-- that the answer does not have, and find nothing in L2 to apply it to. So the
+-- stripes are read before Redis is asked; if a stripe has moved by the time
+-- that the record is in L2, it is taken out and asked for again. And no answer
+-- is kept that is older than what the feed has applied, from a table that is
+-- being rebuilt, or from another epoch.
+
+local cache = require("pointsman.cache")
+local codec = require("pointsman.codec")
+local dicts = require("pointsman.dicts")
+local match = require("pointsman.match")
+local redis = require("pointsman.redis")
+
+local cjson = require("cjson.safe")
+local semaphore = require("ngx.semaphore")
+
+local app_stripe = dicts.app_stripe
+local count = dicts.count
+local decode = cjson.decode
+local dict_get = dicts.get
+local ipairs = ipairs
+local ngx_log = ngx.log
+local pcall = pcall
+local route_stripe = dicts.route_stripe
+local sleep = ngx.sleep
+local type = type
+
+local MAX_FILLS = 4
+local MAX_WAITS = 3
+-- How long a replica that is behind is given to catch up.
+local CATCH_UP = 0.05
+
+local pending, pending_n = {}, 0
+local max_misses, patience = 512, 5
+
+
+local function snapshot(patterns)
+    local before = {
+        -- Read before, and written after, the epoch and the revision: so a
+        -- fill by what was known before a revalidation is suspect after it.
+        reval = dict_get("reval"),
+        epoch = dict_get("epoch"),
+        applied = dict_get("applied") or 0,
+        touch = dict_get("touch"),
+        stripes = {},
+    }
+    for i, pattern in ipairs(patterns) do
+        before.stripes[i] = dict_get(route_stripe(pattern))
+    end
+    return before
+end
+
+
+-- The app of an answer, or an error: of a table that is not ours to read
+-- nothing is guessed. One bad instance is only left out.
+local function decode_app(found)
+    local policy, err = codec.policy(decode, found.policy)
+    if not policy then
+        return nil, err
+    end
+    if type(found.instances) ~= "table" then
+        return nil, "bad instances: " .. found.instances
+    end
+
+    local peers = {}
+    for i = 1, #found.instances, 2 do
+        local peer = codec.instance(decode, found.instances[i],
+                                    found.instances[i + 1])
+        if peer then
+            peers[#peers + 1] = peer
+        else
+            count("bad_records")
+        end
+    end
+    codec.sort_peers(peers)
+    return { name = found.name, policy = policy, peers = peers }
+end
+
+
+local function is_current(zone, key, unpack, reval)
+    local text = zone:get(key)
+    if not text then
+        return false
+    end
+    local a, b, c = unpack(text)
+    return (c or b) == reval and a ~= nil
+end
+
+
+-- Puts what was found into L2 and checks that no change came in between.
+-- Returns whether it did not. `seen_app` is what the app's stripe was before,
+-- nil if it was not known then which app it would be.
+local function store(before, patterns, n_absent, answer, route, app, seen_app)
+    local asof, reval = answer.rev, before.reval
+    local put = {}
+    for i = 1, n_absent do
+        if not is_current(dicts.negatives, patterns[i],
+                          codec.unpack_negative, reval) then
+            dicts.negatives:put(patterns[i], codec.pack_negative(asof, reval))
+        end
+        put[#put + 1] = { dicts.negatives, patterns[i],
+                          route_stripe(patterns[i]), before.stripes[i] }
+    end
+    if app and not is_current(dicts.apps, app.name, codec.unpack_app,
+                              reval) then
+        dicts.apps:put(app.name, codec.pack_app(app, asof, reval))
+        put[#put + 1] = { dicts.apps, app.name, app_stripe(app.name),
+                          seen_app }
+    end
+    if route then
+        local pattern = patterns[n_absent + 1]
+        dicts.negatives:drop(pattern)
+        dicts.routes:put(pattern, codec.pack_route(route, asof, reval))
+        put[#put + 1] = { dicts.routes, pattern, route_stripe(pattern),
+                          before.stripes[n_absent + 1] }
+    end
+
+    if dict_get("touch") == before.touch then
+        return true
+    end
+    local undone = false
+    for _, entry in ipairs(put) do
+        local zone, key, stripe, seen = entry[1], entry[2], entry[3], entry[4]
+        if dict_get(stripe) ~= seen then
+            -- Another worker may have read it by now: the stripe tells it.
+            zone:drop(key)
+            count(stripe)
+            undone = true
+        end
+    end
+    if undone then
+        count("topology")
+        count("gen")
+        count("refills")
+    end
+    return not undone
+end
+
+
+local function complain(host, err)
+    count("bad_records")
+    ngx_log(ngx.ERR, "failed to use what Redis has for ", host, ": ", err)
+    return nil, "unavailable"
+end
+
+
+-- What the answer says for the host: whether it may be kept, how many of the
+-- most specific patterns have no route, and route and app if there are any.
+-- Or nil and the reason of an error.
+local function judge(host, before, patterns, answer)
+    local known = before.epoch ~= nil
+    local same = answer.epoch == before.epoch
+    local keep = answer.ready and known and same
+    if keep and (not answer.rev or answer.rev < before.applied) then
+        return nil, "behind"
+    end
+
+    local n_absent = 0
+    while answer.routes[n_absent + 1] == false do
+        n_absent = n_absent + 1
+    end
+    if n_absent == #patterns then
+        -- A table that is half built, or of another registry than the one that
+        -- is cached, does not say that there is no such route.
+        if not answer.ready or known and not same then
+            return nil, "unavailable"
+        end
+        return { keep = keep, n_absent = n_absent }
+    end
+
+    local route, app, err
+    route, err = codec.route(decode, answer.routes[n_absent + 1])
+    if not route then
+        return complain(host, err)
+    end
+    app, err = decode_app(answer.app)
+    if not app then
+        return complain(host, err)
+    end
+    return { keep = keep, n_absent = n_absent, route = route, app = app }
+end
+
+
+-- Returns the app, or nil and the reason.
+local function ask(host)
+    local patterns = match.candidates(host)
+    local found, reason, app_name, seen_app
+    for _ = 1, MAX_FILLS do
+        local before = snapshot(patterns)
+        if app_name then
+            seen_app = dict_get(app_stripe(app_name))
+        end
+
+        local answer, err = redis.lookup(patterns)
+        if not answer then
+            count("redis_errors")
+            ngx_log(ngx.WARN, "failed to ask Redis about ", host, ": ", err)
+            return nil, "unavailable"
+        end
+
+        found, reason = judge(host, before, patterns, answer)
+        if found then
+            local app = found.app
+            if not found.keep then
+                break
+            end
+            if app and app.name ~= app_name then
+                app_name, seen_app = app.name, nil
+            end
+            if store(before, patterns, found.n_absent, answer, found.route,
+                     app, seen_app) then
+                break
+            end
+        elseif reason ~= "behind" then
+            return nil, reason
+        else
+            sleep(CATCH_UP)
+        end
+    end
+
+    if not found then
+        return nil, "unavailable"
+    end
+    if not found.app then
+        return nil, "no_route"
+    end
+    return cache.find(host) or cache.transient(found.app)
+end
+
+
+local function lead(host)
+    local wait, err = semaphore.new(0)
+    if not wait then
+        ngx_log(ngx.ERR, "failed to create a semaphore: ", err)
+        return ask(host)
+    end
+    local flight = { wait = wait, waiters = 0 }
+    pending[host], pending_n = flight, pending_n + 1
+
+    local ok, app, reason = pcall(ask, host)
+    if pending[host] == flight then
+        pending[host], pending_n = nil, pending_n - 1
+    end
+    if not ok then
+        ngx_log(ngx.ERR, "failed to look up ", host, ": ", app)
+        app, reason = nil, "unavailable"
+    end
+    flight.done, flight.app, flight.reason = true, app, reason
+    if flight.waiters > 0 then
+        wait:post(flight.waiters)
+    end
+    return app, reason
+end
+
+
+local _M = {}
+
+
+-- syntax: err = miss.init(settings)
+function _M.init(settings)
+    max_misses = settings.max_misses
+    patience = 2 * settings.redis_timeout + 1
+end
+
+
+-- syntax: app, reason = miss.fetch(host)
+-- One look-up for a host at a time; whoever comes meanwhile waits for it.
+-- Reasons: "no_route", "unavailable", "busy".
+function _M.fetch(host)
+    for _ = 1, MAX_WAITS do
+        local flight = pending[host]
+        if not flight then
+            break
+        end
+        flight.waiters = flight.waiters + 1
+        flight.wait:wait(patience)
+        if flight.done then
+            return flight.app, flight.reason
+        end
+        -- Its request was aborted. One of those who wait goes first.
+        if pending[host] == flight then
+            pending[host], pending_n = nil, pending_n - 1
+        end
+    end
+
+    if pending_n >= max_misses then
+        return nil, "busy"
+    end
+    return lead(host)
+end
+
+
+return _M

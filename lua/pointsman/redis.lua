@@ -1,0 +1,285 @@
+-- The Redis client: the one owner of that library, and all commands and
+-- scripts that the edge sends. For phases that can yield.
+--
+-- Edges only read. What belongs together is read by one script, as a script
+-- sees one moment of the table.
+
+local byte = string.byte
+local format = string.format
+local gsub = string.gsub
+local max = math.max
+local ngx = ngx
+local null = ngx.null
+local pcall = pcall
+local require = require
+local setmetatable = setmetatable
+local sub = string.sub
+local tonumber = tonumber
+local type = type
+
+-- How long Redis holds back an answer when there is no news, and how long we
+-- wait for it. nginx quits when both have passed: shutting down takes as long.
+local BLOCK_MS = 1000
+local READ_MS = 2000
+local BATCH = 200
+local IDLE_MS = 60000
+
+-- ARGV: prefix, then the patterns that fit a host, most specific first.
+-- Returns epoch, revision, state, what each pattern has (a string, nil, or an
+-- error in a list), and of the first that has a route: the name of its app,
+-- the app's record and its instances (a list of id and value, or an error).
+local LOOKUP = [[
+local prefix = ARGV[1]
+local meta = redis.call('HMGET', prefix .. 'meta', 'epoch', 'rev', 'state')
+local function get(key)
+    local value = redis.pcall('GET', key)
+    return type(value) == 'table' and {value.err} or value
+end
+local routes, first = {}, false
+for i = 2, #ARGV do
+    local value = get(prefix .. 'route:' .. ARGV[i])
+    routes[i - 1] = value
+    first = first or value
+end
+local found, name = pcall(function()
+    return cjson.decode(first).rules[1].to[1].app
+end)
+if not found or type(name) ~= 'string' then
+    return {meta[1], meta[2], meta[3], routes, false}
+end
+local instances = redis.pcall('HGETALL', prefix .. 'inst:' .. name)
+return {meta[1], meta[2], meta[3], routes, name,
+        get(prefix .. 'app:' .. name), instances.err or instances}
+]]
+
+-- ARGV: prefix. Returns what `meta` has and the ID of the stream's last entry.
+local PROBE = [[
+local prefix = ARGV[1]
+local meta = redis.call('HMGET', prefix .. 'meta',
+                        'format', 'epoch', 'rev', 'state', 'claim')
+local last = redis.call('XREVRANGE', prefix .. 'changes', '+', '-', 'COUNT', 1)
+meta[6] = last[1] and last[1][1] or false
+return meta
+]]
+
+local client
+local address
+local prefix, timeout_ms, pool_size
+local shas = {}
+
+
+local function present(value)
+    if value ~= null then
+        return value
+    end
+end
+
+
+local function sha(script)
+    local known = shas[script]
+    if not known then
+        known = gsub(ngx.sha1_bin(script), ".", function(char)
+            return format("%02x", byte(char))
+        end)
+        shas[script] = known
+    end
+    return known
+end
+
+
+-- A reply of false is an error that Redis answered, nil one of the connection.
+local function run(red, script, ...)
+    local reply, err = red:evalsha(sha(script), 0, prefix, ...)
+    if reply == false and sub(err, 1, 8) == "NOSCRIPT" then
+        reply, err = red:eval(script, 0, prefix, ...)
+    end
+    if type(reply) ~= "table" then
+        return nil, err or "unexpected reply"
+    end
+    return reply
+end
+
+
+local function introduce(red)
+    if address.password then
+        local ok, err
+        if address.user then
+            ok, err = red:auth(address.user, address.password)
+        else
+            ok, err = red:auth(address.password)
+        end
+        if not ok then
+            return nil, "failed to authenticate: " .. err
+        end
+    end
+    if address.db ~= 0 then
+        local ok, err = red:select(address.db)
+        if not ok then
+            return nil, "failed to select the database: " .. err
+        end
+    end
+    return true
+end
+
+
+local function connect()
+    local red, ok, err
+    red, err = client:new()
+    if not red then
+        return nil, "failed to create a client: " .. err
+    end
+
+    red:set_timeout(timeout_ms)
+    if address.path then
+        ok, err = red:connect(address.path, address.opts)
+    else
+        ok, err = red:connect(address.host, address.port, address.opts)
+    end
+    if not ok then
+        return nil, "failed to connect: " .. err
+    end
+
+    if red:get_reused_times() == 0 then
+        ok, err = introduce(red)
+        if not ok then
+            red:close()
+            return nil, err
+        end
+    end
+    return red
+end
+
+
+local _Feed = {}
+local FEED = { __index = _Feed }
+
+
+-- syntax: table, err = feed:probe()
+-- { format =, epoch =, rev =, ready =, claim =, last_id = }; epoch and rev are
+-- nil when there is no table.
+function _Feed:probe()
+    local reply, err = run(self.red, PROBE)
+    if not reply then
+        return nil, "failed to read meta: " .. err
+    end
+    return {
+        format = present(reply[1]),
+        epoch = present(reply[2]),
+        rev = tonumber(present(reply[3])),
+        ready = reply[4] == "ready",
+        claim = present(reply[5]),
+        last_id = present(reply[6]),
+    }
+end
+
+
+-- syntax: entries, err = feed:read(last_id)
+-- Waits for entries after `last_id`, about a second; then the list is empty.
+-- Each is { id =, epoch =, from =, to =, kind =, changes = }, JSON undecoded.
+function _Feed:read(last_id)
+    local reply, err = self.red:xread("COUNT", BATCH, "BLOCK", BLOCK_MS,
+                                      "STREAMS", prefix .. "changes", last_id)
+    if reply == null then
+        return {}
+    end
+    if type(reply) ~= "table" then
+        return nil, "failed to read the stream: " .. (err or "no list")
+    end
+
+    local entries = reply[1][2]
+    for i = 1, #entries do
+        local id, fields = entries[i][1], entries[i][2]
+        local entry = { id = id, to = tonumber(id:match("^%d+")) }
+        for j = 1, #fields, 2 do
+            entry[fields[j]] = fields[j + 1]
+        end
+        entry.from = tonumber(entry.from)
+        entries[i] = entry
+    end
+    return entries
+end
+
+
+-- syntax: feed:close()
+function _Feed:close()
+    self.red:close()
+end
+
+
+local _M = {}
+
+
+-- syntax: err = redis.init(settings)
+-- In init_worker_by_lua. OpenResty's client, else the one that Debian packages.
+function _M.init(settings)
+    local ok
+    ok, client = pcall(require, "resty.redis")
+    if not ok then
+        ok, client = pcall(require, "nginx.redis")
+    end
+    if not ok then
+        return "there is no Redis client: install lua-resty-redis or, on "
+               .. "Debian, lua-nginx-redis"
+    end
+
+    address = settings.redis
+    prefix = settings.prefix
+    timeout_ms = settings.redis_timeout * 1000
+    pool_size = settings.redis_pool
+    -- A connection that is logged in elsewhere must not be taken for ours.
+    address.opts = {
+        pool = format("pointsman:%s:%s:%d:%s", address.path or address.host,
+                      address.port or "", address.db, address.user or ""),
+    }
+end
+
+
+-- syntax: reply, err = redis.lookup(patterns)
+-- { epoch =, rev =, ready =, routes = { JSON, error in a table, or false },
+--   app = { name =, policy =, instances = }? }
+function _M.lookup(patterns)
+    local red, err = connect()
+    if not red then
+        return nil, err
+    end
+
+    local reply
+    reply, err = run(red, LOOKUP, unpack(patterns))
+    if not reply then
+        red:close()
+        return nil, "failed to look up: " .. err
+    end
+    red:set_keepalive(IDLE_MS, pool_size)
+
+    local routes = reply[4]
+    for i = 1, #routes do
+        routes[i] = present(routes[i]) or false
+    end
+    local name = present(reply[5])
+    return {
+        epoch = present(reply[1]),
+        rev = tonumber(present(reply[2])),
+        ready = reply[3] == "ready",
+        routes = routes,
+        app = name and {
+            name = name,
+            policy = present(reply[6]),
+            instances = reply[7],
+        },
+    }
+end
+
+
+-- syntax: feed, err = redis.follow()
+-- A connection of its own: a read that blocks would hold up all others.
+function _M.follow()
+    local red, err = connect()
+    if not red then
+        return nil, err
+    end
+    red:set_timeout(max(READ_MS, timeout_ms))
+    return setmetatable({ red = red }, FEED)
+end
+
+
+return _M

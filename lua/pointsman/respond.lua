@@ -1,0 +1,74 @@
+-- Errors that Pointsman itself answers, and how they reach the client.
+--
+-- They are raised in a named location that has no error_page of its own, so
+-- that the user's error pages are in force there. If there is none for the
+-- status, nginx makes its own page, and two filters turn that into plain text.
+
+local ngx = ngx
+
+local REASONS = {
+    no_route = { status = 404, text = "no route for this host\n" },
+    no_instance = { status = 503, text = "no live instance of this app\n" },
+    unavailable = {
+        status = 503, text = "the routing table is not available\n",
+        retry_after = 1,
+    },
+    busy = {
+        status = 503, text = "too many unknown hosts at once\n",
+        retry_after = 1,
+    },
+}
+local UNKNOWN = REASONS.unavailable
+
+
+local _M = {}
+
+
+-- syntax: respond.fail(reason)
+-- In access_by_lua; does not return.
+function _M.fail(reason)
+    ngx.var.pointsman_why = reason
+    return ngx.exec("@pointsman_error")
+end
+
+
+-- syntax: respond.access()
+-- access_by_lua of that location.
+function _M.access()
+    local reason = ngx.var.pointsman_why
+    local answer = REASONS[reason] or UNKNOWN
+    ngx.header["X-Pointsman-Error"] = reason
+    ngx.header["Retry-After"] = answer.retry_after
+    return ngx.exit(answer.status)
+end
+
+
+-- syntax: respond.header()
+-- Its header_filter_by_lua.
+function _M.header()
+    local answer = REASONS[ngx.var.pointsman_why] or UNKNOWN
+    ngx.header.content_type = "text/plain; charset=utf-8"
+    ngx.header["Content-Length"] = #answer.text
+end
+
+
+-- syntax: respond.body()
+-- Its body_filter_by_lua.
+function _M.body()
+    local answer = REASONS[ngx.var.pointsman_why] or UNKNOWN
+    if ngx.arg[2] then
+        ngx.arg[1] = answer.text
+    else
+        ngx.arg[1] = nil
+    end
+end
+
+
+-- syntax: respond.reraise()
+-- access_by_lua: the status that led here, once more.
+function _M.reraise()
+    return ngx.exit(ngx.status)
+end
+
+
+return _M
