@@ -1,0 +1,96 @@
+//! The command that `pointsman register` runs, in a process group of its own:
+//! a Ctrl-C reaches it once, through us, and nothing of it is left behind.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use tokio::process::{Child, Command as Process};
+use tokio::time::timeout;
+use tracing::{debug, warn};
+
+/// A command that runs.
+#[derive(Debug)]
+pub(super) struct Command {
+    child: Child,
+    group: Option<Pid>,
+}
+
+impl Command {
+    /// Starts it. With `guard`, the path of this program, the command is told
+    /// to end (SIGTERM) when this process is killed.
+    pub(super) fn spawn(command: &[OsString], guard: Option<&Path>) -> io::Result<Self> {
+        let (program, args) = command
+            .split_first()
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "no command given"))?;
+        let mut process = match guard {
+            None => Process::new(program),
+            Some(guard) => {
+                let mut process = Process::new(guard);
+                let parent = std::process::id().to_string();
+                process
+                    .args(["guard", "--parent", &parent, "--"])
+                    .arg(program);
+                process
+            }
+        };
+        let child = process
+            .args(args)
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()?;
+        let group = child
+            .id()
+            .and_then(|id| i32::try_from(id).ok())
+            .map(Pid::from_raw);
+        Ok(Self { child, group })
+    }
+
+    /// Waits for its end. Cancel safe.
+    pub(super) async fn ended(&mut self) -> u8 {
+        match self.child.wait().await {
+            Ok(status) => exit_code(status),
+            Err(error) => {
+                warn!(%error, "the command cannot be waited for");
+                1
+            }
+        }
+    }
+
+    /// Passes a signal on to the command and what it has started.
+    pub(super) fn signal(&self, signal: Signal) {
+        // Once it was waited for, its number may be that of others.
+        if let (Some(group), Some(_)) = (self.group, self.child.id())
+            && let Err(error) = killpg(group, signal)
+        {
+            debug!(%error, %signal, "the command did not get the signal");
+        }
+    }
+
+    /// Ends it: by this signal, and after `grace` by force.
+    pub(super) async fn end(&mut self, signal: Signal, grace: Duration) -> u8 {
+        self.signal(signal);
+        if let Ok(code) = timeout(grace, self.ended()).await {
+            return code;
+        }
+        warn!(?grace, "the command did not end in time, killing it");
+        self.kill().await
+    }
+
+    /// Ends it by force.
+    pub(super) async fn kill(&mut self) -> u8 {
+        self.signal(Signal::SIGKILL);
+        self.ended().await
+    }
+}
+
+/// As a shell has it: 128 and the signal, for a command that died of one.
+fn exit_code(status: ExitStatus) -> u8 {
+    let code = status.code().or_else(|| status.signal().map(|n| 128 + n));
+    code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
+}
