@@ -20,4 +20,6 @@ pub mod store;
 pub mod sync;
 pub mod table;
 pub mod telemetry;
+#[cfg(test)]
+mod testing;
 pub mod watch;

@@ -97,7 +97,7 @@ impl Register {
                 outcome = &mut hold => First::HoldEnded(outcome),
             };
             match (first, &command) {
-                (First::Signal(signal), Some(command)) if !stops(signal) => command.signal(signal),
+                (First::Signal(signal), Some(command)) if !stops(signal) => command.pass_on(signal),
                 (First::Signal(signal), None) if !stops(signal) => {}
                 (first, _) => break first,
             }

@@ -20,7 +20,6 @@ use crate::table::Table;
 mod apps;
 mod docs;
 mod errors;
-mod fake;
 mod instances;
 mod routes;
 mod status;

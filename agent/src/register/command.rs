@@ -1,5 +1,6 @@
 //! The command that `pointsman register` runs, in a process group of its own:
-//! a Ctrl-C reaches it once, through us, and nothing of it is left behind.
+//! a Ctrl-C reaches it once, through us, and what must be ended by force is
+//! ended with all that it has started.
 
 use std::ffi::OsString;
 use std::io;
@@ -8,7 +9,7 @@ use std::path::Path;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, killpg};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use tokio::process::{Child, Command as Process};
 use tokio::time::timeout;
@@ -62,11 +63,22 @@ impl Command {
         }
     }
 
-    /// Passes a signal on to the command and what it has started.
-    pub(super) fn signal(&self, signal: Signal) {
+    /// Passes a signal on to the command alone: what HUP or USR1 mean, its
+    /// children learn from it.
+    pub(super) fn pass_on(&self, signal: Signal) {
+        self.send(signal, kill);
+    }
+
+    /// Sends a signal to the command and all that it has started: a shell in
+    /// between would keep it to itself.
+    fn signal(&self, signal: Signal) {
+        self.send(signal, killpg);
+    }
+
+    fn send(&self, signal: Signal, how: fn(Pid, Signal) -> nix::Result<()>) {
         // Once it was waited for, its number may be that of others.
         if let (Some(group), Some(_)) = (self.group, self.child.id())
-            && let Err(error) = killpg(group, signal)
+            && let Err(error) = how(group, signal)
         {
             debug!(%error, %signal, "the command did not get the signal");
         }

@@ -1,6 +1,6 @@
-use super::fake::{Fake, Fault};
 use super::*;
 use crate::model::BadCode;
+use crate::testing::{Fake, Fault};
 
 const SHOP: &str = r#"{"app":"shop"}"#;
 

@@ -1,8 +1,8 @@
 use std::sync::atomic::Ordering;
 
-use super::fake::{Fake, Fault};
 use super::*;
 use crate::store::{Condition, LeaseId, Written};
+use crate::testing::{Fake, Fault};
 
 const PATH: &str = "/v1/apps/shop/instances/shop-1";
 const KEY: &str = "instances/shop/shop-1";

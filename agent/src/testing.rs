@@ -1,16 +1,16 @@
-//! The store in memory with a fault.
+//! For tests: the store in memory, with a fault.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use async_trait::async_trait;
 
 use crate::store::memory::MemoryStore;
 use crate::store::{
-    Condition, KeyValue, LeaseId, Page, Revision, Store, StoreError, Watch, Written,
+    Condition, KeyValue, LeaseId, Page, Revision, Store, StoreError, Watch, WatchItem, Written,
 };
 
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Fault {
+pub(crate) enum Fault {
     Hangs,
     Denies,
     Panics,
@@ -19,33 +19,58 @@ pub(super) enum Fault {
     Raises(u64),
     /// No value is small enough.
     TakesNoValue,
+    /// Writes are made, but their answers are lost, until told otherwise.
+    LosesAnswers,
+    /// Watches open, but never tell anything.
+    Deaf,
 }
 
 #[derive(Debug)]
-pub(super) struct Fake {
-    pub(super) inner: MemoryStore,
-    pub(super) fault: Fault,
+pub(crate) struct Fake {
+    pub(crate) inner: MemoryStore,
+    pub(crate) fault: Fault,
+    /// Whether the fault is there; it is, at first.
+    pub(crate) faulty: AtomicBool,
     /// Leases granted and not revoked.
-    pub(super) leases: AtomicI64,
+    pub(crate) leases: AtomicI64,
 }
 
 impl Fake {
-    pub(super) fn new(fault: Fault) -> Self {
+    pub(crate) fn new(fault: Fault) -> Self {
         Self {
             inner: MemoryStore::new(),
             fault,
+            faulty: AtomicBool::new(true),
             leases: AtomicI64::new(0),
         }
     }
 
+    fn fault(&self) -> Option<Fault> {
+        self.faulty.load(Ordering::Relaxed).then_some(self.fault)
+    }
+
     async fn stumble(&self) -> Result<(), StoreError> {
-        match self.fault {
-            Fault::Hangs => std::future::pending().await,
-            Fault::Denies => Err(StoreError::Denied("user agent-7 lacks a role".into())),
-            Fault::Panics => panic!("secret internals"),
-            Fault::Fails => Err(StoreError::Other("secret internals".into())),
-            Fault::Raises(_) | Fault::TakesNoValue => Ok(()),
+        match self.fault() {
+            Some(Fault::Hangs) => std::future::pending().await,
+            Some(Fault::Denies) => Err(StoreError::Denied("user agent-7 lacks a role".into())),
+            Some(Fault::Panics) => panic!("secret internals"),
+            Some(Fault::Fails) => Err(StoreError::Other("secret internals".into())),
+            _ => Ok(()),
         }
+    }
+}
+
+/// A watch that never tells anything, as one whose connection is half dead.
+struct DeafWatch;
+
+#[async_trait]
+impl Watch for DeafWatch {
+    async fn next(&mut self) -> Result<Option<WatchItem>, StoreError> {
+        std::future::pending().await
+    }
+
+    async fn ping(&mut self) -> Result<(), StoreError> {
+        Ok(())
     }
 }
 
@@ -68,7 +93,10 @@ impl Store for Fake {
 
     async fn watch(&self, from: Revision) -> Result<Box<dyn Watch>, StoreError> {
         self.stumble().await?;
-        self.inner.watch(from).await
+        match self.fault() {
+            Some(Fault::Deaf) => Ok(Box::new(DeafWatch)),
+            _ => self.inner.watch(from).await,
+        }
     }
 
     async fn put(
@@ -79,10 +107,14 @@ impl Store for Fake {
         condition: Condition,
     ) -> Result<Written, StoreError> {
         self.stumble().await?;
-        if matches!(self.fault, Fault::TakesNoValue) {
+        if let Some(Fault::TakesNoValue) = self.fault() {
             return Err(StoreError::TooLarge("secret internals".into()));
         }
-        self.inner.put(key, value, lease, condition).await
+        let written = self.inner.put(key, value, lease, condition).await;
+        match self.fault() {
+            Some(Fault::LosesAnswers) => Err(StoreError::Unavailable("no answer".into())),
+            _ => written,
+        }
     }
 
     async fn delete(&self, key: &str, condition: Condition) -> Result<Written, StoreError> {
@@ -93,10 +125,9 @@ impl Store for Fake {
     async fn lease_grant(&self, ttl: u64) -> Result<LeaseId, StoreError> {
         self.stumble().await?;
         self.leases.fetch_add(1, Ordering::Relaxed);
-        let shortest = if let Fault::Raises(n) = self.fault {
-            n
-        } else {
-            0
+        let shortest = match self.fault() {
+            Some(Fault::Raises(shortest)) => shortest,
+            _ => 0,
         };
         self.inner.lease_grant(ttl.max(shortest)).await
     }
