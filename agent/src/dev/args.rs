@@ -45,8 +45,8 @@ pub struct DevArgs {
     #[arg(long, env = "POINTSMAN_DEV_DEMO_PORT_2", default_value_t = 9002)]
     pub demo_port_2: u16,
 
-    /// nginx: worker processes.
-    #[arg(long, env = "POINTSMAN_DEV_WORKERS", default_value_t = 2)]
+    /// nginx: worker processes. Each takes the instances in turn by itself.
+    #[arg(long, env = "POINTSMAN_DEV_WORKERS", default_value_t = 1)]
     pub workers: usize,
 
     /// Data and logs.
