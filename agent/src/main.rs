@@ -73,7 +73,7 @@ async fn run(command: Command) -> anyhow::Result<u8> {
         }
         Command::CheckConfig(args) => {
             let config = Config::load(args.sources(std::env::vars_os()))?;
-            say(&format!("{config:#?}"));
+            writeln!(std::io::stdout(), "{config:#?}").context("standard output is closed")?;
             Ok(0)
         }
         Command::DemoInstance(args) => {

@@ -85,7 +85,11 @@ impl Register {
             [] => None,
             command => {
                 let guard = self.guard.as_deref();
-                Some(Command::spawn(command, guard).map_err(RegisterError::Spawn)?)
+                let mut command = Command::spawn(command, guard).map_err(RegisterError::Spawn)?;
+                if let Some(code) = command.started().await {
+                    return Ok(code);
+                }
+                Some(command)
             }
         };
         let stop = CancellationToken::new();

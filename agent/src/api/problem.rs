@@ -139,7 +139,7 @@ impl Problem {
         }
         body.insert("request_id".to_owned(), request_id.into());
         let content_type = (header::CONTENT_TYPE, CONTENT_TYPE);
-        let body = Value::Object(body).to_string();
+        let body = format!("{}\n", Value::Object(body));
         let mut response = (status, [content_type], body).into_response();
         response.headers_mut().extend(self.headers.iter().cloned());
         if status == StatusCode::SERVICE_UNAVAILABLE {

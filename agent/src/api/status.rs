@@ -19,6 +19,9 @@ const MOST: usize = 1000;
 pub(super) async fn status(State(state): State<Arc<ApiState>>) -> Response {
     let sync = state.readiness.status();
     let ready = state.readiness.check();
+    // What is over is for the log; here it would only worry people.
+    let connected = sync.etcd_connected && sync.redis_connected;
+    let last_error = sync.last_error.filter(|_| !connected);
     let (counts, bad, shadowed) = {
         let table = state.table.read().unwrap_or_else(PoisonError::into_inner);
         let bad: Vec<Value> = table
@@ -42,7 +45,7 @@ pub(super) async fn status(State(state): State<Arc<ApiState>>) -> Response {
         "waiting_for": ready.err(),
         "phase": sync.phase.as_str(),
         "hold_reason": sync.hold_reason,
-        "last_error": sync.last_error,
+        "last_error": last_error,
         "epoch": sync.epoch,
         "etcd": { "connected": sync.etcd_connected, "revision_seen": sync.seen },
         "redis": { "connected": sync.redis_connected, "revision_applied": sync.applied },

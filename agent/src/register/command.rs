@@ -15,11 +15,17 @@ use tokio::process::{Child, Command as Process};
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
+/// The subcommand that becomes the command.
+const GUARD: &str = "guard";
+/// How often it is looked whether it has.
+const GLANCE: Duration = Duration::from_millis(2);
+
 /// A command that runs.
 #[derive(Debug)]
 pub(super) struct Command {
     child: Child,
     group: Option<Pid>,
+    guarded: bool,
 }
 
 impl Command {
@@ -35,7 +41,7 @@ impl Command {
                 let mut process = Process::new(guard);
                 let parent = std::process::id().to_string();
                 process
-                    .args(["guard", "--parent", &parent, "--"])
+                    .args([GUARD, "--parent", &parent, "--"])
                     .arg(program);
                 process
             }
@@ -49,7 +55,27 @@ impl Command {
             .id()
             .and_then(|id| i32::try_from(id).ok())
             .map(Pid::from_raw);
-        Ok(Self { child, group })
+        Ok(Self {
+            child,
+            group,
+            guarded: guard.is_some(),
+        })
+    }
+
+    /// Waits until the guard has become the command; with a command that
+    /// cannot be executed this is the end already, with this exit code.
+    pub(super) async fn started(&mut self) -> Option<u8> {
+        while let Some(pid) = self.child.id().filter(|_| self.guarded) {
+            let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let is_guard = line.split(|byte| *byte == 0).nth(1) == Some(GUARD.as_bytes());
+            if !line.is_empty() && !is_guard {
+                break;
+            }
+            if let Ok(code) = timeout(GLANCE, self.ended()).await {
+                return Some(code);
+            }
+        }
+        None
     }
 
     /// Waits for its end. Cancel safe.
