@@ -37,20 +37,20 @@ async fn a_bad_instance_value_keeps_the_last_good_one() {
     registry.put_route("shop.example", "shop").await;
     registry.put_instance("shop", "a", upstreams.addrs[0]).await;
     world.settles_at("shop.example", 200, None).await;
-    let big = format!(r#"{{"addr":"10.0.0.1:80","zone":"{}"}}"#, "x".repeat(2000));
+    let big = format!(r#"{{"addr":"127.0.0.66:80","zone":"{}"}}"#, "x".repeat(2000));
     let bad_values = [
         "",
         "nonsense",
         "{",
         "host.name:80",
         "unix:/run/x.sock",
-        "10.0.0.1:0",
-        "10.0.0.1:70000",
-        "10.0.0.1",
+        "127.0.0.66:0",
+        "127.0.0.66:70000",
+        "127.0.0.66",
         "::1:80",
-        r#"{"addr":"10.0.0.1:80","weight":""}"#,
-        r#"{"addr":"10.0.0.1:80","weight":-1}"#,
-        r#"{"addr":"10.0.0.1:80","unknown":1}"#,
+        r#"{"addr":"127.0.0.66:80","weight":""}"#,
+        r#"{"addr":"127.0.0.66:80","weight":-1}"#,
+        r#"{"addr":"127.0.0.66:80","unknown":1}"#,
         r#"{"weight":1}"#,
         big.as_str(),
     ];

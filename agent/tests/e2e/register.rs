@@ -25,7 +25,7 @@ fn register(etcd_url: &str, logs: &Path, command: &[&str]) -> Process {
         "--id",
         "shop-1",
         "--addr",
-        "10.0.0.5:8080",
+        "127.0.0.77:8080",
     ];
     args.extend(["--ttl", "60s", "--etcd-endpoints", etcd_url]);
     if !command.is_empty() {
@@ -57,7 +57,7 @@ async fn a_command_that_ends_deregisters_and_passes_its_exit_code_on() {
         &["sh", "-c", &script],
     );
     let (value, lease) = registered(&registry).await;
-    assert!(value.contains("10.0.0.5:8080"), "{value}");
+    assert!(value.contains("127.0.0.77:8080"), "{value}");
     assert_ne!(lease, 0);
 
     std::fs::write(world.dir().join("go"), "").unwrap();
