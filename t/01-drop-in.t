@@ -12,7 +12,6 @@ __DATA__
         ngx.shared.testkit:set("mine", "ran")
     }
 --- lua
-t.applied()
 t.say(t.show("shop.test"))
 t.say(t.counts:get("mine"))
 --- response_body

@@ -16,16 +16,35 @@ a
 
 === the second request for a host asks Redis nothing
 --- lua
-t.applied()
 t.say(t.show("shop.test"), ", ", t.show("shop.test"), ", ", t.lookups())
 --- response_body
 200 a, 200 a, 1
 
 
 
+=== before the feed has begun, a host is served, and not cached
+--- at_once
+--- hook
+    -- the feed never comes
+    require("pointsman.redis").follow = function()
+        return nil, "not today"
+    end
+--- lua
+for _ = 1, 2 do
+    t.say(t.show("shop.test"), ", ", t.show("unknown.test"))
+end
+t.say(t.lookups())
+--- no_error_log
+[alert]
+--- response_body
+200 a, 404 no_route
+200 a, 404 no_route
+4
+
+
+
 === the second request is answered from the worker's own table
 --- lua
-t.applied()
 t.show("shop.test")
 local before = t.metric('pointsman_hits_total{level="l1"}')
 t.show("shop.test")
@@ -41,7 +60,6 @@ t.say(t.metric('pointsman_hits_total{level="redis"}'))
 === what one worker has looked up, the other one finds in the shared dict
 --- workers: 2
 --- lua
-t.applied()
 local one, two = unpack(t.connect_each(2))
 t.say(one:request("shop.test").body == "a\n")
 t.say(two:request("shop.test").body == "a\n")

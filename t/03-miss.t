@@ -6,7 +6,6 @@ __DATA__
 
 === a miss leaves no trace in the log, and keeps the client's connection
 --- lua
-t.applied()
 local connection = t.connect()
 for _ = 1, 2 do
     local response = connection:request("shop.test")
@@ -53,7 +52,6 @@ true
 
 === a thousand requests for one cold host ask Redis once
 --- lua
-t.applied()
 t.counts:set("hold_lookups", true)
 local calls, waiting, right = {}, 0, 0
 for i = 1, 1000 do
@@ -80,7 +78,6 @@ t.say(right, " right, ", t.lookups(), " look-up")
 
 === a host without a route is asked for once
 --- lua
-t.applied()
 for _ = 1, 3 do
     t.say(t.show("unknown.test"))
 end
@@ -97,7 +94,6 @@ t.say(t.metric('pointsman_hits_total{level="negative"}'))
 
 === a host that is absent gets its route as soon as there is one
 --- lua
-t.applied()
 t.say(t.show("new.test"))
 t.change("route new.test shop")
 t.say(t.show("new.test"))
@@ -111,7 +107,6 @@ t.say(t.show("new.test"))
 --- setup
     max_misses = 3,
 --- lua
-t.applied()
 t.show("shop.test")
 t.counts:set("hold_lookups", true)
 local calls = {}
@@ -147,7 +142,6 @@ t.say(table.concat(results, "\n"))
 --- http_config
     lua_check_client_abort on;
 --- lua
-t.applied()
 t.counts:set("hold_lookups", true)
 local gone = t.connect()
 gone.sock:send("GET / HTTP/1.1\r\nHost: shop.test\r\n\r\n")

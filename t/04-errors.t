@@ -51,7 +51,6 @@ t.say(t.show("shop.test"))
 --- records
 route shop.test shop
 --- lua
-t.applied()
 t.say(t.show("shop.test"))
 t.say(t.show("shop.test"))
 t.change("inst shop a @a")
@@ -68,7 +67,6 @@ t.say(t.show("shop.test"))
 
 === cold or cached, an error looks the same
 --- lua
-t.applied()
 local first = t.get("unknown.test")
 local second = t.get("unknown.test")
 for _, name in ipairs { "content-type", "content-length",

@@ -34,7 +34,6 @@ a c c b b a a a a
 route *.test shop deeper=0
 inst shop a @a
 --- lua
-t.applied()
 for i = 1, 20 do
     assert(t.show("random" .. i .. ".test") == "200 a")
 end
@@ -50,7 +49,6 @@ route *.test shop deeper=1
 route one.test shop
 inst shop a @a
 --- lua
-t.applied()
 for _ = 1, 3 do
     assert(t.show("x.test") == "200 a")
     assert(t.show("y.test") == "200 a")
@@ -67,7 +65,6 @@ route *.test wild deeper=0
 inst wild a @a
 inst own b @b
 --- lua
-t.applied()
 t.say(t.show("shop.test"), ", ", t.show("x.shop.test"))
 t.change("route shop.test own\nroute *.test wild deeper=1")
 t.say(t.show("shop.test"), ", ", t.show("x.shop.test"))
@@ -91,7 +88,6 @@ route *.test wild deeper=0
 inst wild a @a
 inst own b @b
 --- lua
-t.applied()
 local workers = t.connect_each(2)
 for _, worker in ipairs(workers) do
     ngx.print(worker:request("shop.test").body)
@@ -115,7 +111,6 @@ route *.shop.test narrow deeper=0
 inst wide a @a
 inst narrow b @b
 --- lua
-t.applied()
 t.say(t.show("x.shop.test"))
 t.change("del route *.shop.test\nroute *.test wide deeper=0")
 t.say(t.show("x.shop.test"))
@@ -137,7 +132,6 @@ route *.test one deeper=0
 inst one a @a
 inst two b @b
 --- lua
-t.applied()
 t.say(t.show("x.test"), ", ", t.show("y.test"))
 t.change("route *.test two deeper=0")
 t.say(t.show("x.test"), ", ", t.show("y.test"), ", ", t.show("z.test"))
@@ -152,7 +146,6 @@ t.say(t.show("x.test"), ", ", t.show("y.test"), ", ", t.show("z.test"))
 route *.test shop deeper=0
 inst shop a @a
 --- lua
-t.applied()
 t.show("x.test")
 local before = t.status().dicts
 local connection = t.connect()
@@ -180,7 +173,6 @@ inst shop a @a
         include $TEST_NGINX_EDGE/pointsman.location.conf;
     }
 --- lua
-t.applied()
 local long = ("a."):rep(3000) .. "test"
 t.say(t.show(long))
 t.say(t.status().dicts.pointsman_negatives.entries)

@@ -6,7 +6,6 @@ __DATA__
 
 === an instance that joins gets requests, one that leaves gets none
 --- lua
-t.applied()
 t.say(t.show("shop.test"))
 t.change("inst shop b @b")
 local seen = {}
@@ -30,7 +29,6 @@ b
 
 === an instance that moves is followed
 --- lua
-t.applied()
 t.say(t.show("shop.test"))
 t.change("inst shop a @b")
 t.say(t.show("shop.test"))
@@ -46,7 +44,6 @@ route shop.test shop
 inst shop a @a
 inst other b @b
 --- lua
-t.applied()
 t.say(t.show("shop.test"))
 t.change("route shop.test other")
 t.say(t.show("shop.test"))
@@ -65,7 +62,6 @@ t.say(t.show("shop.test"))
 === every worker follows every change
 --- workers: 2
 --- lua
-t.applied()
 local workers = t.connect_each(2)
 local function all()
     for _, worker in ipairs(workers) do
@@ -99,7 +95,6 @@ route other.test other
 inst shop a @a
 inst other b @b
 --- lua
-t.applied()
 t.show("shop.test")
 t.show("other.test")
 local before = t.lookups()
@@ -117,7 +112,6 @@ t.say(t.lookups() - before)
 
 === a batch of many changes is applied whole
 --- lua
-t.applied()
 t.show("shop.test")
 local text = {}
 for i = 1, 400 do
@@ -141,7 +135,6 @@ t.say(t.show("shop.test"))
 
 === entries that came in while the feed was reading are not lost
 --- lua
-t.applied()
 t.show("shop.test")
 for i = 1, 300 do
     t.publish("inst shop x" .. i .. " @b")
@@ -157,7 +150,6 @@ true
 
 === a gap in the stream is seen, and what was lost is asked for
 --- lua
-t.applied()
 t.say(t.show("shop.test"))
 t.publish("inst shop a @b", "lost")
 t.change("route other.test shop")
@@ -175,7 +167,6 @@ t.say(t.status().feed.revalidations)
 route old.test shop
 inst shop a @a
 --- lua
-t.applied()
 t.say(t.show("old.test"), ", ", t.show("new.test"))
 t.publish("route new.test shop\ndel route old.test", "lost")
 t.change("inst shop b @a")
@@ -189,7 +180,6 @@ t.say(t.show("old.test"), ", ", t.show("new.test"))
 === a gap is seen by every worker
 --- workers: 2
 --- lua
-t.applied()
 local workers = t.connect_each(2)
 for _, worker in ipairs(workers) do
     ngx.print(worker:request("shop.test").body)
@@ -209,7 +199,6 @@ b
 
 === a change that no entry ever tells is found within seconds
 --- lua
-t.applied()
 t.say(t.show("shop.test"))
 t.change("inst shop a @b", "lost")
 t.say(t.show("shop.test"))
@@ -221,7 +210,6 @@ t.say(t.show("shop.test"))
 
 === a stream that was deleted and began anew is noticed
 --- lua
-t.applied()
 t.say(t.show("shop.test"))
 t.redis("DEL", t.prefix .. "changes")
 t.change("inst shop a @b")
@@ -237,7 +225,6 @@ t.say(t.show("shop.test"))
 
 === a reset entry makes the edge ask for what it holds
 --- lua
-t.applied()
 t.say(t.show("shop.test"))
 t.redis("HSET", t.prefix .. "inst:shop", "a",
         '["1001","127.0.0.3:' .. t.port .. '",100]')
@@ -255,7 +242,6 @@ followed
 
 === a rebuild whose reset entry was lost is noticed by its claim
 --- lua
-t.applied()
 t.say(t.show("shop.test"))
 t.redis("HSET", t.prefix .. "inst:shop", "a",
         '["1001","127.0.0.3:' .. t.port .. '",100]')
@@ -273,7 +259,6 @@ followed
 
 === another epoch means another table
 --- lua
-t.applied()
 t.say(t.show("shop.test"))
 t.redis("FLUSHALL")
 t.publish("route shop.test shop\ninst shop a @b")
@@ -352,7 +337,6 @@ t.say(t.show("unknown.test"))
 
 === a repair at rest is applied like a batch
 --- lua
-t.applied()
 t.say(t.show("shop.test"))
 t.publish("inst shop a @b", "repair")
 t.wait("the repair", function()
@@ -368,7 +352,6 @@ t.say(t.status().feed.revalidations)
 
 === an entry that is older than what a miss has filled in does not undo it
 --- lua
-t.applied()
 t.counts:set("hold_feed", true)
 local first = t.publish("inst shop a @c")
 t.publish("inst shop a @b")
@@ -393,7 +376,6 @@ app shop retries=0
 inst shop a @closing
 inst shop b @closing
 --- lua
-t.applied()
 t.say(t.show("shop.test"):sub(1, 3), " ", t.requests("closing"))
 t.change("app shop retries=1")
 t.say(t.show("shop.test"):sub(1, 3), " ", t.requests("closing"))
@@ -410,7 +392,6 @@ t.say(t.show("shop.test"):sub(1, 3), " ", t.requests("closing"))
 
 === a reload keeps what is cached, and follows on
 --- lua
-t.applied()
 t.say(t.show("shop.test"))
 local before = t.status()
 assert(os.execute("kill -HUP $(cat " .. os.getenv("POINTSMAN_TEST_DIR")
@@ -436,7 +417,6 @@ t.say(t.status().feed.revalidations)
 
 === an idle feed logs nothing and loses nothing
 --- lua
-t.applied()
 local entries = t.status().feed.entries
 t.redis("XREAD", "BLOCK", "2500", "STREAMS", t.prefix .. "changes", "$")
 t.change("inst shop a @b")

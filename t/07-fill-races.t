@@ -9,7 +9,6 @@ __DATA__
 
 === a route that goes while it is looked up is not cached
 --- lua
-t.applied()
 t.race("shop.test", "del route shop.test")
 t.say(t.show("shop.test"))
 --- response_body
@@ -19,7 +18,6 @@ t.say(t.show("shop.test"))
 
 === a route that appears while it is looked up does not become a negative
 --- lua
-t.applied()
 t.race("new.test", "route new.test shop")
 t.say(t.show("new.test"))
 --- response_body
@@ -29,7 +27,6 @@ t.say(t.show("new.test"))
 
 === a route that changes its app while it is looked up leads to the new one
 --- lua
-t.applied()
 t.race("shop.test", "route shop.test other\ninst other b @b")
 t.say(t.show("shop.test"))
 --- response_body
@@ -39,7 +36,6 @@ t.say(t.show("shop.test"))
 
 === an instance that moves while its app is looked up is followed
 --- lua
-t.applied()
 t.race("shop.test", "inst shop a @b")
 t.say(t.show("shop.test"))
 --- response_body
@@ -53,7 +49,6 @@ route shop.test shop
 inst shop a @a
 inst shop b @b
 --- lua
-t.applied()
 t.race("shop.test", "del inst shop a")
 local seen = {}
 for _ = 1, 4 do
@@ -71,7 +66,6 @@ route shop.test shop
 inst shop a @closing
 inst shop b @closing
 --- lua
-t.applied()
 t.race("shop.test", "app shop retries=0")
 local before = t.requests("closing")
 t.show("shop.test")
@@ -89,7 +83,6 @@ route *.test wild deeper=0
 inst wild a @a
 inst own b @b
 --- lua
-t.applied()
 t.race("shop.test", "route shop.test own\nroute *.test wild deeper=1")
 t.say(t.show("shop.test"), ", ", t.show("other.test"))
 --- response_body
@@ -103,7 +96,6 @@ route one.test shop
 route two.test shop
 inst shop a @a
 --- lua
-t.applied()
 t.show("one.test")
 t.race("two.test", "inst shop a @b")
 t.say(t.show("one.test"), ", ", t.show("two.test"))
@@ -115,7 +107,6 @@ t.say(t.show("one.test"), ", ", t.show("two.test"))
 === a race in one worker leaves nothing old in the other one
 --- workers: 2
 --- lua
-t.applied()
 local workers = t.connect_each(2)
 t.race("shop.test", "inst shop a @b")
 for _ = 1, 2 do
@@ -134,7 +125,6 @@ b
 === what other workers saw meanwhile does not stay with them
 --- workers: 2
 --- lua
-t.applied()
 local workers = t.connect_each(2)
 local before = t.lookups()
 t.counts:set("hold_lookups", true)
@@ -208,7 +198,6 @@ t.say(t.show("new.test"))
         return answer, err
     end
 --- lua
-t.applied()
 t.say(t.show("shop.test"))
 --- response_body
 200 a
@@ -217,7 +206,6 @@ t.say(t.show("shop.test"))
 
 === under a storm of changes a host is served, and is right in the end
 --- lua
-t.applied()
 local done, wrong = false, 0
 t.together(
     function()

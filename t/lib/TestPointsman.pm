@@ -9,9 +9,11 @@ package TestPointsman;
 #                 default: shop.test -> shop, with the instance a
 #   --- redis     commands that Redis gets after the records, one a line
 #   --- setup     more settings for require("pointsman").setup
-#   --- without   words: setup start log server location status records redis:
-#                 what the harness shall leave out, as the block brings its own
+#   --- without   words: http setup start log server location status records
+#                 redis: what the harness shall leave out; after `http` the
+#                 shared dicts are the block's own
 #   --- workers   how many
+#   --- at_once   the scenario does not wait until the feed follows the table
 #   --- hook      Lua that runs in init_by_lua, to get between the modules
 # A block without error_log and no_error_log sections must log no warning. Each
 # response of the edge names its worker and the upstream addresses it tried.
@@ -172,8 +174,15 @@ sub http_config {
     my $text = <<"_EOC_";
     lua_package_path "\$TEST_NGINX_LUA/?.lua;$root/t/lib/?.lua;;";
     lua_shared_dict testkit 1m;
-    include \$TEST_NGINX_EDGE/pointsman.http.conf;
 _EOC_
+    if ($without{http}) {
+        # the include but its shared dicts
+        my $http = slurp("$root/nginx/pointsman.http.conf");
+        $http =~ s/^lua_shared_dict .*$//mg;
+        $text .= $http;
+    } else {
+        $text .= "    include \$TEST_NGINX_EDGE/pointsman.http.conf;\n";
+    }
     $text .= <<"_EOC_" unless $without{setup};
     init_by_lua_block {
         require("pointsman").setup {
@@ -195,6 +204,8 @@ _EOC_
         client_max_body_size 0;
         client_body_buffer_size 1m;
         access_log off;
+        # else the log handler at http level would count here, too
+        log_by_lua_block { return }
         location / {
             content_by_lua_block { require("app").run() }
         }
@@ -216,11 +227,14 @@ _EOC_
     }
     $text .= $LOCATION unless $without{location} || defined $block->config;
     if (defined(my $lua = $block->lua)) {
+        my $wait = $without{redis} || $without{records}
+            || defined $block->at_once ? '' : 't.applied()';
         $text .= <<"_EOC_";
         location = /t {
             lua_socket_log_errors off;
             content_by_lua_block {
                 require("kit").run(function(t)
+$wait
 $lua
                 end)
             }

@@ -97,8 +97,38 @@ function PATHS.accel()
 end
 
 
-function PATHS.close()
-    return ngx.exit(444)
+-- Sends the request back to where it came from, or tries to.
+function PATHS.accelself()
+    ngx.header["X-Accel-Redirect"] = "/accelself"
+    ngx.say("the app's own words")
+end
+
+
+function PATHS.moved()
+    ngx.status = 302
+    ngx.header["Location"] = "http://pointsman/elsewhere"
+end
+
+
+-- Reads the first line of a body as soon as it comes, then the rest.
+function PATHS.first()
+    local sock = assert(ngx.req.socket())
+    assert(sock:receive())
+    counts:incr("first", 1, 0)
+    assert(sock:receive())
+    ngx.say("read")
+end
+
+
+-- Says one thing, and the next one when it is let.
+function PATHS.drip()
+    ngx.header["X-Accel-Buffering"] = "no"
+    ngx.say("one")
+    ngx.flush(true)
+    while not counts:get("drip") do
+        ngx.sleep(0.001)
+    end
+    ngx.say("two")
 end
 
 

@@ -51,18 +51,28 @@ local function read_reply(sock)
 end
 
 
--- t.redis("SET", key, value): one command; raises what Redis complains about.
-function _M.redis(...)
-    local sock = ngx.socket.tcp()
-    sock:settimeout(5000)
-    assert(sock:connect("127.0.0.1", REDIS_PORT))
+local function command(sock, ...)
     local parts = { "*" .. select("#", ...) .. "\r\n" }
     for _, word in ipairs { ... } do
         word = tostring(word)
         parts[#parts + 1] = "$" .. #word .. "\r\n" .. word .. "\r\n"
     end
     assert(sock:send(parts))
-    local reply, err = read_reply(sock)
+    return read_reply(sock)
+end
+
+
+-- t.redis("SET", key, value): one command; raises what Redis complains about.
+-- t.login = { password, database } is for a Redis that asks for it.
+function _M.redis(...)
+    local sock = ngx.socket.tcp()
+    sock:settimeout(5000)
+    assert(sock:connect("127.0.0.1", REDIS_PORT))
+    if _M.login then
+        assert(command(sock, "AUTH", _M.login[1]))
+        assert(command(sock, "SELECT", _M.login[2]))
+    end
+    local reply, err = command(sock, ...)
     sock:close()
     if reply == nil then
         error("Redis refused " .. tostring((...)) .. ": " .. err, 2)
@@ -75,6 +85,26 @@ end
 function _M.publish(text, kind)
     return tonumber(_M.redis("EVAL", read_file(LIB .. "/redis_agent.lua"), 0,
                              PREFIX, PORT, kind or "batch", text))
+end
+
+
+-- Puts an entry with these changes into the stream, at the next revision, and
+-- waits until the edge has it: for what no agent would write.
+function _M.entry(changes)
+    local meta = PREFIX .. "meta"
+    local from = _M.redis("HGET", meta, "rev")
+    local to = string.format("%.0f", tonumber(from) + 1)
+    _M.redis("XADD", PREFIX .. "changes", to .. "-*",
+             "epoch", _M.redis("HGET", meta, "epoch"), "from", from,
+             "kind", "batch", "changes", cjson.encode(changes))
+    _M.redis("HSET", meta, "rev", to)
+    return _M.applied(tonumber(to))
+end
+
+
+-- The golden records.
+function _M.golden()
+    return assert(cjson.decode(read_file(LIB .. "/../fixtures/records.json")))
 end
 
 
@@ -128,11 +158,28 @@ local function read_body(sock, status, headers, method)
 end
 
 
--- One request on this connection. `options`: method, body, headers (a list of
--- lines), version. Returns { status, headers, body } or nil and an error.
+-- Sends the pieces that `chunks` yields.
+local function send_chunks(sock, chunks)
+    local thread = coroutine.create(chunks)
+    while true do
+        local ok, piece = coroutine.resume(thread)
+        assert(ok, piece)
+        if not piece then
+            break
+        end
+        assert(sock:send(string.format("%x\r\n%s\r\n", #piece, piece)))
+    end
+    return sock:send("0\r\n\r\n")
+end
+
+
+-- One request on this connection. `options`: method, body or chunks, headers (a
+-- list of lines), version. Returns { status, headers, body }, or nil and an
+-- error.
 function Connection:request(host, path, options)
     options = options or {}
-    local method = options.method or (options.body and "POST") or "GET"
+    local method = options.method
+                   or (options.body or options.chunks) and "POST" or "GET"
     local lines = { method .. " " .. (path or "/") .. " HTTP/"
                     .. (options.version or "1.1") }
     if host then
@@ -147,10 +194,16 @@ function Connection:request(host, path, options)
     if options.body then
         lines[#lines + 1] = "Content-Length: " .. #options.body
     end
+    if options.chunks then
+        lines[#lines + 1] = "Transfer-Encoding: chunked"
+    end
     lines[#lines + 1] = "\r\n"
     local sock = self.sock
     local sent, err = sock:send { table.concat(lines, "\r\n"),
                                   options.body or "" }
+    if sent and options.chunks then
+        sent, err = send_chunks(sock, options.chunks)
+    end
     if not sent then
         return nil, err
     end
@@ -331,7 +384,10 @@ end
 
 
 function _M.redis_start()
-    assert(os.execute("redis-server " .. DIR .. "/redis.conf") == 0)
+    -- without the sockets that nginx listens on, which it would hold open
+    assert(os.execute("perl -MPOSIX -e 'POSIX::close($_) for 3 .. 9999; "
+                      .. "exec @ARGV' redis-server " .. DIR .. "/redis.conf")
+           == 0)
     _M.wait("Redis to answer", function()
         return pcall(_M.redis, "PING")
     end)
