@@ -1,6 +1,8 @@
 //! The binary from the outside, with no services: exit codes, and what is
 //! said where.
 
+#![allow(clippy::unwrap_used, reason = "a test that meets an error has failed")]
+
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Output, Stdio};

@@ -37,7 +37,10 @@ async fn a_bad_instance_value_keeps_the_last_good_one() {
     registry.put_route("shop.example", "shop").await;
     registry.put_instance("shop", "a", upstreams.addrs[0]).await;
     world.settles_at("shop.example", 200, None).await;
-    let big = format!(r#"{{"addr":"127.0.0.66:80","zone":"{}"}}"#, "x".repeat(2000));
+    let big = format!(
+        r#"{{"addr":"127.0.0.66:80","zone":"{}"}}"#,
+        "x".repeat(2000)
+    );
     let bad_values = [
         "",
         "nonsense",
