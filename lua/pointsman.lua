@@ -133,7 +133,6 @@ function _M.init_worker()
     started = true
     cache.init(resolved)
     miss.init(resolved)
-    math.randomseed(ngx.now() * 1000 + ngx.worker.pid())
 
     ngx.timer.every(FLUSH_SECONDS, tick)
     if id == 0 then

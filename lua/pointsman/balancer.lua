@@ -11,12 +11,15 @@
 local cache = require("pointsman.cache")
 local health = require("pointsman.health")
 local metrics = require("pointsman.metrics")
+local request = require("pointsman.request")
+
 local ngx_balancer = require("ngx.balancer")
 
 local counts = metrics.counts
 local exit = ngx.exit
 local find = cache.find
 local get_last_failure = ngx_balancer.get_last_failure
+local host = request.host
 local is_aside = health.is_aside
 local ngx = ngx
 local ngx_log = ngx.log
@@ -80,7 +83,7 @@ end
 -- then because an idle connection was closed, which it does not count as a try.
 local function retry()
     local addrs = var.upstream_addr
-    local app, how = find(var.host)
+    local app, how = find(host())
     if how == "miss" then
         app = ngx.ctx.pointsman_app
     end
@@ -123,7 +126,7 @@ function _M.run()
         return retry()
     end
 
-    local app, how = find(var.host)
+    local app, how = find(host())
     if not app then
         if how == "miss" then
             return miss()

@@ -21,7 +21,6 @@ local ipairs = ipairs
 local max = math.max
 local min = math.min
 local ngx_now = ngx.now
-local random = math.random
 local resolve = match.resolve
 
 -- A table of a million entries would hold up a worker for as long as LuaJIT
@@ -46,6 +45,8 @@ local TOPOLOGY = 6      -- of a wildcard: of what table it is the best match
 local recent, recent_n = {}, 0
 local shards, sizes = {}, {}
 local shard_limit = 4096
+-- Where rounds begin: each worker at another instance.
+local seed = ""
 local wildcards, wildcards_n = {}, 0
 local apps, apps_n = {}, 0
 
@@ -89,7 +90,8 @@ local function fill_app(app, record)
     -- No instance is tried twice. (nginx adds a try of its own when an idle
     -- connection turns out to have been closed.)
     app.tries = max(1, min(1 + record.policy.retries, n))
-    app.picker = round_robin.new(record.peers, app.picker or random())
+    app.picker = round_robin.new(record.peers,
+                                 app.picker or crc32(seed .. record.name))
     return app
 end
 
@@ -277,9 +279,11 @@ end
 local _M = {}
 
 
--- syntax: err = cache.init(settings)
+-- syntax: cache.init(settings)
+-- In init_worker_by_lua.
 function _M.init(settings)
     shard_limit = max(1, settings.max_hosts / SHARDS)
+    seed = ngx.worker.pid() .. " " .. ngx_now() .. " "
 end
 
 

@@ -161,8 +161,8 @@ local function take(entries, place)
     if why then
         return why
     end
-    local ok, err = apply.entries(entries, dict_get("reval"))
-    if not ok then
+    local changed, err = apply.entries(entries, dict_get("reval"))
+    if changed == nil then
         ngx_log(ngx.ERR, "failed to apply the stream: ", err)
         return "an entry of the stream is broken"
     end
@@ -173,7 +173,9 @@ local function take(entries, place)
         dict_set("applied", max(applied, dict_get("applied")))
         dict_set("last_id", last_id)
     end
-    count("gen")
+    if changed then
+        count("gen")
+    end
 end
 
 

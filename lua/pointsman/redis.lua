@@ -22,7 +22,9 @@ local type = type
 -- wait for it. nginx quits when both have passed: shutting down takes as long.
 local BLOCK_MS = 1000
 local READ_MS = 2000
-local BATCH = 200
+-- Entries for each read: of up to 500 records each, and worker 0 has requests
+-- to serve in between.
+local BATCH = 16
 local IDLE_MS = 60000
 
 -- ARGV: prefix, then the patterns that fit a host, most specific first.
