@@ -133,7 +133,7 @@ sub stop_process {
     my ($pid) = $line =~ /^(\d+)$/ or return;
     kill TERM => $pid;
     for (1 .. 300) {
-        return unless kill 0 => $pid;
+        return unless is_running($pid);     # a zombie is not
         sleep 0.01;
     }
     kill KILL => $pid;
