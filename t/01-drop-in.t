@@ -103,6 +103,23 @@ t.say(t.show("shop.test", "/apps/x?y=1"))
 
 
 
+=== a rewrite of the user's is done once, cold and warm
+--- config
+    location /api/ {
+        rewrite ^/api/(.*)$ /$1 break;
+        include $TEST_NGINX_EDGE/pointsman.location.conf;
+    }
+--- lua
+for _ = 1, 2 do
+    local response = t.get("shop.test", "/api/echo/api/x?y=%20")
+    t.say(response.body:match("^[^\n]*"))
+end
+--- response_body
+GET /echo/api/x?y=%20 HTTP/1.1
+GET /echo/api/x?y=%20 HTTP/1.1
+
+
+
 === several servers share one http include
 --- http_config
     server {

@@ -161,6 +161,37 @@ t.say(answers[1], ", ", answers[2])
 
 
 
+=== pipelined requests are answered in order, cold and warm
+--- records
+route one.test one
+route two.test two
+inst one a @a
+inst two b @b
+--- lua
+for _ = 1, 2 do
+    local connection = t.connect()
+    local text = ""
+    for _, host in ipairs { "one.test", "two.test", "no.test", "one.test" } do
+        text = text .. "POST / HTTP/1.1\r\nHost: " .. host
+               .. "\r\nContent-Length: 4\r\n\r\nbody"
+    end
+    connection.sock:send(text)
+    for _ = 1, 4 do
+        ngx.print(connection:response("POST").body)
+    end
+end
+--- response_body
+a
+b
+no route for this host
+a
+a
+b
+no route for this host
+a
+
+
+
 === access() serves from an access handler of the user's, with no jump
 --- config
     location / {

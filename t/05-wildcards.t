@@ -29,6 +29,21 @@ a c c b b a a a a
 
 
 
+=== a host that no route could be bound to fits a wildcard all the same
+--- records
+route *.test shop deeper=0
+inst shop a @a
+--- lua
+t.say(t.show("my_shop.test"))
+t.say(t.show("-.test"))
+t.say(t.show("test"))
+--- response_body
+200 a
+200 a
+404 no_route
+
+
+
 === hosts beneath a wildcard with nothing deeper cost no look-up
 --- records
 route *.test shop deeper=0

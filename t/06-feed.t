@@ -133,6 +133,28 @@ t.say(t.show("shop.test"))
 
 
 
+=== an app of 5,000 instances is looked up, and followed one by one
+--- lua
+for i = 0, 9 do
+    local text = {}
+    for j = 1, 500 do
+        text[j] = string.format("inst big i%d-%d @a", i, j)
+    end
+    t.publish(table.concat(text, "\n"))
+end
+t.change("route big.test big")
+t.say(t.show("big.test"))
+for i = 1, 20 do
+    t.publish("del inst big i0-" .. i .. "\ninst big j" .. i .. " @a")
+end
+t.applied()
+t.say(t.show("big.test"), " ", t.lookups(), " ", t.status().bad_records)
+--- response_body
+200 a
+200 a 1 0
+
+
+
 === entries that came in while the feed was reading are not lost
 --- lua
 t.show("shop.test")
