@@ -233,6 +233,27 @@ t.say(t.show("shop.test", "/", { body = ("x"):rep(11) }))
 413 too much, says the user
 
 
+=== an error_page of the user's that leads back to Pointsman goes round once
+--- config
+    error_page 404 503 /error.html;
+    location / {
+        include $TEST_NGINX_EDGE/pointsman.location.conf;
+    }
+--- lua
+for _ = 1, 2 do
+    t.say(t.show("unknown.test"))
+    t.say(t.show("shop.test", "/status/404"))
+end
+--- no_error_log
+[alert]
+--- response_body
+404 no_route
+404 the app says 404
+404 no_route
+404 the app says 404
+
+
+
 === an error_page of the user's does not hide the answers of an app
 --- config
     error_page 404 500 502 503 /sorry.html;

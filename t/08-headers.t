@@ -43,6 +43,20 @@ x-forwarded-for: 192.0.2.1, 192.0.2.2, 127.0.0.1
 
 
 
+=== what a client says of scheme and host is not believed
+--- lua
+for _ = 1, 2 do
+    local response = t.get("shop.test", "/echo", { headers = {
+        "X-Forwarded-Proto: https", "X-Forwarded-Host: other.test" } })
+    t.say(response.body:match("x%-forwarded%-proto: [^\n]*"), ", ",
+          response.body:match("x%-forwarded%-host: [^\n]*"))
+end
+--- response_body
+x-forwarded-proto: http, x-forwarded-host: shop.test
+x-forwarded-proto: http, x-forwarded-host: shop.test
+
+
+
 === X-Request-Id is the client's, else one of ours for each request
 --- lua
 local ids = {}
