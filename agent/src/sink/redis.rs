@@ -11,7 +11,9 @@ use ::redis::{
 use async_trait::async_trait;
 use tokio::sync::Mutex;
 
-use super::{Batch, FORMAT, Found, Meta, Outcome, Scanned, Sink, SinkError, Step};
+use super::{
+    Batch, Claim, FORMAT, Found, Meta, Outcome, Reading, Scanned, Sink, SinkError, Step,
+};
 use crate::model::{Change, Element, changes_json};
 use crate::store::Revision;
 
@@ -27,6 +29,7 @@ pub struct RedisSink {
     prefix: String,
     /// About how many entries the change stream keeps.
     stream_length: usize,
+    format: u32,
     connection: Mutex<Option<MultiplexedConnection>>,
     scripts: Scripts,
 }
@@ -36,6 +39,7 @@ struct Scripts {
     begin: Script,
     piece: Script,
     end: Script,
+    read: Script,
 }
 
 impl Default for Scripts {
@@ -47,6 +51,7 @@ impl Default for Scripts {
             begin: script(include_str!("scripts/begin.lua")),
             piece: script(include_str!("scripts/piece.lua")),
             end: script(include_str!("scripts/end.lua")),
+            read: script(include_str!("scripts/read.lua")),
         }
     }
 }
@@ -69,9 +74,15 @@ impl RedisSink {
             client,
             prefix: prefix.to_owned(),
             stream_length,
+            format: FORMAT,
             connection: Mutex::new(None),
             scripts: Scripts::default(),
         })
+    }
+
+    /// The same sink as an agent of another version would have it.
+    pub fn with_format(self, format: u32) -> Self {
+        Self { format, ..self }
     }
 
     async fn connection(&self) -> Result<MultiplexedConnection, SinkError> {
@@ -147,6 +158,10 @@ impl RedisSink {
 
 #[async_trait]
 impl Sink for RedisSink {
+    fn format(&self) -> u32 {
+        self.format
+    }
+
     async fn meta(&self) -> Result<Found, SinkError> {
         let mut connection = self.connection().await?;
         let answer: RedisResult<[Option<String>; 6]> = cmd("HMGET")
@@ -160,19 +175,13 @@ impl Sink for RedisSink {
             return Ok(Found::Broken("meta is not a hash".into()));
         }
         let fields = self.settle(answer).await?;
-        if fields.iter().all(Option::is_none) {
-            return Ok(Found::Nothing);
-        }
-        Ok(meta_of(fields).map_or_else(
-            || Found::Broken("meta lacks a field, or holds one that is not a number".into()),
-            Found::Table,
-        ))
+        Ok(found(fields))
     }
 
     async fn batch(&self, batch: &Batch) -> Result<Outcome, SinkError> {
         let mut invocation = self.prepare(&self.scripts.batch);
         invocation
-            .arg(FORMAT)
+            .arg(self.format)
             .arg(&batch.epoch)
             .arg(batch.from)
             .arg(batch.to)
@@ -191,14 +200,14 @@ impl Sink for RedisSink {
         })
     }
 
-    async fn begin(
-        &self,
-        epoch: &str,
-        token: Revision,
-        revision: Revision,
-    ) -> Result<Step, SinkError> {
+    async fn begin(&self, claim: &Claim) -> Result<Step, SinkError> {
         let mut invocation = self.prepare(&self.scripts.begin);
-        invocation.arg(FORMAT).arg(epoch).arg(token).arg(revision);
+        invocation
+            .arg(self.format)
+            .arg(&claim.epoch)
+            .arg(claim.token)
+            .arg(claim.revision)
+            .arg(claim.replaces.as_deref().unwrap_or_default());
         self.step(&invocation).await
     }
 
@@ -220,6 +229,26 @@ impl Sink for RedisSink {
             .arg(revision)
             .arg(self.stream_length);
         self.step(&invocation).await
+    }
+
+    async fn read(&self, elements: &[Element]) -> Result<Reading, SinkError> {
+        let names: serde_json::Value = elements
+            .iter()
+            .map(|element| match element.field() {
+                None => serde_json::json!([element.redis_key()]),
+                Some(field) => serde_json::json!([element.redis_key(), field]),
+            })
+            .collect();
+        let mut invocation = self.prepare(&self.scripts.read);
+        invocation.arg(names.to_string());
+        let mut connection = self.connection().await?;
+        let answer = invocation.invoke_async(&mut connection).await;
+        let (fields, values): (Vec<Option<String>>, Vec<Option<String>>) =
+            self.settle(answer).await?;
+        let found = <[_; 6]>::try_from(fields)
+            .map_or_else(|_| Found::Broken("meta is not a hash".into()), found);
+        let values = values.into_iter().map(|value| value.map(Box::from)).collect();
+        Ok(Reading { found, values })
     }
 
     async fn scan(&self, cursor: u64) -> Result<Scanned, SinkError> {
@@ -274,10 +303,20 @@ impl Sink for RedisSink {
     }
 }
 
+fn found(fields: [Option<String>; 6]) -> Found {
+    if fields.iter().all(Option::is_none) {
+        return Found::Nothing;
+    }
+    meta_of(fields).map_or_else(
+        || Found::Broken("meta lacks a field, or holds one that is not a number".into()),
+        Found::Table,
+    )
+}
+
 fn meta_of(fields: [Option<String>; 6]) -> Option<Meta> {
     let [format, epoch, rev, state, claim, next] = fields;
     Some(Meta {
-        format: format?,
+        format: format?.parse().ok()?,
         epoch: epoch?,
         rev: rev?.parse().ok()?,
         ready: state? == "ready",

@@ -136,6 +136,21 @@ impl EtcdStore {
         })
     }
 
+    /// etcd has one code for both ends of its history; tells them apart.
+    async fn either_end<T>(
+        &self,
+        answer: Result<T, StoreError>,
+        at: Revision,
+    ) -> Result<T, StoreError> {
+        if let Err(StoreError::Compacted { .. }) = answer {
+            let (_, now) = self.get("epoch").await?;
+            if at > now {
+                return Err(StoreError::FutureRevision { asked: at });
+            }
+        }
+        answer
+    }
+
     /// Runs a transaction: `op` if `condition` holds, else a look at the key.
     async fn write(
         &self,
@@ -198,19 +213,9 @@ impl Store for EtcdStore {
             async move { kv.get(key, Some(options)).await }
         })
         .await;
-        let answer = match (answer, at) {
-            // etcd has one code for both ends of its history.
-            (Err(StoreError::Compacted { .. }), Some(at)) => {
-                let (_, now) = self.get("epoch").await?;
-                return Err(if at > now {
-                    StoreError::FutureRevision { asked: at }
-                } else {
-                    StoreError::Compacted {
-                        compact_revision: 0,
-                    }
-                });
-            }
-            (answer, _) => answer?,
+        let answer = match at {
+            Some(at) => self.either_end(answer, at).await?,
+            None => answer?,
         };
         let header = answer.header().map_or(0, |header| header.revision());
         Ok(Page {
@@ -218,6 +223,35 @@ impl Store for EtcdStore {
             revision: at.unwrap_or(header),
             more: answer.more(),
         })
+    }
+
+    async fn keys(
+        &self,
+        from: &str,
+        to: &str,
+        at: Revision,
+    ) -> Result<Vec<(String, Revision)>, StoreError> {
+        let options =
+            GetOptions::new().with_range(self.full(to)).with_revision(at).with_keys_only();
+        let answer = call(LIST_TIMEOUT, || {
+            let mut kv = self.client.kv_client().max_decoding_message_size(DECODE_LIMIT);
+            let (key, options) = (self.full(from), options.clone());
+            async move { kv.get(key, Some(options)).await }
+        })
+        .await;
+        let answer = self.either_end(answer, at).await?;
+        Ok(answer.kvs().iter().map(|kv| (self.key_of(kv), kv.mod_revision())).collect())
+    }
+
+    async fn get_at(&self, key: &str, at: Revision) -> Result<Option<KeyValue>, StoreError> {
+        let options = GetOptions::new().with_revision(at);
+        let answer = call(CALL_TIMEOUT, || {
+            let (mut kv, key, options) = (self.client.kv_client(), self.full(key), options.clone());
+            async move { kv.get(key, Some(options)).await }
+        })
+        .await;
+        let answer = self.either_end(answer, at).await?;
+        Ok(answer.kvs().first().map(|kv| self.key_value(kv)))
     }
 
     async fn get(&self, key: &str) -> Result<(Option<KeyValue>, Revision), StoreError> {

@@ -113,6 +113,18 @@ impl MemoryStore {
         self.0.changed.notify_waiters();
     }
 
+    /// Removes a key without an event, as etcd can lose a deletion around a
+    /// compaction.
+    pub fn lose_deletion(&self, key: &str) {
+        let mut state = self.state();
+        state.revision += 1;
+        let before = state.log.len();
+        state.remove(key);
+        state.log.truncate(before);
+        // Listings at older revisions must not show it either.
+        state.log.retain(|event| !matches!(event, Event::Put(kv) if kv.key == key));
+    }
+
     /// Writes several keys (`None`: deletes them) in one revision.
     pub fn txn(&self, writes: &[(&str, Option<&str>)]) -> Revision {
         let mut state = self.state();
@@ -256,6 +268,22 @@ impl Store for MemoryStore {
             revision,
             more: rest.next().is_some(),
         })
+    }
+
+    async fn keys(
+        &self,
+        from: &str,
+        to: &str,
+        at: Revision,
+    ) -> Result<Vec<(String, Revision)>, StoreError> {
+        let page = self.list(from, 0, Some(at)).await?;
+        let within = page.items.into_iter().take_while(|kv| kv.key.as_str() < to);
+        Ok(within.map(|kv| (kv.key, kv.mod_revision)).collect())
+    }
+
+    async fn get_at(&self, key: &str, at: Revision) -> Result<Option<KeyValue>, StoreError> {
+        let page = self.list(key, 1, Some(at)).await?;
+        Ok(page.items.into_iter().find(|kv| kv.key == key))
     }
 
     async fn get(&self, key: &str) -> Result<(Option<KeyValue>, Revision), StoreError> {

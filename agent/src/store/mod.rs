@@ -153,6 +153,18 @@ pub trait Store: Send + Sync + fmt::Debug {
         at: Option<Revision>,
     ) -> Result<Page, StoreError>;
 
+    /// Lists the keys in `[from, to)` with their mod revisions, at revision
+    /// `at`. The range is bounded, so that the store need not walk more.
+    async fn keys(
+        &self,
+        from: &str,
+        to: &str,
+        at: Revision,
+    ) -> Result<Vec<(String, Revision)>, StoreError>;
+
+    /// Reads one key as it was at revision `at`.
+    async fn get_at(&self, key: &str, at: Revision) -> Result<Option<KeyValue>, StoreError>;
+
     /// Reads one key, linearizable; with the store's revision.
     async fn get(&self, key: &str) -> Result<(Option<KeyValue>, Revision), StoreError>;
 
