@@ -14,6 +14,7 @@ use crate::model::{Change, Element};
 use crate::store::Revision;
 
 pub mod redis;
+pub mod script;
 
 /// The version of the records' format that this agent writes.
 pub const FORMAT: u32 = 1;

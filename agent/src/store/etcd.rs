@@ -229,18 +229,16 @@ impl Store for EtcdStore {
         &self,
         from: &str,
         to: &str,
-        at: Revision,
-    ) -> Result<Vec<(String, Revision)>, StoreError> {
-        let options =
-            GetOptions::new().with_range(self.full(to)).with_revision(at).with_keys_only();
+    ) -> Result<(Vec<(String, Revision)>, Revision), StoreError> {
+        let options = GetOptions::new().with_range(self.full(to)).with_keys_only();
         let answer = call(LIST_TIMEOUT, || {
             let mut kv = self.client.kv_client().max_decoding_message_size(DECODE_LIMIT);
             let (key, options) = (self.full(from), options.clone());
             async move { kv.get(key, Some(options)).await }
         })
-        .await;
-        let answer = self.either_end(answer, at).await?;
-        Ok(answer.kvs().iter().map(|kv| (self.key_of(kv), kv.mod_revision())).collect())
+        .await?;
+        let rows = answer.kvs().iter().map(|kv| (self.key_of(kv), kv.mod_revision())).collect();
+        Ok((rows, answer.header().map_or(0, |header| header.revision())))
     }
 
     async fn get_at(&self, key: &str, at: Revision) -> Result<Option<KeyValue>, StoreError> {

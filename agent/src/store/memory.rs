@@ -74,6 +74,16 @@ impl MemoryStore {
         self.state().revision
     }
 
+    /// The revision of the last change that was told.
+    pub fn last_event(&self) -> Revision {
+        self.state().log.last().map_or(0, Event::revision)
+    }
+
+    /// All keys as they were at `revision`, compacted or not.
+    pub fn content_at(&self, revision: Revision) -> Vec<KeyValue> {
+        self.state().at(revision).into_values().collect()
+    }
+
     /// Forgets all history before `revision`.
     pub fn compact(&self, revision: Revision) {
         // The log stays whole, so that pinned listings after it are right.
@@ -274,11 +284,10 @@ impl Store for MemoryStore {
         &self,
         from: &str,
         to: &str,
-        at: Revision,
-    ) -> Result<Vec<(String, Revision)>, StoreError> {
-        let page = self.list(from, 0, Some(at)).await?;
+    ) -> Result<(Vec<(String, Revision)>, Revision), StoreError> {
+        let page = self.list(from, 0, None).await?;
         let within = page.items.into_iter().take_while(|kv| kv.key.as_str() < to);
-        Ok(within.map(|kv| (kv.key, kv.mod_revision)).collect())
+        Ok((within.map(|kv| (kv.key, kv.mod_revision)).collect(), page.revision))
     }
 
     async fn get_at(&self, key: &str, at: Revision) -> Result<Option<KeyValue>, StoreError> {
@@ -422,6 +431,7 @@ impl Watch for MemoryWatch {
                 }
             };
             tokio::select! {
+                biased;
                 () = changed => {}
                 () = lease_ends => {}
             }

@@ -153,14 +153,14 @@ pub trait Store: Send + Sync + fmt::Debug {
         at: Option<Revision>,
     ) -> Result<Page, StoreError>;
 
-    /// Lists the keys in `[from, to)` with their mod revisions, at revision
-    /// `at`. The range is bounded, so that the store need not walk more.
+    /// Lists the keys in `[from, to)` with their mod revisions, linearizable;
+    /// with the store's revision. The range is bounded, so that the store need
+    /// not walk more.
     async fn keys(
         &self,
         from: &str,
         to: &str,
-        at: Revision,
-    ) -> Result<Vec<(String, Revision)>, StoreError>;
+    ) -> Result<(Vec<(String, Revision)>, Revision), StoreError>;
 
     /// Reads one key as it was at revision `at`.
     async fn get_at(&self, key: &str, at: Revision) -> Result<Option<KeyValue>, StoreError>;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout};
 use tracing::debug;
 
-use crate::store::{Condition, LeaseId, Store, StoreError};
+use crate::store::{Condition, Store, StoreError};
 
 /// Seconds after which an agent that is gone is forgotten.
 const TTL: u64 = 15;
@@ -36,12 +36,12 @@ async fn hold_once(agent: &str, store: &dyn Store, format: u32) -> Result<(), St
     store.put(&key, value.to_string().as_bytes(), lease, Condition::Always).await?;
     loop {
         sleep(RENEW).await;
-        renew(store, lease).await?;
+        store.lease_renew(lease).await?;
+        // A put of an older lease that arrived late has taken the key along.
+        if store.get(&key).await?.0.is_none_or(|kv| kv.lease != lease) {
+            return Ok(());
+        }
     }
-}
-
-async fn renew(store: &dyn Store, lease: LeaseId) -> Result<(), StoreError> {
-    store.lease_renew(lease).await.map(|_| ())
 }
 
 /// Takes the key away, if etcd answers at once.

@@ -1,9 +1,12 @@
-//! The reconciler: one agent of all compares etcd with the table, and the
-//! table with Redis, slice by slice, at rest.
+//! The reconciler: each agent compares etcd with its table, and the eldest
+//! compares its table with Redis, slice by slice.
 //!
 //! Events are enough as long as nothing is lost; but etcd can lose a deletion
 //! around a compaction, and anybody can write to Redis. What differs is only
 //! reported here; the sync puts it right, behind the same fence as all else.
+//!
+//! Whether an event was lost or is only late shows by a barrier: a key that we
+//! write ourselves. When its event has come, all before it have.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLockReadGuard};
@@ -18,7 +21,7 @@ use tracing::debug;
 use super::SharedTable;
 use crate::model::{Element, Key};
 use crate::sink::{Found, Sink, SinkError};
-use crate::store::{Event, Revision, Store, StoreError};
+use crate::store::{Condition, Event, Revision, Store, StoreError, Written};
 use crate::table::{Held, Table};
 
 /// How often a pass begins, with a quarter of jitter.
@@ -27,8 +30,11 @@ pub(super) const INTERVAL: Duration = Duration::from_secs(60);
 const SLICE: usize = 500;
 /// A slice is followed by a rest of so many times what it took.
 const REST: u32 = 4;
-/// How long a slice waits for the table to catch up with Redis.
-const CATCH_UP: Duration = Duration::from_secs(1);
+/// How long a slice waits for the table to catch up with Redis, and a barrier
+/// for its event.
+const CATCH_UP: Duration = Duration::from_secs(5);
+/// How long an event may be late before a barrier is put.
+const LATE: Duration = Duration::from_secs(1);
 const WAITING: usize = 1000;
 
 /// Something that differs.
@@ -64,9 +70,8 @@ pub(super) struct Reconciler {
     pub(super) jitter: SmallRng,
 }
 
-/// A range of etcd's keys, and what the table holds of it at `at`.
+/// A range of etcd's keys, and what the table holds of it.
 struct Slice {
-    at: Revision,
     from: String,
     to: String,
     known: BTreeMap<String, Revision>,
@@ -95,9 +100,6 @@ impl Reconciler {
     pub(super) async fn run(mut self) {
         loop {
             sleep(self.interval.mul_f64(self.jitter.random_range(0.75..1.25))).await;
-            if self.table().eldest_agent() != Some(&self.agent) {
-                continue;
-            }
             let begun = Instant::now();
             match self.pass().await {
                 Ok(()) => debug!(took = ?begun.elapsed(), "reconciled"),
@@ -114,6 +116,9 @@ impl Reconciler {
         self.check_names("routes/", Table::route_keys).await?;
         self.check_names("apps/", Table::policy_keys).await?;
         self.check_instances().await?;
+        if self.table().eldest_agent() != Some(&self.agent) {
+            return Ok(());
+        }
         self.check_records().await?;
         self.check_strays().await
     }
@@ -127,14 +132,11 @@ impl Reconciler {
         let mut after: Option<String> = None;
         let mut from = kind.to_owned();
         loop {
-            let (at, known) = {
-                let table = self.table();
-                (table.revision(), keys(&table, after.as_deref(), SLICE))
-            };
+            let known = keys(&self.table(), after.as_deref(), SLICE);
             let last = known.last().filter(|_| known.len() == SLICE).map(|(key, _)| key.clone());
             let to = last.as_ref().map_or_else(|| end_of(kind), |key| format!("{key}\0"));
             let known = known.into_iter().collect();
-            self.check_slice(Slice { at, from, to: to.clone(), known }).await?;
+            self.check_slice(Slice { from, to: to.clone(), known }).await?;
             let Some(last) = last else {
                 return Ok(());
             };
@@ -149,10 +151,9 @@ impl Reconciler {
         let mut apps = self.table().apps_by_key().into_iter().peekable();
         let mut from = KIND.to_owned();
         loop {
-            let mut slice = Slice { at: 0, from, to: String::new(), known: BTreeMap::new() };
+            let mut slice = Slice { from, to: String::new(), known: BTreeMap::new() };
             {
                 let table = self.table();
-                slice.at = table.revision();
                 while let Some(app) = apps.next_if(|_| slice.known.len() < SLICE) {
                     slice.known.extend(table.instance_keys(&app));
                 }
@@ -169,29 +170,71 @@ impl Reconciler {
     }
 
     async fn check_slice(&self, slice: Slice) -> Result<(), GivenUp> {
-        let Slice { at, from, to, mut known } = slice;
-        if at == 0 {
+        let Slice { from, to, mut known } = slice;
+        if self.table().revision() == 0 {
             return Err(GivenUp::Unfit("the table is not filled yet"));
         }
         let begun = Instant::now();
-        let mut suspects = Vec::new();
-        for (key, revision) in self.store.keys(&from, &to, at).await? {
+        let (listed, at) = self.store.keys(&from, &to).await?;
+        let mut suspects = BTreeMap::new();
+        for (key, revision) in listed {
             if known.remove(&key) != Some(revision) && Key::parse(&key).is_ok() {
-                suspects.push(key);
+                suspects.insert(key, Some(revision));
             }
         }
-        suspects.extend(known.into_keys());
-        for key in suspects {
-            let kv = self.store.get_at(&key, at).await?;
-            // An app that came while the pass was under way is no difference.
-            if kv.as_ref().map(|kv| kv.mod_revision) == self.table().key_revision(&key) {
-                continue;
-            }
-            let event = kv.map_or(Event::Delete { key, mod_revision: at }, Event::Put);
-            self.tell(Finding::Key { at, event }).await;
+        suspects.extend(known.into_keys().map(|key| (key, None)));
+        self.drop_settled(&mut suspects, at);
+        if !suspects.is_empty() {
+            sleep(LATE).await;
+            self.drop_settled(&mut suspects, at);
+        }
+        if !suspects.is_empty() {
+            self.check_keys(suspects.into_keys()).await?;
         }
         sleep(begun.elapsed() * REST).await;
         Ok(())
+    }
+
+    /// Drops the keys about which the table has come to know what etcd had at
+    /// `at`, or something newer.
+    fn drop_settled(&self, suspects: &mut BTreeMap<String, Option<Revision>>, at: Revision) {
+        let table = self.table();
+        suspects.retain(|key, listed| match (table.key_revision(key), *listed) {
+            (Some(ours), Some(theirs)) => ours < theirs,
+            (Some(ours), None) => ours <= at,
+            (None, Some(_)) => true,
+            (None, None) => false,
+        });
+    }
+
+    /// Compares single keys, behind a barrier.
+    async fn check_keys(&self, keys: impl Iterator<Item = String>) -> Result<(), GivenUp> {
+        let barrier = self.barrier().await?;
+        self.wait_for(barrier).await?;
+        for key in keys {
+            let (at, ours) = {
+                let table = self.table();
+                (table.revision(), table.key_revision(&key))
+            };
+            let kv = self.store.get_at(&key, at).await?;
+            if kv.as_ref().map(|kv| kv.mod_revision) != ours {
+                let event = kv.map_or(Event::Delete { key, mod_revision: at }, Event::Put);
+                self.tell(Finding::Key { at, event }).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes our own key once more; answers the revision of that.
+    async fn barrier(&self) -> Result<Revision, GivenUp> {
+        let key = format!("agents/{}", self.agent);
+        let (kv, _) = self.store.get(&key).await?;
+        let kv = kv.ok_or(GivenUp::Unfit("our own key is not there"))?;
+        let condition = Condition::ModRevision(kv.mod_revision);
+        match self.store.put(&key, &kv.value, kv.lease, condition).await? {
+            Written::Done(revision) => Ok(revision),
+            Written::Conflict(_) => Err(GivenUp::Unfit("our own key was written meanwhile")),
+        }
     }
 
     /// Checks what Redis holds of all that the table holds.
@@ -263,14 +306,19 @@ impl Reconciler {
     /// Waits until the table is not behind Redis; answers Redis's revision.
     async fn caught_up(&self, found: &Found) -> Result<Revision, GivenUp> {
         let at = revision(found)?;
+        self.wait_for(at).await?;
+        Ok(at)
+    }
+
+    async fn wait_for(&self, revision: Revision) -> Result<(), GivenUp> {
         let deadline = Instant::now() + CATCH_UP;
-        while self.table().revision() < at {
+        while self.table().revision() < revision {
             if Instant::now() >= deadline {
-                return Err(GivenUp::Unfit("the table is behind redis"));
+                return Err(GivenUp::Unfit("the table does not catch up"));
             }
             sleep(Duration::from_millis(20)).await;
         }
-        Ok(at)
+        Ok(())
     }
 
     async fn tell(&self, finding: Finding) {
