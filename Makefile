@@ -30,7 +30,7 @@ DEV_FLAGS = $(strip \
 	$(if $(DEMO_PORT_1),--demo-port-1 $(DEMO_PORT_1)) \
 	$(if $(DEMO_PORT_2),--demo-port-2 $(DEMO_PORT_2)) \
 	$(if $(WORKERS),--workers $(WORKERS)) \
-	$(if $(DATA_DIR),--data-dir $(DATA_DIR)))
+	$(if $(DATA_DIR),--data-dir '$(DATA_DIR)'))
 
 .PHONY: help
 help: ## List the targets.

@@ -5,15 +5,21 @@
 //! [`sink`] (Redis). The [`api`] writes to the store and reads the table.
 
 pub mod api;
+pub mod cli;
 pub mod config;
+pub mod connect;
 pub mod dev;
 pub mod metrics;
 pub mod model;
 pub mod readiness;
+pub mod register;
+pub mod serve;
 pub mod shutdown;
 pub mod sink;
 pub mod store;
 pub mod sync;
 pub mod table;
 pub mod telemetry;
+#[cfg(test)]
+mod testing;
 pub mod watch;

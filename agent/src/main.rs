@@ -1,1 +1,177 @@
-fn main() {}
+//! The binary: arguments, configuration, logs, signals, exit code. All else
+//! is in the library.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Parser as _;
+use nix::sys::signal::Signal;
+use pointsman::cli::{Cli, Command, RegisterArgs};
+use pointsman::config::{Config, ConfigError, Sources};
+use pointsman::register::{Holding, Register, RegisterError};
+use pointsman::serve::Agent;
+use pointsman::{connect, dev, serve, telemetry};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+/// `EX_USAGE` of sysexits.h.
+const BAD_CONFIG: u8 = 64;
+/// As a shell has it, for a command that is not there, or cannot be executed.
+const NOT_FOUND: u8 = 127;
+const NOT_EXECUTABLE: u8 = 126;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() { BAD_CONFIG } else { 0 }.into();
+        }
+    };
+    // Before any thread is there: it becomes another program.
+    if let Command::Guard(args) = &cli.command {
+        let error = dev::run_guard(args);
+        say(&format!("pointsman: {error}"));
+        return exec_code(error.kind()).into();
+    }
+    let ended = tokio::runtime::Runtime::new()
+        .context("the runtime cannot be started")
+        .and_then(|runtime| {
+            let ended = runtime.block_on(run(cli.command));
+            // What outlived the grace period must not hold up the exit.
+            runtime.shutdown_timeout(Duration::from_millis(100));
+            ended
+        });
+    match ended {
+        Ok(code) => code.into(),
+        Err(error) if error.is::<ConfigError>() => {
+            say(&format!("pointsman: {error}"));
+            BAD_CONFIG.into()
+        }
+        Err(error) => {
+            say(&format!("pointsman: {error:#}"));
+            let spawn = match error.downcast_ref::<RegisterError>() {
+                Some(RegisterError::Spawn(source)) => exec_code(source.kind()),
+                _ => 1,
+            };
+            spawn.into()
+        }
+    }
+}
+
+async fn run(command: Command) -> anyhow::Result<u8> {
+    match command {
+        Command::Serve(args) => serve(args.sources(std::env::vars_os())).await,
+        Command::Register(args) => register(*args).await,
+        Command::Dev(args) => {
+            dev::run(args, stop_token()?).await?;
+            Ok(0)
+        }
+        Command::CheckConfig(args) => {
+            let config = Config::load(args.sources(std::env::vars_os()))?;
+            writeln!(std::io::stdout(), "{config:#?}").context("standard output is closed")?;
+            Ok(0)
+        }
+        Command::DemoInstance(args) => {
+            dev::run_demo_instance(args, stop_token()?.cancelled_owned()).await?;
+            Ok(0)
+        }
+        Command::Guard(_) => Ok(0),
+    }
+}
+
+async fn serve(sources: Sources) -> anyhow::Result<u8> {
+    let config = Config::load(sources)?;
+    telemetry::init(&config.log)?;
+    let stop = stop_token()?;
+    let listener = TcpListener::bind(config.admin.listen)
+        .await
+        .with_context(|| format!("the admin API cannot listen at {}", config.admin.listen))?;
+    let agent = Agent {
+        store: connect::store(&config.etcd, ""),
+        sink: connect::sink(&config.redis)?,
+        id: config.id,
+        body_limit: config.admin.body_limit,
+        patience: config.etcd.timeout,
+        grace: config.grace,
+    };
+    serve::run(agent, listener, stop).await?;
+    Ok(0)
+}
+
+async fn register(args: RegisterArgs) -> anyhow::Result<u8> {
+    let instance = args.instance();
+    let config = Config::load(args.settings.sources(std::env::vars_os()))?;
+    telemetry::init(&config.log)?;
+    let signals = signals(&[
+        Signal::SIGTERM,
+        Signal::SIGINT,
+        Signal::SIGQUIT,
+        Signal::SIGHUP,
+        Signal::SIGUSR1,
+        Signal::SIGUSR2,
+    ])?;
+    let key = format!("instances/{}/{}", args.app, args.id);
+    let register = Register {
+        holding: Holding {
+            // Nothing but this key: its watch must not bring the whole registry.
+            store: connect::store(&config.etcd, &key),
+            key: String::new(),
+            value: instance.to_value(),
+            ttl: args.ttl,
+            patience: config.etcd.timeout,
+        },
+        addr: args.addr.socket(),
+        wait_port: args.wait_port,
+        command: args.command,
+        guard: Some(std::env::current_exe().context("this program's path is not known")?),
+        grace: config.grace,
+    };
+    Ok(register.run(signals).await?)
+}
+
+/// A token that SIGTERM and SIGINT cancel. The second one exits at once.
+fn stop_token() -> anyhow::Result<CancellationToken> {
+    let mut signals = signals(&[Signal::SIGTERM, Signal::SIGINT])?;
+    let stop = CancellationToken::new();
+    let token = stop.clone();
+    tokio::spawn(async move {
+        while let Some(signal) = signals.recv().await {
+            if token.is_cancelled() {
+                std::process::exit(128 + signal as i32);
+            }
+            tracing::info!(%signal, "stopping");
+            token.cancel();
+        }
+    });
+    Ok(stop)
+}
+
+fn signals(wanted: &[Signal]) -> anyhow::Result<mpsc::Receiver<Signal>> {
+    let (sender, receiver) = mpsc::channel(8);
+    for &one in wanted {
+        let mut stream = signal(SignalKind::from_raw(one as i32))
+            .with_context(|| format!("{one} cannot be listened to"))?;
+        let sender = sender.clone();
+        tokio::spawn(async move {
+            while stream.recv().await.is_some() && sender.send(one).await.is_ok() {}
+        });
+    }
+    Ok(receiver)
+}
+
+fn exec_code(kind: std::io::ErrorKind) -> u8 {
+    match kind {
+        std::io::ErrorKind::NotFound => NOT_FOUND,
+        _ => NOT_EXECUTABLE,
+    }
+}
+
+/// To standard error, where logs go: before there are any, and at the end.
+fn say(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}

@@ -3,7 +3,6 @@
 //! Counters and histograms are handed out and moved where things happen;
 //! gauges are read off the status and the table when somebody asks.
 
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use prometheus_client::encoding::{EncodeLabelSet, text};
@@ -14,6 +13,9 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::store::Revision;
+use crate::sync::Observe;
+
 /// The content type of [`Metrics::render`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -21,32 +23,22 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    /// What the sync counts.
-    pub sync: SyncMetrics,
+    sync: SyncMetrics,
     /// What the admin API counts.
     pub api: ApiMetrics,
     gauges: Gauges,
 }
 
-/// What the sync counts. Clones share their numbers.
-#[derive(Clone, Debug)]
-pub struct SyncMetrics {
-    /// Events that came from etcd.
-    pub events: Counter,
-    /// Batches that were sent to Redis, by their kind and outcome.
-    pub batches: Family<BatchLabels, Counter>,
-    /// Records that were written to Redis.
-    pub records: Counter,
-    /// How long Redis took for a batch, in seconds.
-    pub apply: Histogram,
-    /// From an event's arrival to its record in Redis, in seconds.
-    pub propagation: Histogram,
-    /// Listings of etcd, the first one included.
-    pub listings: Counter,
-    /// Rebuilds of Redis that this agent finished.
-    pub rebuilds: Counter,
-    /// Failures of etcd or Redis that the sync met.
-    pub errors: Family<ErrorLabels, Counter>,
+#[derive(Debug)]
+struct SyncMetrics {
+    events: Counter,
+    batches: Family<OutcomeLabels, Counter>,
+    records: Counter,
+    apply: Histogram,
+    propagation: Histogram,
+    listings: Counter,
+    rebuilds: Counter,
+    rebuild: Histogram,
 }
 
 /// What the admin API counts. Clones share their numbers.
@@ -56,20 +48,9 @@ pub struct ApiMetrics {
     seconds: Family<RouteLabels, Histogram, fn() -> Histogram>,
 }
 
-/// Kind (`batch`, `repair`, `rebuild`) and outcome of a batch.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-pub struct BatchLabels {
-    /// The kind.
-    pub kind: &'static str,
-    /// What became of it: `applied`, `already`, `refused`, `failed`.
-    pub outcome: &'static str,
-}
-
-/// Which of the stores failed.
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-pub struct ErrorLabels {
-    /// `etcd` or `redis`.
-    pub store: &'static str,
+struct OutcomeLabels {
+    outcome: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -94,11 +75,11 @@ pub struct Reading {
     /// Whether Redis answers.
     pub redis_connected: bool,
     /// The last revision seen.
-    pub seen: i64,
+    pub seen: Revision,
     /// The last revision known to be in Redis.
-    pub applied: i64,
-    /// For how long something seen has not been in Redis.
-    pub lag: Duration,
+    pub applied: Revision,
+    /// Changes that wait to be sent to Redis.
+    pub waiting: usize,
     /// Routes in the table.
     pub routes: usize,
     /// Apps in the table.
@@ -118,7 +99,8 @@ struct Gauges {
     redis_connected: Gauge,
     seen: Gauge,
     applied: Gauge,
-    lag: Gauge<f64, AtomicU64>,
+    lag: Gauge,
+    waiting: Gauge,
     routes: Gauge,
     apps: Gauge,
     instances: Gauge,
@@ -155,6 +137,35 @@ impl Metrics {
     }
 }
 
+impl Observe for Metrics {
+    fn events(&self, count: usize) {
+        self.sync.events.inc_by(count as u64);
+    }
+
+    fn batch(&self, outcome: &'static str, changes: usize, took: Duration) {
+        self.sync
+            .batches
+            .get_or_create(&OutcomeLabels { outcome })
+            .inc();
+        self.sync.records.inc_by(changes as u64);
+        self.sync.apply.observe(took.as_secs_f64());
+    }
+
+    fn applied(&self, after: Duration) {
+        self.sync.propagation.observe(after.as_secs_f64());
+    }
+
+    fn rebuilt(&self, records: usize, took: Duration) {
+        self.sync.rebuilds.inc();
+        self.sync.records.inc_by(records as u64);
+        self.sync.rebuild.observe(took.as_secs_f64());
+    }
+
+    fn listed(&self) {
+        self.sync.listings.inc();
+    }
+}
+
 impl SyncMetrics {
     fn register(registry: &mut Registry) -> Self {
         let all = Self {
@@ -165,45 +176,36 @@ impl SyncMetrics {
             propagation: fast(),
             listings: Counter::default(),
             rebuilds: Counter::default(),
-            errors: Family::default(),
+            rebuild: fast(),
         };
-        let mut add = |name: &str, help: &str, counter: &Counter| {
+        for (name, help, counter) in [
+            ("etcd_events", "Events that came from etcd", &all.events),
+            ("records", "Records that were sent to Redis", &all.records),
+            ("listings", "Complete listings of etcd", &all.listings),
+            (
+                "rebuilds",
+                "Rebuilds of Redis that this agent finished",
+                &all.rebuilds,
+            ),
+        ] {
             registry.register(name, help, counter.clone());
-        };
-        add("etcd_events", "Events that came from etcd", &all.events);
-        add(
-            "records",
-            "Records that were written to Redis",
-            &all.records,
-        );
-        add("listings", "Listings of etcd", &all.listings);
-        add(
-            "rebuilds",
-            "Rebuilds of Redis that this agent finished",
-            &all.rebuilds,
-        );
+        }
         registry.register(
             "batches",
-            "Batches that were sent to Redis",
+            "Batches that Redis answered",
             all.batches.clone(),
         );
-        registry.register(
-            "sync_errors",
-            "Failures of etcd or Redis that the sync met",
-            all.errors.clone(),
-        );
-        registry.register_with_unit(
-            "apply",
-            "How long Redis took for a batch",
-            Unit::Seconds,
-            all.apply.clone(),
-        );
-        registry.register_with_unit(
-            "propagation",
-            "From an event's arrival to its record in Redis",
-            Unit::Seconds,
-            all.propagation.clone(),
-        );
+        for (name, help, histogram) in [
+            ("apply", "How long Redis took for a batch", &all.apply),
+            (
+                "propagation",
+                "From an event's arrival to its record in Redis",
+                &all.propagation,
+            ),
+            ("rebuild", "How long rebuilds of Redis took", &all.rebuild),
+        ] {
+            registry.register_with_unit(name, help, Unit::Seconds, histogram.clone());
+        }
         all
     }
 }
@@ -246,41 +248,46 @@ impl ApiMetrics {
 impl Gauges {
     fn register(registry: &mut Registry) -> Self {
         let all = Self::default();
-        let mut add = |name: &str, help: &str, gauge: &Gauge| {
+        for (name, help, gauge) in [
+            ("ready", "1 after the first complete sync", &all.ready),
+            (
+                "etcd_connected",
+                "1 while etcd answers",
+                &all.etcd_connected,
+            ),
+            (
+                "redis_connected",
+                "1 while Redis answers",
+                &all.redis_connected,
+            ),
+            ("revision_seen", "The last revision seen in etcd", &all.seen),
+            (
+                "revision_applied",
+                "The last revision known to be in Redis",
+                &all.applied,
+            ),
+            (
+                "lag_revisions",
+                "How far Redis is behind what was seen",
+                &all.lag,
+            ),
+            (
+                "waiting_changes",
+                "Changes that wait to be sent to Redis",
+                &all.waiting,
+            ),
+            ("routes", "Routes in the table", &all.routes),
+            ("apps", "Apps in the table", &all.apps),
+            ("instances", "Instances in the table", &all.instances),
+            ("bad_records", "Keys with a bad name or value", &all.bad),
+            (
+                "shadowed_instances",
+                "Instances whose address belongs to a younger one",
+                &all.shadowed,
+            ),
+        ] {
             registry.register(name, help, gauge.clone());
-        };
-        add("ready", "1 after the first complete sync", &all.ready);
-        add(
-            "etcd_connected",
-            "1 while etcd answers",
-            &all.etcd_connected,
-        );
-        add(
-            "redis_connected",
-            "1 while Redis answers",
-            &all.redis_connected,
-        );
-        add("revision_seen", "The last revision seen in etcd", &all.seen);
-        add(
-            "revision_applied",
-            "The last revision known to be in Redis",
-            &all.applied,
-        );
-        add("routes", "Routes in the table", &all.routes);
-        add("apps", "Apps in the table", &all.apps);
-        add("instances", "Instances in the table", &all.instances);
-        add("bad_records", "Keys with a bad name or value", &all.bad);
-        add(
-            "shadowed_instances",
-            "Instances whose address belongs to a younger one",
-            &all.shadowed,
-        );
-        registry.register_with_unit(
-            "lag",
-            "For how long something seen has not been in Redis",
-            Unit::Seconds,
-            all.lag.clone(),
-        );
+        }
         all
     }
 
@@ -291,7 +298,8 @@ impl Gauges {
         self.redis_connected.set(reading.redis_connected.into());
         self.seen.set(reading.seen);
         self.applied.set(reading.applied);
-        self.lag.set(reading.lag.as_secs_f64());
+        self.lag.set((reading.seen - reading.applied).max(0));
+        self.waiting.set(number(reading.waiting));
         self.routes.set(number(reading.routes));
         self.apps.set(number(reading.apps));
         self.instances.set(number(reading.instances));
@@ -314,31 +322,30 @@ mod tests {
     #[test]
     fn everything_counted_is_rendered_under_our_prefix() {
         let metrics = Metrics::new();
-        metrics.sync.events.inc_by(3);
-        let labels = BatchLabels {
-            kind: "batch",
-            outcome: "applied",
-        };
-        metrics.sync.batches.get_or_create(&labels).inc();
-        metrics.sync.propagation.observe(0.001);
+        metrics.events(3);
+        metrics.batch("applied", 2, Duration::from_millis(1));
+        metrics.applied(Duration::from_millis(1));
+        metrics.rebuilt(5, Duration::from_secs(1));
         let took = Duration::from_millis(2);
         metrics.api.count("PUT", "/v1/routes/{host}", 412, took);
         let reading = Reading {
             ready: true,
             seen: 12,
-            lag: Duration::from_millis(1500),
+            applied: 10,
             bad: 2,
             ..Reading::default()
         };
         let text = metrics.render(&reading).unwrap();
         for line in [
             "pointsman_agent_etcd_events_total 3",
-            "pointsman_agent_batches_total{kind=\"batch\",outcome=\"applied\"} 1",
+            "pointsman_agent_batches_total{outcome=\"applied\"} 1",
             "pointsman_agent_propagation_seconds_count 1",
             "pointsman_agent_api_requests_total{method=\"PUT\",route=\"/v1/routes/{host}\",status=\"412\"} 1",
             "pointsman_agent_ready 1",
             "pointsman_agent_revision_seen 12",
-            "pointsman_agent_lag_seconds 1.5",
+            "pointsman_agent_lag_revisions 2",
+            "pointsman_agent_records_total 7",
+            "pointsman_agent_rebuilds_total 1",
             "pointsman_agent_bad_records 2",
         ] {
             assert!(text.lines().any(|l| l == line), "{line}\nnot in\n{text}");

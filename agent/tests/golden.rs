@@ -1,6 +1,8 @@
 //! The golden records that Rust, Lua and the nginx tests share: what the agent
 //! writes to Redis for each of them, and what it refuses, by which code.
 
+#![allow(clippy::unwrap_used, reason = "a test that meets an error has failed")]
+
 use pointsman::model::{BadCode, Element};
 use pointsman::store::{Event, KeyValue};
 use pointsman::table::{Held, Table};

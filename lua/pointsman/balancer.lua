@@ -51,7 +51,10 @@ end
 
 
 -- If all instances are set aside, all are used.
-local function pick_beside(app)
+local function pick(app)
+    if not app.asides then
+        return app.picker:pick()
+    end
     asides, time = app.asides, now()
     return app.picker:pick(is_aside) or app.picker:pick()
 end
@@ -67,8 +70,8 @@ end
 
 
 -- An instance that was not tried, if need be one that is set aside. If there is
--- none left, one that was: nginx counts the tries, and app.tries allows for
--- two of an only instance. (A failure of an idle connection does not count.)
+-- none left, one that was: app.tries has made sure that nginx only comes here
+-- then because an idle connection was closed, which it does not count as a try.
 local function retry()
     local addrs = var.upstream_addr
     local app = find(var.host) or ngx.ctx.pointsman_app
@@ -93,7 +96,7 @@ end
 local function decline(app, why)
     if not app then
         app = ngx.ctx.pointsman_app
-        local peer = app and pick_beside(app)
+        local peer = app and pick(app)
         if peer then
             set_more_tries(app.tries)
             return send_to(peer)
@@ -122,12 +125,7 @@ function _M.run()
     if not app then
         return decline(nil, how)
     end
-    local peer
-    if app.asides then
-        peer = pick_beside(app)
-    else
-        peer = app.picker:pick()
-    end
+    local peer = pick(app)
     if not peer then
         return decline(app)
     end

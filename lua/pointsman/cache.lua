@@ -103,9 +103,9 @@ local function fill_app(app, record)
     app.policy = record.policy
     app.peers = record.peers
     app.live = n
-    -- The first try, the retries, but not more tries than there are instances;
-    -- a single one is tried again, as its idle connection may have been closed.
-    app.tries = min(1 + record.policy.retries, max(n, 2))
+    -- No instance is tried twice. (nginx adds a try of its own when an idle
+    -- connection turns out to have been closed.)
+    app.tries = max(1, min(1 + record.policy.retries, n))
     app.picker = round_robin.new(record.peers, app.picker or random())
     return app
 end

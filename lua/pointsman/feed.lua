@@ -18,6 +18,7 @@ local count = dicts.count
 local dict_get = dicts.get
 local dict_set = dicts.set
 local exiting = ngx.worker.exiting
+local ipairs = ipairs
 local max = math.max
 local ngx_log = ngx.log
 local pcall = pcall
@@ -55,6 +56,17 @@ local function set_state(state, level, ...)
 end
 
 
+-- Where we are. Read before Redis is asked: meanwhile another feed may go on.
+local function read_place()
+    return {
+        epoch = dict_get("epoch"),
+        applied = dict_get("applied"),
+        last_id = dict_get("last_id"),
+        claim = dict_get("claim"),
+    }
+end
+
+
 -- Takes up the table's place. What the cache holds must be asked for anew,
 -- unless there cannot be anything in it.
 local function adopt(table, why)
@@ -88,7 +100,7 @@ end
 
 -- Compares the table with what we know. Returns true if its stream can be read
 -- on from where we are.
-local function check(table, forced)
+local function check(table, place, forced)
     if not table.epoch or not table.rev or not table.ready then
         local what = table.epoch and "is being built" or "is empty"
         set_state("waiting", ngx.NOTICE, "waits: the table ", what)
@@ -100,22 +112,21 @@ local function check(table, forced)
         return false
     end
 
-    local epoch, applied = dict_get("epoch"), dict_get("applied")
     local why = forced
-    if table.epoch ~= epoch then
-        why = epoch and "the registry has another epoch" or "start"
-    elseif table.rev < applied then
+    if table.epoch ~= place.epoch then
+        why = "the registry has another epoch"
+    elseif table.rev < place.applied then
         -- A replica that lags took over. What we hold is newer.
         set_state("waiting", ngx.WARN, "waits: the table went back")
         dict_set("went_back", 1)
         return false
     elseif dict_get("went_back") == 1 then
         why = "the table had gone back"
-    elseif table.claim ~= dict_get("claim") then
+    elseif table.claim ~= place.claim then
         why = "the table was rebuilt"
-    elseif table.rev > applied
+    elseif table.rev > place.applied
             and not (table.last_id
-                     and is_later(table.last_id, dict_get("last_id"))) then
+                     and is_later(table.last_id, place.last_id)) then
         why = "the table changed, and the stream does not say how"
     end
     if why then
@@ -127,12 +138,12 @@ local function check(table, forced)
 end
 
 
--- The reason why the entries do not follow on what was applied, if so.
-local function broken_at(entries, applied)
-    local epoch = dict_get("epoch")
-    for i = 1, #entries do
-        local entry = entries[i]
-        if entry.epoch ~= epoch then
+-- The reason why the entries do not follow on what was applied, if so; else the
+-- revision that they lead to.
+local function broken_at(entries, place)
+    local applied = place.applied
+    for _, entry in ipairs(entries) do
+        if entry.epoch ~= place.epoch then
             return "another epoch in the stream"
         elseif entry.kind == "reset" then
             return "the table was rebuilt"
@@ -146,8 +157,8 @@ end
 
 
 -- Returns nil, or the reason to look at the whole table.
-local function take(entries)
-    local why, applied = broken_at(entries, dict_get("applied"))
+local function take(entries, place)
+    local why, applied = broken_at(entries, place)
     if why then
         return why
     end
@@ -156,33 +167,40 @@ local function take(entries)
         ngx_log(ngx.ERR, "failed to apply the stream: ", err)
         return "an entry of the stream is broken"
     end
-    dict_set("applied", applied)
-    dict_set("last_id", entries[#entries].id)
+
+    local last_id = entries[#entries].id
+    if dict_get("epoch") == place.epoch
+            and is_later(last_id, dict_get("last_id")) then
+        dict_set("applied", max(applied, dict_get("applied")))
+        dict_set("last_id", last_id)
+    end
     count("gen")
 end
 
 
 local function follow(source)
-    local table, entries, err
+    local place, table, entries, err
     local reads, forced = 0, nil
     while not exiting() and reads < MAX_READS do
         reads = reads + 1
+        place = read_place()
         table, err = source:probe()
         if not table then
             return nil, err
         end
-        if not check(table, forced) then
+        if not check(table, place, forced) then
             sleep(POLL_SECONDS)
         else
             forced = nil
             repeat
                 reads = reads + 1
-                entries, err = source:read(dict_get("last_id"))
+                place = read_place()
+                entries, err = source:read(place.last_id)
                 if not entries then
                     return nil, err
                 end
                 if #entries > 0 then
-                    forced = take(entries)
+                    forced = take(entries, place)
                 end
             until #entries == 0 or forced or exiting() or reads > MAX_READS
         end

@@ -23,6 +23,7 @@ local decode = cjson.decode
 local dict_get = dicts.get
 local ipairs = ipairs
 local ngx_log = ngx.log
+local now = ngx.now
 local pcall = pcall
 local route_stripe = dicts.route_stripe
 local sleep = ngx.sleep
@@ -35,6 +36,7 @@ local CATCH_UP = 0.05
 
 local pending, pending_n = {}, 0
 local max_misses, patience = 512, 5
+local last_complaint = 0
 
 
 local function snapshot(patterns)
@@ -140,10 +142,21 @@ local function store(before, patterns, n_absent, answer, route, app, seen_app)
 end
 
 
-local function complain(host, err)
-    count("bad_records")
-    ngx_log(ngx.ERR, "failed to use what Redis has for ", host, ": ", err)
+-- Trouble with Redis is met by each request: one line in a second will do.
+local function complain(counter, ...)
+    count(counter)
+    local time = now()
+    if time - last_complaint >= 1 or time < last_complaint then
+        last_complaint = time
+        ngx_log(ngx.ERR, ...)
+    end
     return nil, "unavailable"
+end
+
+
+local function unusable(host, err)
+    return complain("bad_records", "failed to use what Redis has for ", host,
+                    ": ", err)
 end
 
 
@@ -174,11 +187,11 @@ local function judge(host, before, patterns, answer)
     local route, app, err
     route, err = codec.route(decode, answer.routes[n_absent + 1])
     if not route then
-        return complain(host, err)
+        return unusable(host, err)
     end
     app, err = decode_app(answer.app)
     if not app then
-        return complain(host, err)
+        return unusable(host, err)
     end
     return { keep = keep, n_absent = n_absent, route = route, app = app }
 end
@@ -196,9 +209,8 @@ local function ask(host)
 
         local answer, err = redis.lookup(patterns)
         if not answer then
-            count("redis_errors")
-            ngx_log(ngx.WARN, "failed to ask Redis about ", host, ": ", err)
-            return nil, "unavailable"
+            return complain("redis_errors", "failed to ask Redis about ", host,
+                            ": ", err)
         end
 
         found, reason = judge(host, before, patterns, answer)

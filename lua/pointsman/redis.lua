@@ -69,9 +69,10 @@ local shas = {}
 
 
 local function present(value)
-    if value ~= null then
-        return value
+    if value == null then
+        return nil
     end
+    return value
 end
 
 

@@ -1,5 +1,6 @@
 //! The command line of `pointsman dev`.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
@@ -45,8 +46,8 @@ pub struct DevArgs {
     #[arg(long, env = "POINTSMAN_DEV_DEMO_PORT_2", default_value_t = 9002)]
     pub demo_port_2: u16,
 
-    /// nginx: worker processes.
-    #[arg(long, env = "POINTSMAN_DEV_WORKERS", default_value_t = 2)]
+    /// nginx: worker processes. Each takes the instances in turn by itself.
+    #[arg(long, env = "POINTSMAN_DEV_WORKERS", default_value_t = 1)]
     pub workers: usize,
 
     /// Data and logs.
@@ -92,15 +93,21 @@ impl DevArgs {
         } in wanted
         {
             let addr = self.at(port);
-            if !ports::is_free(addr) {
-                let holder = ports::holder(addr);
-                return Err(DevError::PortTaken {
-                    addr,
-                    service,
-                    flag,
-                    holder,
-                });
+            let Err(error) = ports::try_listen(addr) else {
+                continue;
+            };
+            if error.kind() != io::ErrorKind::AddrInUse {
+                // Not an address of this machine, or a port that is for root.
+                let what = format!("listen on {addr} for {service} (--host, --{flag})");
+                return Err(DevError::io(what)(error));
             }
+            let holder = ports::holder(addr);
+            return Err(DevError::PortTaken {
+                addr,
+                service,
+                flag,
+                holder,
+            });
         }
         Ok(())
     }
@@ -176,6 +183,15 @@ mod tests {
             text.contains("--redis-port (make run REDIS_PORT=…)"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn an_address_of_another_machine_is_not_called_taken() {
+        // A block for documentation: no machine has it.
+        let host = "192.0.2.1".parse().unwrap();
+        let error = DevArgs { host, ..args() }.check_ports().unwrap_err();
+        let text = error.to_string();
+        assert!(text.starts_with("failed to listen on 192.0.2.1:"), "{text}");
     }
 
     #[test]

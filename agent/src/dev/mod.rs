@@ -227,16 +227,34 @@ fn welcome(args: &DevArgs, dirs: &Dirs) -> String {
     let status = args.at(args.status_port);
     let etcd = args.at(args.etcd_port);
     let logs = dirs.logs.display();
+    let looks = [
+        (
+            format!("curl -H 'Host: {DEMO_HOST}' http://{edge}/"),
+            "from one, then the other",
+        ),
+        (
+            format!("curl http://{api}/v1/apps/{DEMO_APP}"),
+            "who is there",
+        ),
+        (
+            format!("curl http://{api}/v1/status"),
+            "whether all is in step",
+        ),
+        (
+            format!("curl http://{status}/pointsman/status"),
+            "what nginx says to that",
+        ),
+    ];
+    let looks: String = looks
+        .iter()
+        .map(|(command, comment)| format!("  {command:<56} # {comment}\n"))
+        .collect();
     format!(
         "
 Pointsman runs. {DEMO_HOST} leads to two instances of the app {DEMO_APP}:
 
-  curl -H 'Host: {DEMO_HOST}' http://{edge}/        # from one, then the other
-  curl http://{api}/v1/apps/{DEMO_APP}                   # who is there
-  curl http://{api}/v1/status                       # is all in step
-  curl http://{status}/pointsman/status                # the same of nginx
-
-Bind a host of your own, and change etcd by hand:
+{looks}
+Bind a host of your own, and see what that is in etcd:
 
   curl -X PUT -H 'Content-Type: application/json' -d '{{\"app\":\"{DEMO_APP}\"}}' \\
        http://{api}/v1/routes/my.localhost

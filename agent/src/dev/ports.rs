@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::fmt;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::{LazyLock, Mutex, PoisonError};
 
@@ -32,7 +33,12 @@ impl fmt::Display for Holder {
 
 /// Whether a server could listen on `addr` now.
 pub fn is_free(addr: SocketAddr) -> bool {
-    TcpListener::bind(addr).is_ok()
+    try_listen(addr).is_ok()
+}
+
+/// Listens on `addr` for a moment.
+pub fn try_listen(addr: SocketAddr) -> io::Result<()> {
+    TcpListener::bind(addr).map(drop)
 }
 
 /// A loopback address that nobody listens on, given out once only.

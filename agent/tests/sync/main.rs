@@ -1,6 +1,8 @@
 //! The sync with a store in memory and a real Redis: what it writes, what it
 //! leaves alone, and how it finds its way back.
 
+#![allow(clippy::unwrap_used, reason = "a test that meets an error has failed")]
+
 mod bench;
 
 use std::time::Duration;

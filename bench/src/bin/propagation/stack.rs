@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use axum::Router;
-use axum::http::StatusCode;
 use etcd_client::{Client, Txn, TxnOp};
 use pointsman::dev::process::Launcher;
 use pointsman::dev::services::{
     Agent, AgentConfig, Etcd, EtcdConfig, Nginx, NginxConfig, Redis, RedisConfig,
 };
 use pointsman::dev::{Source, http, ports, wait};
+use serde_json::Value;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
@@ -81,11 +81,11 @@ impl Stack {
             };
             services.add(Agent::spawn(&launcher, &config)?).await?;
         }
-        let edge = ports::free_loopback();
+        let (edge, status) = (ports::free_loopback(), ports::free_loopback());
         let nginx = NginxConfig {
             source,
             edge,
-            status: ports::free_loopback(),
+            status,
             redis_url,
             workers,
             server_lines: WORKER_LOCATION.to_owned(),
@@ -93,7 +93,7 @@ impl Stack {
             log_dir: logs,
         };
         services.add(Nginx::spawn(&launcher, &nginx)?).await?;
-        knows(edge, &last).await?;
+        has_applied(status, last).await?;
         let instance = serve().await?;
         Ok(Self {
             etcd_url,
@@ -122,27 +122,24 @@ fn pointsman() -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Writes the route that is measured and all others; answers the last host.
-async fn fill(etcd_url: &str, routes: usize) -> Result<String> {
+/// Writes the route that is measured and all others; answers the revision.
+async fn fill(etcd_url: &str, routes: usize) -> Result<i64> {
     let client = Client::connect([etcd_url], None).await?;
     let mut operations = vec![put_route(HOST, APP)];
     for number in 0..routes {
         let app = format!("other-{number}");
         operations.push(put_route(&format!("{app}.example"), &app));
         let key = format!("/pointsman/instances/{app}/1");
-        operations.push(TxnOp::put(
-            key,
-            format!("10.0.{}.{}:80", number / 250, number % 250),
-            None,
-        ));
+        // Nobody asks for these; should somebody, it stays on this machine.
+        let addr = format!("127.1.{}.{}:9", number / 250, number % 250);
+        operations.push(TxnOp::put(key, addr, None));
     }
+    let mut revision = 0;
     for chunk in operations.chunks(CHUNK) {
-        client.kv_client().txn(Txn::new().and_then(chunk)).await?;
+        let done = client.kv_client().txn(Txn::new().and_then(chunk)).await?;
+        revision = done.header().map_or(revision, |header| header.revision());
     }
-    Ok(match routes {
-        0 => HOST.to_owned(),
-        routes => format!("other-{}.example", routes - 1),
-    })
+    Ok(revision)
 }
 
 fn put_route(host: &str, app: &str) -> TxnOp {
@@ -150,15 +147,19 @@ fn put_route(host: &str, app: &str) -> TxnOp {
     TxnOp::put(format!("/pointsman/routes/{host}"), rules, None)
 }
 
-/// Waits until the edge no longer says that it knows no such route.
-async fn knows(edge: SocketAddr, host: &str) -> Result<()> {
-    wait::until(host, PATIENCE, async || {
-        let answer = http::get(edge, host, "/")
+/// Waits until the edge has the table at this revision.
+async fn has_applied(status: SocketAddr, revision: i64) -> Result<()> {
+    wait::until("the edge is up to date", PATIENCE, async || {
+        let answer = http::get(status, "localhost", "/pointsman/status")
             .await
             .map_err(|error| error.to_string())?;
-        match answer.status {
-            StatusCode::NOT_FOUND => Err(answer.text()),
-            _ => Ok(()),
+        let text = answer.text();
+        let facts: Value = serde_json::from_str(&text).map_err(|error| error.to_string())?;
+        let applied = facts["applied"].as_i64();
+        if applied >= Some(revision) && facts["feed"]["state"] == "live" {
+            Ok(())
+        } else {
+            Err(text)
         }
     })
     .await

@@ -1,0 +1,83 @@
+//! `pointsman serve`: the sync and the admin API, side by side until told to
+//! stop.
+
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use crate::api::{self, ApiState};
+use crate::metrics::Metrics;
+use crate::readiness::Readiness;
+use crate::shutdown::{TaskError, Tasks};
+use crate::sink::Sink;
+use crate::store::Store;
+use crate::sync::{Observe, Sync};
+
+/// What an agent is made of.
+#[derive(Debug)]
+pub struct Agent {
+    /// Its name.
+    pub id: String,
+    /// etcd.
+    pub store: Arc<dyn Store>,
+    /// Redis.
+    pub sink: Arc<dyn Sink>,
+    /// The largest body of a request to the admin API, in bytes.
+    pub body_limit: usize,
+    /// How long the store may take for one request.
+    pub patience: Duration,
+    /// How long a shutdown may take.
+    pub grace: Duration,
+}
+
+/// Runs an agent until `stop`. A task that ends before that is an error.
+pub async fn run(
+    agent: Agent,
+    listener: TcpListener,
+    stop: CancellationToken,
+) -> Result<(), TaskError> {
+    let metrics = Arc::new(Metrics::new());
+    let observer: Arc<dyn Observe> = Arc::clone(&metrics) as _;
+    let (sync, table, status) =
+        Sync::new(&agent.id, Arc::clone(&agent.store), agent.sink, observer);
+    let state = ApiState {
+        store: agent.store,
+        table,
+        readiness: Readiness::new(status, stop.clone()),
+        metrics,
+        agent: agent.id,
+        body_limit: agent.body_limit,
+        patience: agent.patience,
+    };
+    let mut tasks = Tasks::new(stop.clone());
+    let token = stop.clone();
+    tasks.spawn("sync", async move {
+        sync.run(token).await;
+        Ok::<_, Infallible>(())
+    });
+    if let Ok(address) = listener.local_addr() {
+        info!(%address, "the admin API listens");
+    }
+    tasks.spawn("admin", serve(listener, state, stop));
+    let ended = tasks.run(agent.grace).await;
+    if ended.is_ok() {
+        info!("stopped");
+    }
+    ended
+}
+
+async fn serve(
+    listener: TcpListener,
+    state: ApiState,
+    stop: CancellationToken,
+) -> Result<(), io::Error> {
+    let router = api::router(Arc::new(state));
+    axum::serve(listener, router)
+        .with_graceful_shutdown(stop.cancelled_owned())
+        .await
+}

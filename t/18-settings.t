@@ -1,0 +1,111 @@
+use TestPointsman;
+
+run_edge_tests();
+
+__DATA__
+
+=== setup names all mistakes at once, and nginx does not start
+--- without: setup
+--- http_config
+    init_by_lua_block {
+        require("pointsman").setup {
+            redis = "http://127.0.0.1", prefix = "", max_misses = 0,
+            redis_timeout = "soon", surprise = 1,
+        }
+    }
+--- config
+--- must_die
+--- suppress_stderr
+--- error_log
+max_misses must be
+prefix must be
+redis must be
+redis_timeout must be
+unknown setting surprise
+
+
+
+=== setup without a table is a mistake of the caller's
+--- without: setup
+--- http_config
+    init_by_lua_block { require("pointsman").setup() }
+--- config
+--- must_die
+--- suppress_stderr
+--- error_log
+):1: pointsman.setup needs a table
+
+
+
+=== a mistake in the environment is told by its variable's name
+--- without: setup
+--- main_config
+    env POINTSMAN_REDIS=redis://127.0.0.1:$TEST_NGINX_REDIS_PORT;
+    env POINTSMAN_MAX_MISSES=many;
+--- request
+GET /worker
+--- error_code: 204
+--- error_log
+POINTSMAN_MAX_MISSES must be
+
+
+
+=== a forgotten http include is told in one clear line
+--- without: http server status location
+--- config
+--- request
+GET /worker
+--- error_code: 204
+--- error_log
+there is no lua_shared_dict pointsman_routes: include pointsman.http.conf
+
+
+
+=== TLS to Redis is refused, not left out
+--- without: setup
+--- http_config
+    init_by_lua_block {
+        require("pointsman").setup { redis = "rediss://127.0.0.1:1" }
+    }
+--- config
+--- must_die
+--- suppress_stderr
+--- error_log
+must not ask for TLS
+
+
+
+=== the prefix sets apart what edges read from one Redis
+--- at_once
+--- without: setup
+--- http_config
+    init_by_lua_block {
+        require("pointsman").setup {
+            redis = "redis://127.0.0.1:$TEST_NGINX_REDIS_PORT",
+            prefix = "another:",
+        }
+    }
+--- lua
+t.say(t.show("shop.test"))
+--- response_body
+503 unavailable
+
+
+
+=== the worker's table is bounded, and what falls out comes back
+--- setup
+    max_hosts = 256,
+--- records
+route *.test shop deeper=0
+inst shop a @a
+--- lua
+local connection = t.connect()
+for round = 1, 2 do
+    for i = 1, 450 do
+        local response = connection:request("h" .. i .. ".test")
+        assert(response.body == "a\n", i)
+    end
+end
+t.say(t.lookups())
+--- response_body
+1

@@ -1,0 +1,316 @@
+package TestPointsman;
+
+# The harness of t/*.t: Test::Nginx with the edge's shipped nginx files, a Redis
+# of the file's own, and instances played by the same nginx.
+#
+# A block may have, besides Test::Nginx's sections:
+#   --- lua       a scenario, run inside nginx with `t` (kit.lua)
+#   --- records   what is in Redis when nginx starts (redis_agent.lua);
+#                 default: shop.test -> shop, with the instance a
+#   --- redis     commands that Redis gets after the records, one a line
+#   --- setup     more settings for require("pointsman").setup
+#   --- without   words: http setup start log server location status records
+#                 redis: what the harness shall leave out; after `http` the
+#                 shared dicts are the block's own
+#   --- workers   how many
+#   --- at_once   the scenario does not wait until the feed follows the table
+#   --- hook      Lua that runs in init_by_lua, to get between the modules
+# A block without error_log and no_error_log sections must log no warning. Each
+# response of the edge names its worker and the upstream addresses it tried.
+
+use strict;
+use warnings;
+
+use Cwd qw(abs_path);
+use File::Basename qw(dirname);
+use File::Path qw(remove_tree);
+use File::Temp qw(tempdir);
+use IO::Socket::INET;
+use Time::HiRes qw(sleep time);
+
+my ($root, $dir, $redis_port, $owner);
+
+# A port below those that the kernel hands out to clients: nginx binds it anew
+# for each block, and meanwhile no connection may have taken it.
+sub free_port {
+    for (1 .. 1000) {
+        my $port = 10000 + int rand 20000;
+        my $socket = IO::Socket::INET->new(
+            LocalAddr => '0.0.0.0', LocalPort => $port, Proto => 'tcp',
+            Listen => 1);
+        return $port if $socket;
+    }
+    die "no free port found\n";
+}
+
+BEGIN {
+    srand;
+    $owner = $$;
+    $root = abs_path(dirname(__FILE__) . '/../..');
+    $dir = tempdir('pointsman-test-XXXXXX', TMPDIR => 1);
+    $redis_port = free_port();
+
+    $ENV{POINTSMAN_TEST_DIR} = $dir;
+    $ENV{POINTSMAN_TEST_LIB} = "$root/t/lib";
+    $ENV{POINTSMAN_TEST_PREFIX} = 'test:';
+    $ENV{POINTSMAN_TEST_REDIS_PORT} = $redis_port;
+    $ENV{TEST_NGINX_REDIS_PORT} = $redis_port;
+    $ENV{TEST_NGINX_EDGE} = "$root/nginx";
+    $ENV{TEST_NGINX_LUA} = "$root/lua";
+    $ENV{TEST_NGINX_SERVER_PORT} ||= free_port();
+    $ENV{TEST_NGINX_SERVROOT} = "$dir/nginx";
+    $ENV{TEST_NGINX_LOG_LEVEL} ||= 'info';
+    $ENV{TEST_NGINX_FAST_SHUTDOWN} = 1;
+    $ENV{TEST_NGINX_WORKER_USER} ||= 'root' if $> == 0;
+    delete $ENV{$_} for grep { /^POINTSMAN_(?!TEST_)/ } keys %ENV;
+}
+
+use Test::Nginx::Socket ();
+use Test::Nginx::Util;
+
+# Test::Nginx is imported into the test itself, as it reads the blocks from
+# there. (Deriving from it would put this file through Spiffy's source filter.)
+sub import {
+    my $test = caller;
+    eval "package $test; use Test::Nginx::Socket; 1" or die $@;
+    no strict 'refs';
+    *{"${test}::$_"} = \&$_ for qw(run_edge_tests redis redis_port);
+    return;
+}
+
+sub slurp {
+    my ($path) = @_;
+    open my $in, '<', $path or die "cannot read $path: $!\n";
+    local $/;
+    return <$in>;
+}
+
+sub connect_redis {
+    return IO::Socket::INET->new(
+        PeerAddr => '127.0.0.1', PeerPort => $redis_port, Proto => 'tcp',
+        Timeout => 5);
+}
+
+# One command; dies with what Redis complains about. Good for the replies that
+# the harness needs: a line, a number, one string.
+sub redis {
+    my @words = @_;
+    my $socket = connect_redis() or die "cannot connect to Redis: $!\n";
+    print {$socket} '*' . @words . "\r\n",
+        map { '$' . length($_) . "\r\n$_\r\n" } @words;
+    my $line = <$socket> // die "Redis closed the connection\n";
+    die "Redis refused $words[0]: $line" if $line =~ /^-/;
+    $line = <$socket> if $line =~ /^\$\d/;
+    $line =~ s/^[+:]|\r\n\z//g;
+    return $line;
+}
+
+sub start_redis {
+    return if connect_redis();
+    system('redis-server', "$dir/redis.conf") == 0
+        or die "cannot start redis-server\n";
+    my $deadline = time + 10;
+    until (connect_redis()) {
+        die "redis-server does not answer\n" if time > $deadline;
+        sleep 0.01;
+    }
+}
+
+sub stop_redis {
+    open my $in, '<', "$dir/redis.pid" or return;
+    my $pid = <$in>;
+    close $in;
+    return unless $pid && $pid =~ /^(\d+)/;
+    $pid = $1;
+    kill TERM => $pid;
+    for (1 .. 300) {
+        return unless kill 0 => $pid;
+        sleep 0.01;
+    }
+    kill KILL => $pid;
+}
+
+sub write_redis_conf {
+    open my $out, '>', "$dir/redis.conf" or die "cannot write: $!\n";
+    print {$out} <<"_EOC_";
+bind 127.0.0.1
+port $redis_port
+unixsocket $dir/redis.sock
+daemonize yes
+pidfile $dir/redis.pid
+logfile $dir/redis.log
+dir $dir
+save ""
+appendonly no
+maxmemory-policy noeviction
+_EOC_
+    close $out or die "cannot write: $!\n";
+}
+
+# ---- what the harness adds to a block
+
+my $RECORDS = <<'_EOC_';
+route shop.test shop
+inst shop a @a
+_EOC_
+
+# What no block may log unless it says so. A body that goes by way of a file is
+# no trouble.
+my $TROUBLE = [qr/\[(?:warn|error)\](?!.* is buffered to a temporary file)/];
+
+my $LOCATION = <<'_EOC_';
+        location / {
+            include $TEST_NGINX_EDGE/pointsman.location.conf;
+        }
+_EOC_
+
+sub http_config {
+    my ($block, %without) = @_;
+    my $setup = $block->setup // '';
+    my $hook = $block->hook // '';
+    my $own = $block->http_config // '';
+    my $listen = join ' ',
+        map { "listen 127.0.0.$_:\$TEST_NGINX_SERVER_PORT;" } 2 .. 8;
+    my $text = <<"_EOC_";
+    lua_package_path "\$TEST_NGINX_LUA/?.lua;$root/t/lib/?.lua;;";
+    lua_shared_dict testkit 1m;
+_EOC_
+    if ($without{http}) {
+        # the include but its shared dicts
+        my $http = slurp("$root/nginx/pointsman.http.conf");
+        $http =~ s/^lua_shared_dict .*$//mg;
+        $text .= $http;
+    } else {
+        $text .= "    include \$TEST_NGINX_EDGE/pointsman.http.conf;\n";
+    }
+    $text .= <<"_EOC_" unless $without{setup};
+    init_by_lua_block {
+        require("pointsman").setup {
+            redis = "redis://127.0.0.1:$redis_port",
+            prefix = "$ENV{POINTSMAN_TEST_PREFIX}",
+            $setup
+        }
+        require("between")
+        $hook
+    }
+_EOC_
+    for my $name (qw(start log)) {
+        $text .= "    include \$TEST_NGINX_EDGE/pointsman.$name.conf;\n"
+            unless $without{$name};
+    }
+    return $text . <<"_EOC_" . $own;
+    server {
+        $listen
+        client_max_body_size 0;
+        client_body_buffer_size 1m;
+        access_log off;
+        # else the log handler at http level would count here, too
+        log_by_lua_block { return }
+        location / {
+            content_by_lua_block { require("app").run() }
+        }
+    }
+_EOC_
+}
+
+sub server_config {
+    my ($block, %without) = @_;
+    my $text = $block->config // '';
+    $text .= <<'_EOC_';
+        add_header X-Worker $pid always;
+        add_header X-Tried $upstream_addr always;
+        location = /worker { return 204; }
+_EOC_
+    for my $name (qw(server status)) {
+        $text .= "        include \$TEST_NGINX_EDGE/pointsman.$name.conf;\n"
+            unless $without{$name};
+    }
+    $text .= $LOCATION unless $without{location} || defined $block->config;
+    if (defined(my $lua = $block->lua)) {
+        my $wait = $without{redis} || $without{records}
+            || defined $block->at_once ? '' : 't.applied()';
+        $text .= <<"_EOC_";
+        location = /t {
+            lua_socket_log_errors off;
+            content_by_lua_block {
+                require("kit").run(function(t)
+$wait
+$lua
+                end)
+            }
+        }
+_EOC_
+    }
+    return $text;
+}
+
+sub seed {
+    my ($block, %without) = @_;
+    start_redis();
+    redis('FLUSHALL');
+    unless ($without{records}) {
+        redis('EVAL', slurp("$root/t/lib/redis_agent.lua"), 0,
+              $ENV{POINTSMAN_TEST_PREFIX}, $ENV{TEST_NGINX_SERVER_PORT},
+              'batch', $block->records // $RECORDS);
+    }
+    for my $line (split /\n/, $block->redis // '') {
+        my @words = map { /^'(.*)'$/ ? $1 : $_ } $line =~ /'[^']*'|\S+/g;
+        redis(@words) if @words;
+    }
+}
+
+add_block_preprocessor(sub {
+    my $block = shift;
+    my %without = map { $_ => 1 } split ' ', $block->without // '';
+
+    if ($without{redis}) {
+        stop_redis();
+    } else {
+        seed($block, %without);
+    }
+    workers($block->workers // 1);
+    my $http_config = http_config($block, %without);
+    my $config = server_config($block, %without);
+    $block->set_value(http_config => $http_config);
+    $block->set_value(config => $config);
+    if (defined $block->lua) {
+        $block->set_value(request => "GET /t\n");
+    }
+    if (!defined $block->error_log && !defined $block->no_error_log
+        && !defined $block->must_die) {
+        # Test::Nginx itself looks for what is worse.
+        $block->set_value(no_error_log => $TROUBLE);
+    }
+});
+
+sub redis_port { return $redis_port }
+
+sub run_edge_tests {
+    Test::More::plan('no_plan');
+    run_tests();
+}
+
+write_redis_conf();
+start_redis();
+env_to_nginx(grep { /^POINTSMAN_TEST_|^TEST_NGINX_SERVER_PORT$/ } keys %ENV);
+no_root_location();
+master_on();
+timeout(20);
+worker_connections(8192);
+
+# Test::Nginx ends its nginx in an END block of its own, before this one.
+$SIG{INT} = $SIG{TERM} = sub { exit 130 };
+END {
+    if (defined $owner && $$ == $owner) {
+        my $status = $?;
+        stop_redis();
+        if ($status && $ENV{POINTSMAN_TEST_KEEP}) {
+            warn "kept: $dir\n";
+        } else {
+            remove_tree($dir);
+        }
+        $? = $status;
+    }
+}
+
+1;

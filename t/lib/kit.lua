@@ -1,0 +1,406 @@
+-- What the scenario of a test sees as `t`: Redis, the edge, and waiting.
+-- For content_by_lua; every failure is an error with the last state seen.
+
+local cjson = require "cjson.safe"
+
+local PORT = os.getenv("TEST_NGINX_SERVER_PORT")
+local LIB = os.getenv("POINTSMAN_TEST_LIB")
+local DIR = os.getenv("POINTSMAN_TEST_DIR")
+local PREFIX = os.getenv("POINTSMAN_TEST_PREFIX")
+local REDIS_PORT = os.getenv("POINTSMAN_TEST_REDIS_PORT")
+local DEADLINE = 8
+
+local _M = { port = PORT, prefix = PREFIX, counts = ngx.shared.testkit }
+
+_M.say = ngx.say
+_M.sleep = ngx.sleep
+
+
+local function read_file(path)
+    local file = assert(io.open(path, "rb"))
+    local text = file:read("*a")
+    file:close()
+    return text
+end
+
+
+local function read_reply(sock)
+    local line = assert(sock:receive())
+    local kind, rest = line:sub(1, 1), line:sub(2)
+    if kind == "-" then
+        return nil, rest
+    elseif kind == "+" then
+        return rest
+    elseif kind == ":" then
+        return tonumber(rest)
+    elseif kind == "$" then
+        if rest == "-1" then
+            return ngx.null
+        end
+        local data = assert(sock:receive(tonumber(rest)))
+        assert(sock:receive(2))
+        return data
+    elseif kind == "*" then
+        local list = {}
+        for i = 1, tonumber(rest) do
+            list[i] = read_reply(sock)
+        end
+        return list
+    end
+    error("Redis said: " .. line)
+end
+
+
+local function command(sock, ...)
+    local parts = { "*" .. select("#", ...) .. "\r\n" }
+    for _, word in ipairs { ... } do
+        word = tostring(word)
+        parts[#parts + 1] = "$" .. #word .. "\r\n" .. word .. "\r\n"
+    end
+    assert(sock:send(parts))
+    return read_reply(sock)
+end
+
+
+-- t.redis("SET", key, value): one command; raises what Redis complains about.
+-- t.login = { password, database } is for a Redis that asks for it.
+function _M.redis(...)
+    local sock = ngx.socket.tcp()
+    sock:settimeout(5000)
+    assert(sock:connect("127.0.0.1", REDIS_PORT))
+    if _M.login then
+        assert(command(sock, "AUTH", _M.login[1]))
+        assert(command(sock, "SELECT", _M.login[2]))
+    end
+    local reply, err = command(sock, ...)
+    sock:close()
+    if reply == nil then
+        error("Redis refused " .. tostring((...)) .. ": " .. err, 2)
+    end
+    return reply
+end
+
+
+-- Changes records as an agent would; see redis_agent.lua. Returns the revision.
+function _M.publish(text, kind)
+    return tonumber(_M.redis("EVAL", read_file(LIB .. "/redis_agent.lua"), 0,
+                             PREFIX, PORT, kind or "batch", text))
+end
+
+
+-- Puts an entry with these changes into the stream, at the next revision, and
+-- waits until the edge has it: for what no agent would write.
+function _M.entry(changes)
+    local meta = PREFIX .. "meta"
+    local from = _M.redis("HGET", meta, "rev")
+    local to = string.format("%.0f", tonumber(from) + 1)
+    _M.redis("XADD", PREFIX .. "changes", to .. "-*",
+             "epoch", _M.redis("HGET", meta, "epoch"), "from", from,
+             "kind", "batch", "changes", cjson.encode(changes))
+    _M.redis("HSET", meta, "rev", to)
+    return _M.applied(tonumber(to))
+end
+
+
+-- The golden records.
+function _M.golden()
+    return assert(cjson.decode(read_file(LIB .. "/../fixtures/records.json")))
+end
+
+
+-- Calls `probe` until it returns a true value, and returns that. `probe` may
+-- return a second value, the state that a failure shows.
+function _M.wait(about, probe, seconds)
+    local deadline = ngx.now() + (seconds or DEADLINE)
+    while true do
+        local value, state = probe()
+        if value then
+            return value
+        end
+        ngx.update_time()
+        if ngx.now() > deadline then
+            error("waited in vain for: " .. about .. "; last state: "
+                  .. (type(state) == "table" and cjson.encode(state)
+                      or tostring(state)), 2)
+        end
+        ngx.sleep(0.005)
+    end
+end
+
+
+local Connection = {}
+Connection.__index = Connection
+
+
+local function read_body(sock, status, headers, method)
+    if method == "HEAD" or status == 204 or status == 304 or status < 200 then
+        return ""
+    end
+    if headers["transfer-encoding"] == "chunked" then
+        local parts = {}
+        while true do
+            local size = tonumber(assert(sock:receive()), 16)
+            if size > 0 then
+                parts[#parts + 1] = assert(sock:receive(size))
+            end
+            assert(sock:receive())
+            if size == 0 then
+                return table.concat(parts)
+            end
+        end
+    end
+    local length = tonumber(headers["content-length"])
+    if length then
+        return length > 0 and assert(sock:receive(length)) or ""
+    end
+    local body, _, partial = sock:receive("*a")
+    return body or partial or ""
+end
+
+
+-- Sends the pieces that `chunks` yields.
+local function send_chunks(sock, chunks)
+    local thread = coroutine.create(chunks)
+    while true do
+        local ok, piece = coroutine.resume(thread)
+        assert(ok, piece)
+        if not piece then
+            break
+        end
+        assert(sock:send(string.format("%x\r\n%s\r\n", #piece, piece)))
+    end
+    return sock:send("0\r\n\r\n")
+end
+
+
+-- One request on this connection. `options`: method, body or chunks, headers (a
+-- list of lines), version. Returns { status, headers, body }, or nil and an
+-- error.
+function Connection:request(host, path, options)
+    options = options or {}
+    local method = options.method
+                   or (options.body or options.chunks) and "POST" or "GET"
+    local lines = { method .. " " .. (path or "/") .. " HTTP/"
+                    .. (options.version or "1.1") }
+    if host then
+        lines[2] = "Host: " .. host
+    end
+    if self.last then
+        lines[#lines + 1] = "Connection: close"
+    end
+    for _, line in ipairs(options.headers or {}) do
+        lines[#lines + 1] = line
+    end
+    if options.body then
+        lines[#lines + 1] = "Content-Length: " .. #options.body
+    end
+    if options.chunks then
+        lines[#lines + 1] = "Transfer-Encoding: chunked"
+    end
+    lines[#lines + 1] = "\r\n"
+    local sock = self.sock
+    local sent, err = sock:send { table.concat(lines, "\r\n"),
+                                  options.body or "" }
+    if sent and options.chunks then
+        sent, err = send_chunks(sock, options.chunks)
+    end
+    if not sent then
+        return nil, err
+    end
+    return self:response(method)
+end
+
+
+function Connection:response(method)
+    local sock = self.sock
+    local line, err = sock:receive()
+    if not line then
+        return nil, err
+    end
+    local status = tonumber(line:match("^HTTP/1%.[01] (%d+)"))
+    local headers = {}
+    while true do
+        line = assert(sock:receive())
+        if line == "" then
+            break
+        end
+        local name, value = line:match("^([^:]+):%s*(.*)$")
+        headers[name:lower()] = value
+    end
+    return { status = status, headers = headers,
+             body = read_body(sock, status, headers, method) }
+end
+
+
+function Connection:close()
+    return self.sock:close()
+end
+
+
+-- A connection to the edge that is kept for several requests.
+function _M.connect(seconds)
+    local sock = ngx.socket.tcp()
+    sock:settimeout((seconds or 10) * 1000)
+    assert(sock:connect("127.0.0.1", PORT))
+    return setmetatable({ sock = sock }, Connection)
+end
+
+
+-- One request on a connection of its own.
+function _M.get(host, path, options)
+    local connection = _M.connect()
+    connection.last = true
+    local response, err = connection:request(host, path, options)
+    connection:close()
+    if not response then
+        error("the edge closed the connection: " .. err, 2)
+    end
+    return response
+end
+
+
+-- Status and body (or reason of a refusal) in one line.
+function _M.show(host, path, options)
+    local response = _M.get(host, path, options)
+    local reason = response.headers["x-pointsman-error"]
+    return response.status .. " "
+           .. (reason or (response.body:gsub("%s+$", "")))
+end
+
+
+-- The edge's own status, decoded.
+function _M.status()
+    local response = _M.get("localhost", "/pointsman/status")
+    assert(response.status == 200, "status answers " .. response.status)
+    return assert(cjson.decode(response.body))
+end
+
+
+-- Waits until the edge has applied `revision` (default: that of Redis).
+function _M.applied(revision)
+    revision = revision or tonumber(_M.redis("HGET", PREFIX .. "meta", "rev"))
+    local state = _M.wait("revision " .. revision .. " applied", function()
+        local status = _M.status()
+        return (status.applied or 0) >= revision and status, status
+    end)
+    -- Workers look for changes once in each tick of nginx's clock.
+    ngx.sleep(0.002)
+    return state
+end
+
+
+-- Changes records and waits until the edge has them.
+function _M.change(text, kind)
+    return _M.applied(_M.publish(text, kind))
+end
+
+
+-- A kept connection to each of `n` workers.
+function _M.connect_each(n)
+    local list, seen, pids = {}, {}, 0
+    _M.wait(n .. " workers to accept", function()
+        local connection = _M.connect()
+        local response = connection:request("localhost", "/worker")
+        local pid = response.headers["x-worker"]
+        if seen[pid] then
+            connection:close()
+        else
+            seen[pid], pids = true, pids + 1
+            list[pids] = connection
+        end
+        return pids == n, pids
+    end)
+    return list
+end
+
+
+-- A value of the edge's page for Prometheus, by name and labels.
+function _M.metric(name)
+    local page = _M.get("localhost", "/pointsman/metrics").body
+    for line in page:gmatch("[^\n]+") do
+        if line:sub(1, #name + 1) == name .. " " then
+            return tonumber(line:sub(#name + 2))
+        end
+    end
+    error("no metric " .. name, 2)
+end
+
+
+-- Runs functions side by side; returns what each of them returns (one value).
+function _M.together(...)
+    local threads, results = {}, {}
+    for i, call in ipairs { ... } do
+        threads[i] = assert(ngx.thread.spawn(call))
+    end
+    for i, thread in ipairs(threads) do
+        local ok, result = ngx.thread.wait(thread)
+        assert(ok, result)
+        results[i] = result
+    end
+    return results
+end
+
+
+-- How often the edge asked Redis about a host since the test began.
+function _M.lookups()
+    return _M.counts:get("lookups") or 0
+end
+
+
+-- Asks for `host` and lets `text` be applied before Redis's answer to that is
+-- used. Returns what the request got.
+function _M.race(host, text)
+    local before = _M.lookups()
+    _M.counts:set("hold_lookups", true)
+    return _M.together(
+        function()
+            return _M.show(host)
+        end,
+        function()
+            _M.wait("the look-up", function()
+                return _M.lookups() > before
+            end)
+            _M.change(text)
+            _M.counts:delete("hold_lookups")
+        end)[1]
+end
+
+
+-- How often an instance was asked since the test began.
+function _M.requests(name)
+    return _M.counts:get("requests:" .. name) or 0
+end
+
+
+function _M.redis_stop()
+    pcall(_M.redis, "SHUTDOWN", "NOSAVE")
+    _M.wait("Redis to be gone", function()
+        local sock = ngx.socket.tcp()
+        local up = sock:connect("127.0.0.1", REDIS_PORT)
+        sock:close()
+        return not up
+    end)
+end
+
+
+function _M.redis_start()
+    -- without the sockets that nginx listens on, which it would hold open
+    assert(os.execute("perl -MPOSIX -e 'POSIX::close($_) for 3 .. 9999; "
+                      .. "exec @ARGV' redis-server " .. DIR .. "/redis.conf")
+           == 0)
+    _M.wait("Redis to answer", function()
+        return pcall(_M.redis, "PING")
+    end)
+end
+
+
+-- Runs a scenario; what it raises becomes a line of the answer.
+function _M.run(scenario)
+    local ok, err = pcall(scenario, _M)
+    if not ok then
+        ngx.say("FAILED: ", tostring(err))
+    end
+end
+
+
+return _M
