@@ -95,8 +95,12 @@ impl Sync {
     ) -> (Self, SharedTable, watch::Receiver<SyncStatus>) {
         let table = SharedTable::default();
         let (status, receiver) = watch::channel(SyncStatus::default());
-        let (reconciler, findings) =
-            Reconciler::new(agent, Arc::clone(&store), Arc::clone(&sink), Arc::clone(&table));
+        let (reconciler, findings) = Reconciler::new(
+            agent,
+            Arc::clone(&store),
+            Arc::clone(&sink),
+            Arc::clone(&table),
+        );
         let sync = Self {
             agent: agent.to_owned(),
             store,
@@ -159,7 +163,11 @@ impl Sync {
                 () = sleep(pause_now) => {}
             }
             let streamed = self.status.borrow().phase == Phase::Streaming;
-            pause = if streamed { FIRST_PAUSE } else { (pause * 2).min(LONGEST_PAUSE) };
+            pause = if streamed {
+                FIRST_PAUSE
+            } else {
+                (pause * 2).min(LONGEST_PAUSE)
+            };
         }
     }
 
@@ -201,9 +209,7 @@ impl Sync {
             }
             let applied = match start {
                 Start::Follow(revision) => revision,
-                Start::Rebuild { replaces } => {
-                    self.rebuild(&mut watcher, &epoch, replaces).await?
-                }
+                Start::Rebuild { replaces } => self.rebuild(&mut watcher, &epoch, replaces).await?,
             };
             return Ok((watcher, epoch, applied));
         }

@@ -140,7 +140,10 @@ impl Table {
         }
         let touched = self.take(events);
         self.revision = revision;
-        let changes = touched.iter().filter_map(|element| self.change(element.clone())).collect();
+        let changes = touched
+            .iter()
+            .filter_map(|element| self.change(element.clone()))
+            .collect();
         self.recent.push(revision, touched);
         changes
     }
@@ -149,14 +152,20 @@ impl Table {
     /// revision; answers what that changes in Redis.
     pub fn correct(&mut self, event: &Event) -> Vec<Change> {
         let touched = self.take(std::slice::from_ref(event));
-        let changes = touched.iter().filter_map(|element| self.change(element.clone())).collect();
+        let changes = touched
+            .iter()
+            .filter_map(|element| self.change(element.clone()))
+            .collect();
         self.recent.push(self.revision, touched);
         changes
     }
 
     /// What Redis must hold of these elements; frozen ones are left out.
     pub fn changes<'a>(&self, elements: impl IntoIterator<Item = &'a Element>) -> Vec<Change> {
-        elements.into_iter().filter_map(|element| self.change(element.clone())).collect()
+        elements
+            .into_iter()
+            .filter_map(|element| self.change(element.clone()))
+            .collect()
     }
 
     fn take(&mut self, events: &[Event]) -> BTreeSet<Element> {

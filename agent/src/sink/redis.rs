@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use ::redis::aio::MultiplexedConnection;
 use ::redis::{
-    AsyncConnectionConfig, Client, ErrorKind, FromRedisValue, RedisError, RedisResult, ServerErrorKind,
-    cmd, pipe,
+    AsyncConnectionConfig, Client, ErrorKind, FromRedisValue, RedisError, RedisResult,
+    ServerErrorKind, cmd, pipe,
 };
 use async_trait::async_trait;
 use tokio::sync::Mutex;
@@ -135,23 +135,33 @@ impl Sink for RedisSink {
     }
 
     async fn batch(&self, batch: &Batch) -> Result<Outcome, SinkError> {
-        self.run(&self.protocol.batch(batch)).await.map(script::outcome)
+        self.run(&self.protocol.batch(batch))
+            .await
+            .map(script::outcome)
     }
 
     async fn begin(&self, claim: &Claim) -> Result<Step, SinkError> {
-        self.run(&self.protocol.begin(claim)).await.map(script::step)
+        self.run(&self.protocol.begin(claim))
+            .await
+            .map(script::step)
     }
 
     async fn piece(&self, token: Revision, n: u64, changes: &[Change]) -> Result<Step, SinkError> {
-        self.run(&self.protocol.piece(token, n, changes)).await.map(script::step)
+        self.run(&self.protocol.piece(token, n, changes))
+            .await
+            .map(script::step)
     }
 
     async fn end(&self, token: Revision, n: u64, revision: Revision) -> Result<Step, SinkError> {
-        self.run(&self.protocol.end(token, n, revision)).await.map(script::step)
+        self.run(&self.protocol.end(token, n, revision))
+            .await
+            .map(script::step)
     }
 
     async fn read(&self, elements: &[Element]) -> Result<Reading, SinkError> {
-        self.run(&self.protocol.read(elements)).await.map(script::reading)
+        self.run(&self.protocol.read(elements))
+            .await
+            .map(script::reading)
     }
 
     async fn scan(&self, cursor: u64) -> Result<Scanned, SinkError> {

@@ -24,14 +24,23 @@ pub enum Script {
 
 macro_rules! text {
     ($file:literal) => {
-        concat!(include_str!("scripts/prelude.lua"), "\n", include_str!($file))
+        concat!(
+            include_str!("scripts/prelude.lua"),
+            "\n",
+            include_str!($file)
+        )
     };
 }
 
 impl Script {
     /// All of them, in order.
-    pub const ALL: [Script; 5] =
-        [Script::Batch, Script::Begin, Script::Piece, Script::End, Script::Read];
+    pub const ALL: [Script; 5] = [
+        Script::Batch,
+        Script::Begin,
+        Script::Piece,
+        Script::End,
+        Script::Read,
+    ];
 
     /// What Redis is to run.
     pub fn text(self) -> &'static str {
@@ -70,7 +79,11 @@ pub struct Call {
 impl Protocol {
     /// How this version of the agent writes under `prefix`.
     pub fn new(prefix: &str, stream_length: usize) -> Self {
-        Self { prefix: prefix.to_owned(), format: FORMAT, stream_length }
+        Self {
+            prefix: prefix.to_owned(),
+            format: FORMAT,
+            stream_length,
+        }
     }
 
     /// A key with its prefix.
@@ -119,7 +132,10 @@ impl Protocol {
     /// Writes piece `n` of a rebuild; answers [`step`].
     pub fn piece(&self, token: Revision, n: u64, changes: &[Change]) -> Call {
         let numbers = [token.to_string(), n.to_string(), (n + 1).to_string()];
-        self.call(Script::Piece, numbers.into_iter().chain([changes_json(changes)]))
+        self.call(
+            Script::Piece,
+            numbers.into_iter().chain([changes_json(changes)]),
+        )
     }
 
     /// Ends a rebuild of `n` pieces; answers [`step`].
@@ -164,14 +180,24 @@ pub fn outcome((word, detail): (String, String)) -> Outcome {
 
 /// What became of a step of a rebuild.
 pub fn step((word, detail): (String, String)) -> Step {
-    if word == "done" { Step::Done } else { Step::Refused(detail) }
+    if word == "done" {
+        Step::Done
+    } else {
+        Step::Refused(detail)
+    }
 }
 
 /// What was read.
 pub fn reading((fields, values): (Vec<Option<String>>, Vec<Option<String>>)) -> Reading {
     let found = <[_; 6]>::try_from(fields)
         .map_or_else(|_| Found::Broken("meta is not a hash".into()), found);
-    Reading { found, values: values.into_iter().map(|value| value.map(Box::from)).collect() }
+    Reading {
+        found,
+        values: values
+            .into_iter()
+            .map(|value| value.map(Box::from))
+            .collect(),
+    }
 }
 
 /// The fields of `meta`, in the order of [`found`].

@@ -232,12 +232,19 @@ impl Store for EtcdStore {
     ) -> Result<(Vec<(String, Revision)>, Revision), StoreError> {
         let options = GetOptions::new().with_range(self.full(to)).with_keys_only();
         let answer = call(LIST_TIMEOUT, || {
-            let mut kv = self.client.kv_client().max_decoding_message_size(DECODE_LIMIT);
+            let mut kv = self
+                .client
+                .kv_client()
+                .max_decoding_message_size(DECODE_LIMIT);
             let (key, options) = (self.full(from), options.clone());
             async move { kv.get(key, Some(options)).await }
         })
         .await?;
-        let rows = answer.kvs().iter().map(|kv| (self.key_of(kv), kv.mod_revision())).collect();
+        let rows = answer
+            .kvs()
+            .iter()
+            .map(|kv| (self.key_of(kv), kv.mod_revision()))
+            .collect();
         Ok((rows, answer.header().map_or(0, |header| header.revision())))
     }
 

@@ -30,6 +30,8 @@ struct State {
     compacted: Revision,
     keys: BTreeMap<String, KeyValue>,
     log: Vec<Event>,
+    /// Deletions without an event.
+    lost: Vec<(String, Revision)>,
     leases: BTreeMap<LeaseId, Lease>,
     next_lease: LeaseId,
     down: bool,
@@ -47,6 +49,7 @@ impl Default for State {
             compacted: 0,
             keys: BTreeMap::new(),
             log: Vec::new(),
+            lost: Vec::new(),
             leases: BTreeMap::new(),
             next_lease: 0x7001,
             down: false,
@@ -128,11 +131,11 @@ impl MemoryStore {
     pub fn lose_deletion(&self, key: &str) {
         let mut state = self.state();
         state.revision += 1;
+        let revision = state.revision;
         let before = state.log.len();
         state.remove(key);
         state.log.truncate(before);
-        // Listings at older revisions must not show it either.
-        state.log.retain(|event| !matches!(event, Event::Put(kv) if kv.key == key));
+        state.lost.push((key.to_owned(), revision));
     }
 
     /// Writes several keys (`None`: deletes them) in one revision.
@@ -243,6 +246,11 @@ impl State {
                 Event::Delete { key, .. } => keys.remove(key),
             };
         }
+        for (key, at) in self.lost.iter().filter(|(_, at)| *at <= revision) {
+            if keys.get(key).is_some_and(|kv| kv.mod_revision < *at) {
+                keys.remove(key);
+            }
+        }
         keys
     }
 }
@@ -287,7 +295,10 @@ impl Store for MemoryStore {
     ) -> Result<(Vec<(String, Revision)>, Revision), StoreError> {
         let page = self.list(from, 0, None).await?;
         let within = page.items.into_iter().take_while(|kv| kv.key.as_str() < to);
-        Ok((within.map(|kv| (kv.key, kv.mod_revision)).collect(), page.revision))
+        Ok((
+            within.map(|kv| (kv.key, kv.mod_revision)).collect(),
+            page.revision,
+        ))
     }
 
     async fn get_at(&self, key: &str, at: Revision) -> Result<Option<KeyValue>, StoreError> {

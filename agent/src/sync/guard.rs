@@ -46,7 +46,8 @@ impl Sync {
                 if self.meta().await != Found::Table(meta.clone()) {
                     return Err(Turn::LookAgain("redis has changed meanwhile".into()));
                 }
-                self.follow_until(watcher, Instant::now() + LOOK_AGAIN).await?;
+                self.follow_until(watcher, Instant::now() + LOOK_AGAIN)
+                    .await?;
             }
         }
     }
@@ -61,7 +62,11 @@ impl Sync {
             cursor = page.next;
             let table = self.read();
             held += page.elements.len();
-            lacking += page.elements.iter().filter(|e| table.held(e) == Held::Nothing).count();
+            lacking += page
+                .elements
+                .iter()
+                .filter(|e| table.held(e) == Held::Nothing)
+                .count();
         }
         (held, lacking)
     }

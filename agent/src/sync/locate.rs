@@ -85,7 +85,10 @@ impl Sync {
     /// quicker: the next look tells.
     async fn name_registry<T>(&mut self) -> Result<T, ()> {
         let fresh = uuid::Uuid::new_v4().to_string();
-        let put = self.store.put("epoch", fresh.as_bytes(), 0, Condition::Absent).await;
+        let put = self
+            .store
+            .put("epoch", fresh.as_bytes(), 0, Condition::Absent)
+            .await;
         if let Written::Done(revision) = self.heard(Side::Store, put)? {
             info!(epoch = %fresh, revision, "named a new registry");
         }
@@ -101,7 +104,9 @@ impl Sync {
             .filter(|adoption| adoption.epoch == epoch && adoption.replaces == meta.epoch)
             .map(|adoption| {
                 warn!(%epoch, replaces = %adoption.replaces, "an operator gave us redis's table");
-                Start::Rebuild { replaces: Some(adoption.replaces) }
+                Start::Rebuild {
+                    replaces: Some(adoption.replaces),
+                }
             }))
     }
 }
@@ -131,5 +136,9 @@ fn fit(revision: Revision, found: &Found, format: u32) -> Result<Start, String> 
     }
     // A newer format is written over all records at once.
     let whole = meta.ready && meta.format == format;
-    Ok(if whole { Start::Follow(meta.rev) } else { Start::REBUILD })
+    Ok(if whole {
+        Start::Follow(meta.rev)
+    } else {
+        Start::REBUILD
+    })
 }

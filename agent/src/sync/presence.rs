@@ -33,7 +33,9 @@ async fn hold_once(agent: &str, store: &dyn Store, format: u32) -> Result<(), St
     let lease = store.lease_grant(TTL).await?;
     let value = serde_json::json!({ "format": format, "version": env!("CARGO_PKG_VERSION") });
     let key = format!("agents/{agent}");
-    store.put(&key, value.to_string().as_bytes(), lease, Condition::Always).await?;
+    store
+        .put(&key, value.to_string().as_bytes(), lease, Condition::Always)
+        .await?;
     loop {
         sleep(RENEW).await;
         store.lease_renew(lease).await?;

@@ -86,7 +86,8 @@ impl Queue {
             self.waiting += changes.len();
             last.changes.extend(changes);
         } else if revision == self.at {
-            self.repairs.extend(changes.into_iter().map(|c| (c.element, c.value)));
+            self.repairs
+                .extend(changes.into_iter().map(|c| (c.element, c.value)));
         }
     }
 

@@ -38,7 +38,12 @@ impl Sync {
         let token = self.claim().await?;
         self.follow_to(watcher, token).await?;
         let revision = self.read().revision();
-        let claim = Claim { epoch: epoch.to_owned(), replaces, token, revision };
+        let claim = Claim {
+            epoch: epoch.to_owned(),
+            replaces,
+            token,
+            revision,
+        };
 
         let sink = Arc::clone(&self.sink);
         self.done(|| sink.begin(&claim)).await?;
@@ -48,7 +53,13 @@ impl Sync {
 
         let took = begun.elapsed();
         self.observer.rebuilt(records, took);
-        info!(revision, token, records, ?took, "rebuilt the table in redis");
+        info!(
+            revision,
+            token,
+            records,
+            ?took,
+            "rebuilt the table in redis"
+        );
         Ok(revision)
     }
 
@@ -82,7 +93,10 @@ impl Sync {
                 page.elements
                     .into_iter()
                     .filter(|element| table.held(element) == Held::Nothing)
-                    .map(|element| Change { element, value: None })
+                    .map(|element| Change {
+                        element,
+                        value: None,
+                    })
                     .collect()
             };
             for changes in gone.chunks(PIECE) {
@@ -102,7 +116,10 @@ impl Sync {
             match found {
                 Found::Table(meta) if !meta.ready => {
                     if Building::stalled(&mut building, meta.claim, meta.next) {
-                        info!(claim = meta.claim, "taking over a rebuild that stands still");
+                        info!(
+                            claim = meta.claim,
+                            "taking over a rebuild that stands still"
+                        );
                         return Ok(());
                     }
                 }
@@ -119,12 +136,17 @@ impl Sync {
     /// Takes the claim in etcd; answers its token.
     async fn claim(&mut self) -> Result<Revision, Turn> {
         let read = self.store.get("rebuild").await;
-        let (held, _) =
-            self.heard(Side::Store, read).map_err(|()| not_now("etcd does not answer"))?;
-        let condition =
-            held.map_or(Condition::Absent, |kv| Condition::ModRevision(kv.mod_revision));
+        let (held, _) = self
+            .heard(Side::Store, read)
+            .map_err(|()| not_now("etcd does not answer"))?;
+        let condition = held.map_or(Condition::Absent, |kv| {
+            Condition::ModRevision(kv.mod_revision)
+        });
         let value = serde_json::json!({ "agent": self.agent }).to_string();
-        let put = self.store.put("rebuild", value.as_bytes(), 0, condition).await;
+        let put = self
+            .store
+            .put("rebuild", value.as_bytes(), 0, condition)
+            .await;
         match self.heard(Side::Store, put) {
             Ok(Written::Done(token)) => Ok(token),
             Ok(Written::Conflict(_)) => Err(not_now("another agent claimed the rebuild")),

@@ -133,10 +133,20 @@ impl Reconciler {
         let mut from = kind.to_owned();
         loop {
             let known = keys(&self.table(), after.as_deref(), SLICE);
-            let last = known.last().filter(|_| known.len() == SLICE).map(|(key, _)| key.clone());
-            let to = last.as_ref().map_or_else(|| end_of(kind), |key| format!("{key}\0"));
+            let last = known
+                .last()
+                .filter(|_| known.len() == SLICE)
+                .map(|(key, _)| key.clone());
+            let to = last
+                .as_ref()
+                .map_or_else(|| end_of(kind), |key| format!("{key}\0"));
             let known = known.into_iter().collect();
-            self.check_slice(Slice { from, to: to.clone(), known }).await?;
+            self.check_slice(Slice {
+                from,
+                to: to.clone(),
+                known,
+            })
+            .await?;
             let Some(last) = last else {
                 return Ok(());
             };
@@ -151,7 +161,11 @@ impl Reconciler {
         let mut apps = self.table().apps_by_key().into_iter().peekable();
         let mut from = KIND.to_owned();
         loop {
-            let mut slice = Slice { from, to: String::new(), known: BTreeMap::new() };
+            let mut slice = Slice {
+                from,
+                to: String::new(),
+                known: BTreeMap::new(),
+            };
             {
                 let table = self.table();
                 while let Some(app) = apps.next_if(|_| slice.known.len() < SLICE) {
@@ -170,7 +184,11 @@ impl Reconciler {
     }
 
     async fn check_slice(&self, slice: Slice) -> Result<(), GivenUp> {
-        let Slice { from, to, mut known } = slice;
+        let Slice {
+            from,
+            to,
+            mut known,
+        } = slice;
         if self.table().revision() == 0 {
             return Err(GivenUp::Unfit("the table is not filled yet"));
         }
@@ -218,7 +236,13 @@ impl Reconciler {
             };
             let kv = self.store.get_at(&key, at).await?;
             if kv.as_ref().map(|kv| kv.mod_revision) != ours {
-                let event = kv.map_or(Event::Delete { key, mod_revision: at }, Event::Put);
+                let event = kv.map_or(
+                    Event::Delete {
+                        key,
+                        mod_revision: at,
+                    },
+                    Event::Put,
+                );
                 self.tell(Finding::Key { at, event }).await;
             }
         }
@@ -254,7 +278,9 @@ impl Reconciler {
             let at = self.caught_up(&reading.found).await?;
             let differing: Vec<_> = {
                 let table = self.table();
-                let unsure = table.touched_since(at).ok_or(GivenUp::Unfit("too long ago"))?;
+                let unsure = table
+                    .touched_since(at)
+                    .ok_or(GivenUp::Unfit("too long ago"))?;
                 let pairs = elements.into_iter().zip(reading.values);
                 pairs
                     .filter(|(element, value)| {

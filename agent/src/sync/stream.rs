@@ -11,8 +11,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::queue::{Parcel, Queue};
-use super::{FIRST_PAUSE, GLANCE, LONGEST_PAUSE, Phase, STALLED, Side, Sync, Turn};
 use super::reconcile::Finding;
+use super::{FIRST_PAUSE, GLANCE, LONGEST_PAUSE, Phase, STALLED, Side, Sync, Turn};
 use crate::model::Key;
 use crate::sink::{Found, Outcome, SinkError};
 use crate::store::{Event, Revision};
@@ -265,11 +265,15 @@ impl Sync {
         };
         if meta.epoch != stream.epoch || meta.format != self.sink.format() {
             let (epoch, format) = (meta.epoch, meta.format);
-            return Err(look_again(format!("redis holds epoch {epoch}, format {format}")));
+            return Err(look_again(format!(
+                "redis holds epoch {epoch}, format {format}"
+            )));
         }
         if !meta.ready {
             if Building::stalled(&mut stream.building, meta.claim, meta.next) {
-                return Err(look_again("another agent's rebuild makes no progress".into()));
+                return Err(look_again(
+                    "another agent's rebuild makes no progress".into(),
+                ));
             }
             stream.not_before = Some(Instant::now() + GLANCE);
             return Ok(());
@@ -294,9 +298,18 @@ impl Sync {
         let table = self.read();
         let changes = match table.touched_since(to) {
             Some(touched) if touched.len() <= CATCH_UP => table.changes(touched),
-            _ => return Err(look_again(format!("redis went back from revision {at} to {to}"))),
+            _ => {
+                return Err(look_again(format!(
+                    "redis went back from revision {at} to {to}"
+                )));
+            }
         };
-        info!(from = at, to, changes = changes.len(), "redis went back, catching up by one batch");
+        info!(
+            from = at,
+            to,
+            changes = changes.len(),
+            "redis went back, catching up by one batch"
+        );
         stream.again = None;
         stream.queue = Queue::new(&stream.epoch, to);
         stream.queue.push(table.revision(), changes);

@@ -31,14 +31,21 @@ struct Entry {
 impl Recent {
     /// Forgets all; from here on nothing is missed.
     pub(super) fn begin(&mut self, revision: Revision) {
-        *self = Self { from: revision, ..Self::default() };
+        *self = Self {
+            from: revision,
+            ..Self::default()
+        };
     }
 
     pub(super) fn push(&mut self, revision: Revision, touched: BTreeSet<Element>) {
         let at = Instant::now();
         self.names += touched.len();
         if !touched.is_empty() {
-            self.entries.push_back(Entry { revision, at, touched });
+            self.entries.push_back(Entry {
+                revision,
+                at,
+                touched,
+            });
         }
         while let Some(oldest) = self.entries.front() {
             if oldest.at + KEPT > at && self.names <= MOST {
@@ -54,7 +61,11 @@ impl Recent {
         if revision < self.from {
             return None;
         }
-        let later = self.entries.iter().rev().take_while(|entry| entry.revision > revision);
+        let later = self
+            .entries
+            .iter()
+            .rev()
+            .take_while(|entry| entry.revision > revision);
         Some(later.flat_map(|entry| &entry.touched).collect())
     }
 }

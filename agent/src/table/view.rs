@@ -153,7 +153,9 @@ impl Table {
     /// revisions.
     pub fn route_keys(&self, after: Option<&str>, limit: usize) -> Vec<(String, Revision)> {
         let routes = self.routes.range::<str, _>(behind(after)).take(limit);
-        routes.map(|(host, entry)| (format!("routes/{host}"), entry.mod_revision)).collect()
+        routes
+            .map(|(host, entry)| (format!("routes/{host}"), entry.mod_revision))
+            .collect()
     }
 
     /// Keys of policies behind that of `after`, in byte order, with their mod
@@ -170,7 +172,10 @@ impl Table {
     /// Apps with instances, in the byte order of the instances' *keys* ("a-b"
     /// stands before "a", since "a-b/1" stands before "a/1").
     pub fn apps_by_key(&self) -> Vec<String> {
-        let apps = self.apps.iter().filter(|(_, app)| !app.instances.is_empty());
+        let apps = self
+            .apps
+            .iter()
+            .filter(|(_, app)| !app.instances.is_empty());
         let mut names: Vec<_> = apps.map(|(name, _)| format!("{name}/")).collect();
         names.sort_unstable();
         for name in &mut names {
@@ -181,7 +186,11 @@ impl Table {
 
     /// Keys of an app's instances, in byte order, with their mod revisions.
     pub fn instance_keys(&self, app: &str) -> Vec<(String, Revision)> {
-        let instances = self.apps.get(app).into_iter().flat_map(|app| &app.instances);
+        let instances = self
+            .apps
+            .get(app)
+            .into_iter()
+            .flat_map(|app| &app.instances);
         instances
             .map(|(id, entry)| (format!("instances/{app}/{id}"), entry.mod_revision))
             .collect()
