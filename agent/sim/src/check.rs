@@ -11,6 +11,9 @@ use pointsman::table::{Held, Table};
 
 use crate::redis::{Data, Entry, Item};
 
+/// What stands for the value of something that has a wrong type.
+const WRONG_TYPE: &str = "a wrong type";
+
 /// Watches over Redis.
 pub struct Checker {
     store: MemoryStore,
@@ -68,6 +71,9 @@ impl Checker {
             ));
         }
         self.judge_entry(before, was.as_ref(), &meta, data)?;
+        if let Some(was) = &was {
+            self.judge_frozen(before, was.rev, data)?;
+        }
         if meta.ready && self.strict {
             self.differs(data, meta.rev).map_or(Ok(()), |what| {
                 Err(format!("redis says it is at {}, but {what}", meta.rev))
@@ -114,6 +120,27 @@ impl Checker {
         Err(format!(
             "at {rev} the entry {fields:?} up to {to} was added"
         ))
+    }
+
+    /// An element whose key holds a bad value, and has been there since before
+    /// Redis's revision, is not deleted.
+    fn judge_frozen(&self, before: &Data, rev: Revision, data: &Data) -> Result<(), String> {
+        let now = content(data, &self.prefix);
+        let gone: Vec<_> = content(before, &self.prefix)
+            .into_iter()
+            .filter(|(element, value)| *value != WRONG_TYPE && !now.contains_key(element))
+            .collect();
+        if gone.is_empty() {
+            return Ok(());
+        }
+        let mut table = Table::new();
+        for kv in self.store.content_at(Revision::MAX) {
+            if kv.create_revision <= rev {
+                table.load(&kv);
+            }
+        }
+        let frozen = gone.iter().find(|(element, _)| table.held(element) == Held::Frozen);
+        frozen.map_or(Ok(()), |(element, _)| Err(format!("{element} is frozen, but was deleted")))
     }
 
     /// How Redis differs from what etcd's content at `revision` derives to.
@@ -173,7 +200,7 @@ fn content<'a>(data: &'a Data, prefix: &str) -> BTreeMap<Element, &'a str> {
                 )
             })),
             ("inst", _) => {
-                content.insert(Element::Instance(name.into(), "".into()), "a wrong type");
+                content.insert(Element::Instance(name.into(), "".into()), WRONG_TYPE);
             }
             ("route", Item::Text(value)) => {
                 content.insert(Element::Route(name.into()), value);
@@ -182,10 +209,10 @@ fn content<'a>(data: &'a Data, prefix: &str) -> BTreeMap<Element, &'a str> {
                 content.insert(Element::App(name.into()), value);
             }
             ("route", _) => {
-                content.insert(Element::Route(name.into()), "a wrong type");
+                content.insert(Element::Route(name.into()), WRONG_TYPE);
             }
             _ => {
-                content.insert(Element::App(name.into()), "a wrong type");
+                content.insert(Element::App(name.into()), WRONG_TYPE);
             }
         }
     }
