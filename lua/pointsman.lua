@@ -66,10 +66,11 @@ local function look_up(host)
         return nil, why
     end
 
-    -- The balancer finds it in L1 and counts that, or takes it from here.
-    ngx.ctx.pointsman_app = app
     if find(host) then
+        -- The balancer will find it, too, and count that.
         counts.hits_l1 = counts.hits_l1 - 1
+    else
+        ngx.ctx.pointsman_app = app
     end
     return app
 end
@@ -132,7 +133,6 @@ function _M.init_worker()
     started = true
     cache.init(resolved)
     miss.init(resolved)
-    math.randomseed(ngx.now() * 1000 + ngx.worker.pid())
 
     ngx.timer.every(FLUSH_SECONDS, tick)
     if id == 0 then

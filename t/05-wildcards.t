@@ -81,6 +81,38 @@ t.say(t.show("shop.test"), ", ", t.show("x.shop.test"))
 
 
 
+=== a route that appears takes its host from a wildcard that stays as it is
+--- workers: 2
+--- records
+route *.test wild deeper=1
+route other.test wild
+inst wild a @a
+inst own b @b
+--- lua
+local workers = t.connect_each(2)
+local function all(host)
+    for _, worker in ipairs(workers) do
+        ngx.print(host, " ", worker:request(host).body)
+    end
+end
+all("shop.test")
+t.change("route shop.test own")
+all("shop.test")
+all("x.test")
+t.change("del route shop.test")
+all("shop.test")
+--- response_body
+shop.test a
+shop.test a
+shop.test b
+shop.test b
+x.test a
+x.test a
+shop.test a
+shop.test a
+
+
+
 === every worker follows a route that appears beneath a wildcard
 --- workers: 2
 --- records

@@ -369,6 +369,29 @@ t.say(t.show("shop.test"))
 
 
 
+=== nor does it undo a route, or the absence of one
+--- records
+route shop.test shop
+inst shop a @a
+inst other b @b
+--- lua
+t.counts:set("hold_feed", true)
+local first = t.publish("del route shop.test\nroute gone.test shop")
+t.publish("route shop.test other\ndel route gone.test")
+t.say(t.show("shop.test"), ", ", t.show("gone.test"))
+t.counts:incr("let", 1, 0)
+t.applied(first)
+t.say(t.show("shop.test"), ", ", t.show("gone.test"))
+t.counts:delete("hold_feed")
+t.applied()
+t.say(t.show("shop.test"), ", ", t.show("gone.test"))
+--- response_body
+200 b, 404 no_route
+200 b, 404 no_route
+200 b, 404 no_route
+
+
+
 === the policy of an app is followed
 --- records
 route shop.test shop

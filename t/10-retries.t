@@ -106,6 +106,21 @@ ok
 
 
 
+=== however heavy an instance is, a retry goes to another one
+--- records
+route shop.test shop
+inst shop a @closing weight=1000
+inst shop b @a weight=1
+--- lua
+for _ = 1, 6 do
+    assert(t.show("shop.test") == "200 a")
+end
+t.say(t.requests("closing") >= 5)
+--- response_body
+true
+
+
+
 === no more instances are tried than the policy says
 --- records
 route shop.test shop

@@ -17,6 +17,7 @@ local count = dicts.count
 local decode = cjson.decode
 local ipairs = ipairs
 local max = math.max
+local next = next
 local ngx_log = ngx.log
 local null = cjson.null
 local pairs = pairs
@@ -156,12 +157,17 @@ end
 local _M = {}
 
 
--- syntax: ok, err = apply.entries(entries, reval)
--- An error means that nothing was applied.
+-- syntax: changed, err = apply.entries(entries, reval)
+-- Whether any record changed; nil and an error if nothing was applied.
 function _M.entries(entries, reval)
     local plan, err = plan_of(entries)
     if not plan then
         return nil, err
+    end
+
+    count("feed_entries", #entries)
+    if not next(plan.stripes) then
+        return false
     end
 
     count("touch")
@@ -182,7 +188,6 @@ function _M.entries(entries, reval)
     if rerouted then
         count("topology")
     end
-    count("feed_entries", #entries)
     return true
 end
 

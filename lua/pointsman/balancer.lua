@@ -11,12 +11,16 @@
 local cache = require("pointsman.cache")
 local health = require("pointsman.health")
 local metrics = require("pointsman.metrics")
+local request = require("pointsman.request")
+
 local ngx_balancer = require("ngx.balancer")
 
 local counts = metrics.counts
 local exit = ngx.exit
 local find = cache.find
 local get_last_failure = ngx_balancer.get_last_failure
+local host = request.host
+local is_aside = health.is_aside
 local ngx = ngx
 local ngx_log = ngx.log
 local now = ngx.now
@@ -34,19 +38,24 @@ local NO_LIVE_PEER = -3     -- NGX_BUSY
 local asides, attempts, time
 
 
-local function is_aside(peer)
-    local till = asides[peer.id]
-    return till and till > time
+local function skip_aside(peer)
+    return is_aside(asides, peer, time)
 end
 
 
-local function is_tried(peer)
+local function skip_tried(peer)
     return was_tried(attempts, peer.addr)
 end
 
 
-local function is_tried_or_aside(peer)
-    return is_tried(peer) or asides and is_aside(peer)
+local function skip_both(peer)
+    return skip_tried(peer) or asides and skip_aside(peer)
+end
+
+
+local function decline(why)
+    var.pointsman_why = why
+    return exit(DECLINED)
 end
 
 
@@ -56,7 +65,7 @@ local function pick(app)
         return app.picker:pick()
     end
     asides, time = app.asides, now()
-    return app.picker:pick(is_aside) or app.picker:pick()
+    return app.picker:pick(skip_aside) or app.picker:pick()
 end
 
 
@@ -74,7 +83,10 @@ end
 -- then because an idle connection was closed, which it does not count as a try.
 local function retry()
     local addrs = var.upstream_addr
-    local app = find(var.host) or ngx.ctx.pointsman_app
+    local app, how = find(host())
+    if how == "miss" then
+        app = ngx.ctx.pointsman_app
+    end
     if not app then
         return exit(NO_LIVE_PEER)
     end
@@ -83,7 +95,7 @@ local function retry()
     asides, time = app.asides, now()
     attempts = health.attempts(addrs)
     local picker = app.picker
-    local peer = picker:pick(is_tried_or_aside) or picker:pick(is_tried)
+    local peer = picker:pick(skip_both) or picker:pick(skip_tried)
                  or picker:pick()
     if not peer then
         return exit(NO_LIVE_PEER)
@@ -93,22 +105,15 @@ local function retry()
 end
 
 
-local function decline(app, why)
-    if not app then
-        app = ngx.ctx.pointsman_app
-        local peer = app and pick(app)
-        if peer then
-            set_more_tries(app.tries)
-            return send_to(peer)
-        end
-    else
-        why = "no_instance"
+-- An app that could not be cached is handed on by the access phase.
+local function miss()
+    local app = ngx.ctx.pointsman_app
+    local peer = app and pick(app)
+    if not peer then
+        return decline("miss")
     end
-    if why == "no_route" then
-        counts.hits_negative = counts.hits_negative + 1
-    end
-    var.pointsman_why = why
-    return exit(DECLINED)
+    set_more_tries(app.tries)
+    return send_to(peer)
 end
 
 
@@ -121,13 +126,17 @@ function _M.run()
         return retry()
     end
 
-    local app, how = find(var.host)
+    local app, how = find(host())
     if not app then
-        return decline(nil, how)
+        if how == "miss" then
+            return miss()
+        end
+        counts.hits_negative = counts.hits_negative + 1
+        return decline(how)
     end
     local peer = pick(app)
     if not peer then
-        return decline(app)
+        return decline("no_instance")
     end
     if how == "l1" then
         counts.hits_l1 = counts.hits_l1 + 1

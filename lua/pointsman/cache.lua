@@ -12,26 +12,23 @@ local health = require("pointsman.health")
 local match = require("pointsman.match")
 local round_robin = require("pointsman.picker.round_robin")
 
-local bit = require("bit")
-local ffi = require("ffi")
-
 local asides_of = health.asides_of
-local band, bxor, rshift, tobit = bit.band, bit.bxor, bit.rshift, bit.tobit
 local byte = string.byte
 local candidates = match.candidates
-local cast = ffi.cast
+local crc32 = ngx.crc32_short
 local dict_get = dicts.get
 local ipairs = ipairs
 local max = math.max
 local min = math.min
 local ngx_now = ngx.now
-local random = math.random
 local resolve = match.resolve
-local words_t = ffi.typeof("const uint32_t *")
 
 -- A table of a million entries would hold up a worker for as long as LuaJIT
--- takes to mark it, which it does in one go.
+-- takes to mark it, which it does in one go: so the hosts are spread over many.
+-- Those of the last requests are in a small one besides, as finding the shard
+-- costs more than all the rest of a hit.
 local SHARDS = 256
+local MAX_RECENT = 4096
 local MAX_WILDCARDS = 4096
 local MAX_APPS = 65536
 local ASTERISK = byte("*")
@@ -45,8 +42,11 @@ local SEEN = 4          -- what the stripe was before the record was read
 local REVAL = 5         -- the revalidation that it belongs to
 local TOPOLOGY = 6      -- of a wildcard: of what table it is the best match
 
+local recent, recent_n = {}, 0
 local shards, sizes = {}, {}
 local shard_limit = 4096
+-- Where rounds begin: each worker at another instance.
+local seed = ""
 local wildcards, wildcards_n = {}, 0
 local apps, apps_n = {}, 0
 
@@ -55,22 +55,6 @@ local tick, gen, topology, reval, live = 0, -1, 0, 0, false
 
 for i = 0, SHARDS - 1 do
     shards[i], sizes[i] = {}, 0
-end
-
-
--- Which shard: from the first bytes, some in the middle and the last ones, four
--- at a time. LuaJIT ends strings with zeroes up to a multiple of four bytes.
-local function shard_of(host)
-    local n = #host
-    local words = cast(words_t, host)
-    local h = words[0] * 40503 + words[rshift(n, 2)] * 10007
-    if n >= 16 then
-        h = h + words[1] * 30011 + words[2] * 20021 + words[3] * 24593
-            + words[rshift(n, 3)] * 12289
-    end
-    h = tobit(h)
-    h = bxor(h, rshift(h, 15))
-    return band(bxor(h, rshift(h, 8)), 255)
 end
 
 
@@ -106,7 +90,8 @@ local function fill_app(app, record)
     -- No instance is tried twice. (nginx adds a try of its own when an idle
     -- connection turns out to have been closed.)
     app.tries = max(1, min(1 + record.policy.retries, n))
-    app.picker = round_robin.new(record.peers, app.picker or random())
+    app.picker = round_robin.new(record.peers,
+                                 app.picker or crc32(seed .. record.name))
     return app
 end
 
@@ -222,8 +207,19 @@ local function load_route(pattern)
 end
 
 
+local function remember(host, route)
+    if not recent[host] then
+        if recent_n >= MAX_RECENT then
+            recent, recent_n = {}, 0
+        end
+        recent_n = recent_n + 1
+    end
+    recent[host] = route
+end
+
+
 local function keep(host, route)
-    local i = shard_of(host)
+    local i = crc32(host) % SHARDS
     if not shards[i][host] then
         if sizes[i] >= shard_limit then
             shards[i], sizes[i] = {}, 0
@@ -231,6 +227,12 @@ local function keep(host, route)
         sizes[i] = sizes[i] + 1
     end
     shards[i][host] = route
+    remember(host, route)
+end
+
+
+local function kept(host)
+    return recent[host] or shards[crc32(host) % SHARDS][host]
 end
 
 
@@ -248,12 +250,26 @@ local function find_in_l2(host)
 end
 
 
-local function revalidate(host, route)
-    if not is_suspect(route[REVAL])
-            and (not route[TOPOLOGY] or route[TOPOLOGY] == topology)
-            and dict_get(route[STRIPE]) == route[SEEN]
-            and valid_app(route[APP]) then
-        route[GEN] = gen
+local function is_valid(route)
+    if route[GEN] == gen then
+        return true
+    end
+    if is_suspect(route[REVAL])
+            or route[TOPOLOGY] and route[TOPOLOGY] ~= topology
+            or dict_get(route[STRIPE]) ~= route[SEEN]
+            or not valid_app(route[APP]) then
+        return false
+    end
+    route[GEN] = gen
+    return true
+end
+
+
+-- All that is not a hit of the plainest kind.
+local function find_beyond(host)
+    local route = kept(host)
+    if route and is_valid(route) then
+        remember(host, route)
         return route[APP], "l1"
     end
     return find_in_l2(host)
@@ -263,9 +279,11 @@ end
 local _M = {}
 
 
--- syntax: err = cache.init(settings)
+-- syntax: cache.init(settings)
+-- In init_worker_by_lua.
 function _M.init(settings)
     shard_limit = max(1, settings.max_hosts / SHARDS)
+    seed = ngx.worker.pid() .. " " .. ngx_now() .. " "
 end
 
 
@@ -278,21 +296,18 @@ function _M.find(host)
     if now ~= tick then
         advance(now)
     end
-    local route = shards[shard_of(host)][host]
-    if route then
-        if route[GEN] == gen then
-            return route[APP], "l1"
-        end
-        return revalidate(host, route)
+    local route = recent[host]
+    if route and route[GEN] == gen then
+        return route[APP], "l1"
     end
-    return find_in_l2(host)
+    return find_beyond(host)
 end
 
 
 -- syntax: app = cache.find_stale(host)
 -- What there is, however old, for when Redis cannot be asked.
 function _M.find_stale(host)
-    local route = shards[shard_of(host)][host]
+    local route = kept(host)
     if route then
         return route[APP]
     end

@@ -26,7 +26,6 @@ local sleep = ngx.sleep
 local timer_at = ngx.timer.at
 local timer_every = ngx.timer.every
 
-local FORMAT = "1"
 local WATCH_SECONDS = 1
 -- How often to look at a table that cannot be followed yet.
 local POLL_SECONDS = 0.2
@@ -101,14 +100,14 @@ end
 -- Compares the table with what we know. Returns true if its stream can be read
 -- on from where we are.
 local function check(table, place, forced)
-    if not table.epoch or not table.rev or not table.ready then
-        local what = table.epoch and "is being built" or "is empty"
-        set_state("waiting", ngx.NOTICE, "waits: the table ", what)
+    if not table.epoch then
+        set_state("waiting", table.format and ngx.ERR or ngx.NOTICE, "waits: ",
+                  "there is no table that this edge can read (it has format ",
+                  table.format or "none", ")")
         return false
     end
-    if table.format ~= FORMAT then
-        set_state("waiting", ngx.ERR, "waits: the table has format ",
-                  table.format or "(none)", ", not ", FORMAT)
+    if not table.ready then
+        set_state("waiting", ngx.NOTICE, "waits: the table is being built")
         return false
     end
 
@@ -162,8 +161,8 @@ local function take(entries, place)
     if why then
         return why
     end
-    local ok, err = apply.entries(entries, dict_get("reval"))
-    if not ok then
+    local changed, err = apply.entries(entries, dict_get("reval"))
+    if changed == nil then
         ngx_log(ngx.ERR, "failed to apply the stream: ", err)
         return "an entry of the stream is broken"
     end
@@ -174,7 +173,9 @@ local function take(entries, place)
         dict_set("applied", max(applied, dict_get("applied")))
         dict_set("last_id", last_id)
     end
-    count("gen")
+    if changed then
+        count("gen")
+    end
 end
 
 

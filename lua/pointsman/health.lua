@@ -14,6 +14,7 @@ local count = dicts.count
 local dict_get = dicts.get
 local dict_set = dicts.set
 local find = string.find
+local format = string.format
 local ipairs = ipairs
 local match = string.match
 local max = math.max
@@ -31,8 +32,17 @@ local RING = 1024
 -- unless so much came after it that its writer must have died.
 local PATIENCE = 8
 
-local asides = {}       -- app name -> instance id -> until when
+-- App name -> instance id -> until when, and of which revision of the instance:
+-- { till =, rev = }.
+local asides = {}
 local last_read = 0
+
+
+-- An instance that was registered anew since is given another chance.
+local function is_aside(list, peer, time)
+    local aside = list[peer.id]
+    return aside and aside.till > time and aside.rev == peer.rev
+end
 
 
 local function ring_key(number)
@@ -40,28 +50,32 @@ local function ring_key(number)
 end
 
 
-local function note(app, id, till)
+local function note(app, id, rev, till)
     local list = asides[app]
     if not list then
         list = {}
         asides[app] = list
     end
-    list[id] = till
+    list[id] = { till = till, rev = rev }
+    return list
 end
 
 
 local function set_aside(app, peer)
     local time, seconds = now(), app.policy.fail_timeout
     local list = asides[app.name]
-    if seconds == 0 or list and (list[peer.id] or 0) > time then
+    if seconds == 0 or list and is_aside(list, peer, time) then
         return
     end
 
+    local till = time + seconds
     local number = count("asides")
-    dict_set(ring_key(number), number .. " " .. app.name .. " " .. peer.id
-                               .. " " .. time + seconds)
+    dict_set(ring_key(number),
+             format("%.0f %s %s %.0f %.3f", number, app.name, peer.id,
+                    peer.rev, till))
     count("gen")
     count("set_aside")
+    app.asides = note(app.name, peer.id, peer.rev, till)
     ngx_log(ngx.WARN, "instance ", peer.id, " of ", app.name, " at ",
             peer.addr, " does not accept connections, set aside for ",
             seconds, " s")
@@ -91,10 +105,11 @@ function _M.sync()
         return
     end
     for number = max(last_read, newest - RING) + 1, newest do
-        local seq, app, id, till = match(dict_get(ring_key(number)) or "",
-                                         "^(%d+) (%S+) (%S+) (%S+)$")
+        local seq, app, id, rev, till =
+            match(dict_get(ring_key(number)) or "",
+                  "^(%d+) (%S+) (%S+) (%d+) (%S+)$")
         if tonumber(seq) == number then
-            note(app, id, tonumber(till))
+            note(app, id, tonumber(rev), tonumber(till))
         elseif newest - number < PATIENCE then
             return
         end
@@ -103,8 +118,12 @@ function _M.sync()
 end
 
 
+-- syntax: yes = health.is_aside(list, peer, time)
+_M.is_aside = is_aside
+
+
 -- syntax: list = health.asides_of(app_name)
--- Instance id -> until when; nil if none is set aside.
+-- For is_aside; nil if none of the app's instances is set aside.
 function _M.asides_of(app)
     return asides[app]
 end
@@ -115,8 +134,8 @@ end
 function _M.purge()
     local time = now()
     for app, list in pairs(asides) do
-        for id, till in pairs(list) do
-            if till <= time then
+        for id, aside in pairs(list) do
+            if aside.till <= time then
                 list[id] = nil
             end
         end
@@ -131,7 +150,14 @@ end
 -- App name -> instance id -> until when, for the status page.
 function _M.list()
     _M.purge()
-    return asides
+    local all = {}
+    for app, list in pairs(asides) do
+        all[app] = {}
+        for id, aside in pairs(list) do
+            all[app][id] = aside.till
+        end
+    end
+    return all
 end
 
 

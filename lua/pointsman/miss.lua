@@ -95,8 +95,9 @@ end
 -- Puts what was found into L2 and checks that no change came in between.
 -- Returns whether it did not. `seen_app` is what the app's stripe was before,
 -- nil if it was not known then which app it would be.
-local function store(before, patterns, n_absent, answer, route, app, seen_app)
-    local asof, reval = answer.rev, before.reval
+local function store(before, patterns, found, seen_app)
+    local asof, reval = found.rev, before.reval
+    local n_absent, route, app = found.n_absent, found.route, found.app
     local put = {}
     for i = 1, n_absent do
         if not is_current(dicts.negatives, patterns[i],
@@ -164,10 +165,13 @@ end
 -- most specific patterns have no route, and route and app if there are any.
 -- Or nil and the reason of an error.
 local function judge(host, before, patterns, answer)
+    if not answer.epoch then
+        return nil, "unavailable"
+    end
     local known = before.epoch ~= nil
     local same = answer.epoch == before.epoch
     local keep = answer.ready and known and same
-    if keep and (not answer.rev or answer.rev < before.applied) then
+    if keep and answer.rev < before.applied then
         return nil, "behind"
     end
 
@@ -181,7 +185,7 @@ local function judge(host, before, patterns, answer)
         if not answer.ready or known and not same then
             return nil, "unavailable"
         end
-        return { keep = keep, n_absent = n_absent }
+        return { keep = keep, rev = answer.rev, n_absent = n_absent }
     end
 
     local route, app, err
@@ -193,7 +197,8 @@ local function judge(host, before, patterns, answer)
     if not app then
         return unusable(host, err)
     end
-    return { keep = keep, n_absent = n_absent, route = route, app = app }
+    return { keep = keep, rev = answer.rev, n_absent = n_absent, route = route,
+             app = app }
 end
 
 
@@ -222,8 +227,7 @@ local function ask(host)
             if app and app.name ~= app_name then
                 app_name, seen_app = app.name, nil
             end
-            if store(before, patterns, found.n_absent, answer, found.route,
-                     app, seen_app) then
+            if store(before, patterns, found, seen_app) then
                 break
             end
         elseif reason ~= "behind" then

@@ -5,6 +5,7 @@
 -- sees one moment of the table.
 
 local byte = string.byte
+local find = string.find
 local format = string.format
 local gsub = string.gsub
 local max = math.max
@@ -21,16 +22,19 @@ local type = type
 -- wait for it. nginx quits when both have passed: shutting down takes as long.
 local BLOCK_MS = 1000
 local READ_MS = 2000
-local BATCH = 200
+-- Entries for each read: of up to 500 records each, and worker 0 has requests
+-- to serve in between.
+local BATCH = 16
 local IDLE_MS = 60000
 
 -- ARGV: prefix, then the patterns that fit a host, most specific first.
--- Returns epoch, revision, state, what each pattern has (a string, nil, or an
--- error in a list), and of the first that has a route: the name of its app,
--- the app's record and its instances (a list of id and value, or an error).
+-- Returns what `meta` has, what each pattern has (a string, nil, or an error in
+-- a list), and of the first that has a route: the name of its app, the app's
+-- record and its instances (a list of id and value, or an error).
 local LOOKUP = [[
 local prefix = ARGV[1]
-local meta = redis.call('HMGET', prefix .. 'meta', 'epoch', 'rev', 'state')
+local meta = redis.call('HMGET', prefix .. 'meta',
+                        'format', 'epoch', 'rev', 'state', 'claim')
 local function get(key)
     local value = redis.pcall('GET', key)
     return type(value) == 'table' and {value.err} or value
@@ -45,11 +49,11 @@ local found, name = pcall(function()
     return cjson.decode(first).rules[1].to[1].app
 end)
 if not found or type(name) ~= 'string' then
-    return {meta[1], meta[2], meta[3], routes, false}
+    return {meta, routes, false}
 end
 local instances = redis.pcall('HGETALL', prefix .. 'inst:' .. name)
-return {meta[1], meta[2], meta[3], routes, name,
-        get(prefix .. 'app:' .. name), instances.err or instances}
+return {meta, routes, name, get(prefix .. 'app:' .. name),
+        instances.err or instances}
 ]]
 
 -- ARGV: prefix. Returns what `meta` has and the ID of the stream's last entry.
@@ -58,9 +62,11 @@ local prefix = ARGV[1]
 local meta = redis.call('HMGET', prefix .. 'meta',
                         'format', 'epoch', 'rev', 'state', 'claim')
 local last = redis.call('XREVRANGE', prefix .. 'changes', '+', '-', 'COUNT', 1)
-meta[6] = last[1] and last[1][1] or false
-return meta
+return {meta, last[1] and last[1][1] or false}
 ]]
+
+local FORMAT = "1"
+local MAX_REV = 2 ^ 53
 
 local client
 local address
@@ -73,6 +79,22 @@ local function present(value)
         return nil
     end
     return value
+end
+
+
+-- What is not a table of ours, whole and in our format, has no revision.
+local function read_meta(meta)
+    local rev = present(meta[3])
+    rev = rev and find(rev, "^%d+$") and tonumber(rev)
+    local known = present(meta[2]) and rev and rev <= MAX_REV
+                  and meta[1] == FORMAT
+    return {
+        format = present(meta[1]),
+        epoch = known and meta[2] or nil,
+        rev = known and rev or nil,
+        ready = known and meta[4] == "ready",
+        claim = present(meta[5]),
+    }
 end
 
 
@@ -157,20 +179,15 @@ local FEED = { __index = _Feed }
 
 -- syntax: table, err = feed:probe()
 -- { format =, epoch =, rev =, ready =, claim =, last_id = }; epoch and rev are
--- nil when there is no table.
+-- nil when there is no table that we can read.
 function _Feed:probe()
     local reply, err = run(self.red, PROBE)
     if not reply then
         return nil, "failed to read meta: " .. err
     end
-    return {
-        format = present(reply[1]),
-        epoch = present(reply[2]),
-        rev = tonumber(present(reply[3])),
-        ready = reply[4] == "ready",
-        claim = present(reply[5]),
-        last_id = present(reply[6]),
-    }
+    local table = read_meta(reply[1])
+    table.last_id = present(reply[2])
+    return table
 end
 
 
@@ -236,8 +253,8 @@ end
 
 
 -- syntax: reply, err = redis.lookup(patterns)
--- { epoch =, rev =, ready =, routes = { JSON, error in a table, or false },
---   app = { name =, policy =, instances = }? }
+-- What feed:probe() has but for last_id, and routes = { JSON, or an error in a
+-- list, or false; ... }, app = { name =, policy =, instances = }?
 function _M.lookup(patterns)
     local red, err = connect()
     if not red then
@@ -252,22 +269,17 @@ function _M.lookup(patterns)
     end
     red:set_keepalive(IDLE_MS, pool_size)
 
-    local routes = reply[4]
-    for i = 1, #routes do
-        routes[i] = present(routes[i]) or false
+    local answer, name = read_meta(reply[1]), present(reply[3])
+    answer.routes = reply[2]
+    for i = 1, #answer.routes do
+        answer.routes[i] = present(answer.routes[i]) or false
     end
-    local name = present(reply[5])
-    return {
-        epoch = present(reply[1]),
-        rev = tonumber(present(reply[2])),
-        ready = reply[3] == "ready",
-        routes = routes,
-        app = name and {
-            name = name,
-            policy = present(reply[6]),
-            instances = reply[7],
-        },
+    answer.app = name and {
+        name = name,
+        policy = present(reply[4]),
+        instances = reply[5],
     }
+    return answer
 end
 
 

@@ -21,6 +21,13 @@ local REASONS = {
 local UNKNOWN = REASONS.unavailable
 
 
+-- nil if the user's error_page has made something else of it: a redirect.
+local function own_answer()
+    local answer = REASONS[ngx.var.pointsman_why] or UNKNOWN
+    return ngx.status == answer.status and answer or nil
+end
+
+
 local _M = {}
 
 
@@ -46,20 +53,20 @@ end
 -- syntax: respond.header()
 -- Its header_filter_by_lua.
 function _M.header()
-    local answer = REASONS[ngx.var.pointsman_why] or UNKNOWN
-    ngx.header.content_type = "text/plain; charset=utf-8"
-    ngx.header["Content-Length"] = #answer.text
+    local answer = own_answer()
+    if answer then
+        ngx.header.content_type = "text/plain; charset=utf-8"
+        ngx.header["Content-Length"] = #answer.text
+    end
 end
 
 
 -- syntax: respond.body()
 -- Its body_filter_by_lua.
 function _M.body()
-    local answer = REASONS[ngx.var.pointsman_why] or UNKNOWN
-    if ngx.arg[2] then
-        ngx.arg[1] = answer.text
-    else
-        ngx.arg[1] = nil
+    local answer = own_answer()
+    if answer then
+        ngx.arg[1] = ngx.arg[2] and answer.text or nil
     end
 end
 

@@ -74,7 +74,7 @@ sub import {
     my $test = caller;
     eval "package $test; use Test::Nginx::Socket; 1" or die $@;
     no strict 'refs';
-    *{"${test}::$_"} = \&$_ for qw(run_edge_tests redis redis_port);
+    *{"${test}::$_"} = \&$_ for qw(run_edge_tests publish redis free_port);
     return;
 }
 
@@ -105,6 +105,14 @@ sub redis {
     return $line;
 }
 
+# Changes records as an agent would; see redis_agent.lua.
+sub publish {
+    my ($text) = @_;
+    return redis('EVAL', slurp("$root/t/lib/redis_agent.lua"), 0,
+                 $ENV{POINTSMAN_TEST_PREFIX}, $ENV{TEST_NGINX_SERVER_PORT},
+                 'batch', $text);
+}
+
 sub start_redis {
     return if connect_redis();
     system('redis-server', "$dir/redis.conf") == 0
@@ -116,12 +124,13 @@ sub start_redis {
     }
 }
 
-sub stop_redis {
-    open my $in, '<', "$dir/redis.pid" or return;
-    my $pid = <$in>;
+# Ends the process whose id is in this file, and waits for it.
+sub stop_process {
+    my ($file) = @_;
+    open my $in, '<', $file or return;
+    my $line = <$in> // '';
     close $in;
-    return unless $pid && $pid =~ /^(\d+)/;
-    $pid = $1;
+    my ($pid) = $line =~ /^(\d+)$/ or return;
     kill TERM => $pid;
     for (1 .. 300) {
         return unless kill 0 => $pid;
@@ -129,6 +138,8 @@ sub stop_redis {
     }
     kill KILL => $pid;
 }
+
+sub stop_redis { stop_process("$dir/redis.pid") }
 
 sub write_redis_conf {
     open my $out, '>', "$dir/redis.conf" or die "cannot write: $!\n";
@@ -248,11 +259,7 @@ sub seed {
     my ($block, %without) = @_;
     start_redis();
     redis('FLUSHALL');
-    unless ($without{records}) {
-        redis('EVAL', slurp("$root/t/lib/redis_agent.lua"), 0,
-              $ENV{POINTSMAN_TEST_PREFIX}, $ENV{TEST_NGINX_SERVER_PORT},
-              'batch', $block->records // $RECORDS);
-    }
+    publish($block->records // $RECORDS) unless $without{records};
     for my $line (split /\n/, $block->redis // '') {
         my @words = map { /^'(.*)'$/ ? $1 : $_ } $line =~ /'[^']*'|\S+/g;
         redis(@words) if @words;
@@ -283,8 +290,6 @@ add_block_preprocessor(sub {
     }
 });
 
-sub redis_port { return $redis_port }
-
 sub run_edge_tests {
     Test::More::plan('no_plan');
     run_tests();
@@ -298,11 +303,13 @@ master_on();
 timeout(20);
 worker_connections(8192);
 
-# Test::Nginx ends its nginx in an END block of its own, before this one.
+# Runs before Test::Nginx's own END block, which would not find the pid file of
+# its nginx any more.
 $SIG{INT} = $SIG{TERM} = sub { exit 130 };
 END {
     if (defined $owner && $$ == $owner) {
         my $status = $?;
+        stop_process("$ENV{TEST_NGINX_SERVROOT}/logs/nginx.pid");
         stop_redis();
         if ($status && $ENV{POINTSMAN_TEST_KEEP}) {
             warn "kept: $dir\n";

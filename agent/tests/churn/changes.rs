@@ -1,16 +1,21 @@
 //! Random changes of the registry, by a seed.
 
 use std::net::SocketAddr;
-use std::sync::LazyLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock};
 
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 
+use crate::WRITERS;
 use crate::support::etcd::Registry;
 
+/// Apps of one round.
 const APPS: u64 = 8;
 const IDS: u64 = 12;
+/// Quick changes of one host in a storm.
+const TOGGLES: usize = 4;
 /// Leases in use at a time, for each writer.
 const LEASES: usize = 20;
 
@@ -27,29 +32,71 @@ pub static HOSTS: LazyLock<Vec<String>> = LazyLock::new(|| {
     hosts
 });
 
-/// A route's value, as the admin API stores it.
-pub fn route_value(app: &str) -> String {
-    format!(r#"{{"rules":[{{"path":"/","to":[{{"app":"{app}"}}]}}]}}"#)
-}
-
 /// One that makes changes.
 pub struct Changer {
     registry: Registry,
     addrs: Vec<SocketAddr>,
     random: StdRng,
     leases: Vec<i64>,
-    number: u64,
+    number: usize,
+    round: u64,
+    hot: Arc<Hot>,
+}
+
+/// The host that each writer changes just now, for the load to ask for.
+#[derive(Default)]
+pub struct Hot([AtomicUsize; WRITERS]);
+
+impl Hot {
+    pub fn host(&self, turn: usize) -> String {
+        HOSTS[self.0[turn % WRITERS].load(Ordering::Relaxed)].clone()
+    }
 }
 
 impl Changer {
-    pub fn new(registry: Registry, addrs: &[SocketAddr], seed: u64, number: u64) -> Self {
-        let random = StdRng::seed_from_u64(seed);
+    pub fn new(
+        registry: Registry,
+        addrs: &[SocketAddr],
+        seed: u64,
+        number: usize,
+        hot: Arc<Hot>,
+    ) -> Self {
         Self {
             registry,
             addrs: addrs.to_vec(),
-            random,
+            random: StdRng::seed_from_u64(seed ^ ((number as u64) << 32)),
             leases: Vec::new(),
             number,
+            round: 0,
+            hot,
+        }
+    }
+
+    /// Random changes, then storms on single hosts, in so many changes.
+    pub async fn round(&mut self, round: u64, changes: usize) {
+        self.round = round;
+        let stormy = changes / 4;
+        for _ in stormy..changes {
+            self.change().await;
+        }
+        for _ in 0..stormy / TOGGLES {
+            self.storm().await;
+        }
+    }
+
+    /// A host that comes and goes faster than a worker can ask for it.
+    async fn storm(&mut self) {
+        let at = self.random.random_range(0..HOSTS.len());
+        self.hot.0[self.number].store(at, Ordering::Relaxed);
+        let mut put = self.random.random_bool(0.5);
+        for _ in 0..TOGGLES {
+            if put {
+                let app = self.app();
+                self.registry.put_route(&HOSTS[at], &app).await;
+            } else {
+                self.registry.delete(&format!("routes/{}", HOSTS[at])).await;
+            }
+            put = !put;
         }
     }
 
@@ -88,8 +135,9 @@ impl Changer {
         }
     }
 
+    /// Each round has apps of its own, which no worker has cached.
     fn app(&mut self) -> String {
-        format!("app-{}", self.random.random_range(0..APPS))
+        format!("app-{}-{}", self.round, self.random.random_range(0..APPS))
     }
 
     fn host(&mut self) -> String {

@@ -1,22 +1,25 @@
 //! What each worker must answer, told from etcd's content alone.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use pointsman::dev::http::Connection;
 use pointsman::dev::wait;
 use pointsman::table::{InstanceState, Table};
 use serde_json::Value;
-use std::time::Duration;
 
 use crate::changes::HOSTS;
+use crate::support::registry::fresh_table;
 use crate::support::upstreams::SERVED_BY;
 use crate::support::workers::Workers;
 
 /// A worker that only has not looked yet is given so long.
 const MOMENT: Duration = Duration::from_secs(2);
 
-/// Requests for each instance, to see all of them.
-const ROUNDS: usize = 12;
+/// Requests for each instance: so many show one that should not be there, and
+/// so many at most are needed to see all that should.
+const LEAST: usize = 2;
+const MOST: usize = 12;
 
 /// What a host leads to.
 #[derive(Debug, PartialEq, Eq)]
@@ -29,15 +32,17 @@ enum Outcome {
 
 /// Hosts to ask for: those that are bound, or may be, and names beneath them.
 pub fn names_to_ask() -> Vec<String> {
-    let mut names: Vec<String> = HOSTS
-        .iter()
-        .map(|host| match host.as_str() {
-            "*" => "nobody.test".to_owned(),
-            host => host.replace('*', "some.where"),
-        })
-        .collect();
+    let mut names: Vec<String> = HOSTS.iter().map(|host| name_of(host)).collect();
     names.extend(["a.www.h1.example", "example", "other.example", "127.0.0.10"].map(String::from));
     names
+}
+
+/// A name that a route key may be asked for by.
+pub fn name_of(key: &str) -> String {
+    match key {
+        "*" => "nobody.test".to_owned(),
+        key => key.replace('*', "some.where"),
+    }
 }
 
 /// The revision that the edge has applied, from its status.
@@ -97,24 +102,28 @@ fn candidates(host: &str) -> Vec<String> {
 }
 
 /// Asks each worker for each host; answers what is not as it should be.
-pub async fn wrong_answers(table: &Table, workers: &mut Workers, hosts: &[String]) -> Vec<String> {
+pub async fn wrong_answers(etcd_url: &str, workers: &mut Workers, hosts: &[String]) -> Vec<String> {
+    let table = fresh_table(etcd_url).await;
     let mut wrong = Vec::new();
     for (pid, connection) in workers.each() {
         for host in hosts {
-            let expected = outcome(table, host);
+            let expected = outcome(&table, host);
+            let seen = ask(connection, host, &expected).await;
+            if seen.as_ref() == Ok(&expected) {
+                continue;
+            }
+            // A lease that ran out, or a worker that has only not looked yet.
             let settled = wait::until(host, MOMENT, async || {
+                let expected = outcome(&fresh_table(etcd_url).await, host);
                 let seen = ask(connection, host, &expected).await?;
                 if seen == expected {
                     Ok(())
                 } else {
-                    Err(format!("{seen:?}"))
+                    Err(format!("{seen:?}, should be {expected:?}"))
                 }
             });
             if let Err(timed_out) = settled.await {
-                let last = timed_out.last;
-                wrong.push(format!(
-                    "worker {pid}, {host}: {last}, should be {expected:?}"
-                ));
+                wrong.push(format!("worker {pid}, {host}: {}", timed_out.last));
             }
         }
     }
@@ -133,7 +142,10 @@ async fn ask(
         1
     };
     let mut served_by = BTreeSet::new();
-    for _ in 0..wanted * ROUNDS {
+    for turn in 0..wanted * MOST {
+        if turn > wanted * LEAST && served_by.len() >= wanted {
+            break;
+        }
         let answer = connection
             .get(host, "/")
             .await

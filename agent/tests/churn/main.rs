@@ -14,62 +14,122 @@ mod support;
 mod changes;
 mod expect;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pointsman::dev::services::Service;
 use pointsman::dev::wait;
 use tokio::task::JoinSet;
 
-use changes::{Changer, HOSTS};
-use support::load::Load;
+use changes::{Changer, Hot};
+use support::load::{Load, NextHost};
 use support::registry;
 use support::upstreams::Upstreams;
+use support::workers::Workers;
 use support::world::World;
 
 const WORKERS: usize = 4;
 const UPSTREAMS: usize = 24;
 /// Tasks that write at the same time.
-const WRITERS: u64 = 4;
+const WRITERS: usize = 4;
+/// Silences, each with a look at everything.
+const ROUNDS: usize = 10;
 /// Everything is in step so long after the last change, at the latest.
 const SETTLE: Duration = Duration::from_secs(30);
+/// What may be answered while the table changes; nothing fails.
+const ANSWERS: [&str; 3] = ["200", "404 no_route", "503 no_instance"];
 
 fn setting(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
-    Some(
-        text.parse()
-            .unwrap_or_else(|_| panic!("{name} must be a number, not {text:?}")),
-    )
+    let number = text.parse();
+    Some(number.unwrap_or_else(|_| panic!("{name} must be a number, not {text:?}")))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_random_churn_redis_and_all_workers_are_right() {
     let seed = setting("POINTSMAN_CHURN_SEED").unwrap_or_else(rand::random);
-    let changes = setting("POINTSMAN_CHURN_CHANGES").unwrap_or(10_000);
+    let changes = setting("POINTSMAN_CHURN_CHANGES").unwrap_or(10_000) as usize;
     println!("churn: {changes} changes, POINTSMAN_CHURN_SEED={seed}");
     let begin = Instant::now();
 
     let mut world = World::start(2, WORKERS).await;
     let upstreams = Upstreams::start(UPSTREAMS).await;
-    let workers = world.workers().await;
-    let hosts: Vec<String> = expect::names_to_ask();
+    let hosts = expect::names_to_ask();
+    let hot = Arc::new(Hot::default());
     let load = Load::on_each_worker(
         world.nginx.edge(),
-        workers,
-        &hosts,
-        Duration::from_micros(500),
+        world.workers().await,
+        &hosts_under_load(&hosts, &hot),
+        Duration::from_micros(200),
     );
+    let mut changers = Vec::new();
+    for number in 0..WRITERS {
+        let (registry, hot) = (world.registry().await, Arc::clone(&hot));
+        changers.push(Changer::new(registry, &upstreams.addrs, seed, number, hot));
+    }
 
-    churn(&mut world, &upstreams, seed, changes).await;
+    let mut workers = world.workers().await;
+    for round in 0..ROUNDS {
+        let share = changes / ROUNDS / WRITERS;
+        changers = churn(&mut world, changers, round, share).await;
+        if round == ROUNDS - 1 {
+            leases_have_ended(&world).await;
+        }
+        let problems = silence(&world, &mut workers, &hosts).await;
+        let list = problems.join("\n");
+        assert!(
+            problems.is_empty(),
+            "seed {seed}, after round {round}:\n{list}"
+        );
+    }
+
+    let tally = load.stop().await;
     println!(
-        "churn: all written after {:.1} s",
+        "churn: all right after {:.1} s; under load: {tally:?}",
         begin.elapsed().as_secs_f64()
     );
+    let failed = tally.keys().any(|what| !ANSWERS.contains(&what.as_str()));
+    assert!(!failed, "seed {seed}: requests failed: {tally:?}");
+}
 
-    // Silence: leases run out, and what is bad goes, for a bad value freezes
-    // what was there before, which depends on what an agent has seen.
-    let writer = world.registry().await;
+/// Half of the requests are for hosts that change this very moment.
+fn hosts_under_load(hosts: &[String], hot: &Arc<Hot>) -> NextHost {
+    let (hosts, hot) = (hosts.to_vec(), Arc::clone(hot));
+    Arc::new(move |turn| {
+        if turn % 2 == 0 {
+            expect::name_of(&hot.host(turn / 2))
+        } else {
+            hosts[turn / 2 % hosts.len()].clone()
+        }
+    })
+}
+
+/// One round: all writers beside each other. One of the agents is halted for a
+/// while, so that the other one goes ahead.
+async fn churn(
+    world: &mut World,
+    changers: Vec<Changer>,
+    round: usize,
+    share: usize,
+) -> Vec<Changer> {
+    let mut writers = JoinSet::new();
+    for mut changer in changers {
+        writers.spawn(async move {
+            changer.round(round as u64, share).await;
+            changer
+        });
+    }
+    let slow = world.agents[round % 2].process();
+    slow.pause();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    slow.resume();
+    writers.join_all().await
+}
+
+async fn leases_have_ended(world: &World) {
+    let registry = world.registry().await;
     wait::until("all leases have ended", SETTLE, async || {
-        let leased = writer.leased().await;
+        let leased = registry.leased().await;
         if leased.is_empty() {
             Ok(())
         } else {
@@ -78,103 +138,43 @@ async fn after_random_churn_redis_and_all_workers_are_right() {
     })
     .await
     .unwrap();
-    let bad: Vec<String> = registry::fresh_table(&world.etcd.url())
-        .await
-        .bad()
-        .map(|(key, _)| key.to_owned())
-        .collect();
-    for key in &bad {
-        writer.delete(key).await;
-    }
-    let last = writer
-        .put("routes/last.example", changes::route_value("app-0"))
-        .await;
+}
 
+/// Waits for the end of what is under way, and looks at Redis and at each
+/// worker; answers what is not as it should be.
+async fn silence(world: &World, workers: &mut Workers, hosts: &[String]) -> Vec<String> {
+    // A bad value freezes what was there before, and that depends on what an
+    // agent has seen: it has to go, for the rest to follow from etcd alone.
+    let registry = world.registry().await;
     let table = registry::fresh_table(&world.etcd.url()).await;
-    assert_eq!(table.revision(), last, "somebody still writes");
-    let mut redis = world.redis_connection().await;
-    wait::until(
-        "Redis is at the last revision",
-        SETTLE,
-        async || match registry::meta(&mut redis, "rev").await {
-            Some(rev) if rev == last.to_string() => Ok(()),
-            other => Err(format!("{other:?}, not {last}")),
-        },
-    )
-    .await
-    .unwrap();
-    let differences = registry::differences(
-        &registry::derived(&table),
-        &registry::held(&mut redis).await.unwrap(),
-    );
-    assert!(
-        differences.is_empty(),
-        "seed {seed}: Redis differs:\n{}",
-        differences.join("\n")
-    );
-
-    wait::until("the edge is at the last revision", SETTLE, async || {
+    for (key, _) in table.bad() {
+        registry.delete(key).await;
+    }
+    let last = registry.put_route("last.example", "app").await;
+    let edge = wait::until("the edge has the last revision", SETTLE, async || {
         let status = world.edge_status().await;
         match expect::applied(&status) {
             Some(applied) if applied >= last => Ok(()),
-            _ => Err(status.to_string()),
+            _ => Err(format!("not {last}: {status}")),
         }
-    })
-    .await
-    .unwrap();
-    let tally = load.stop().await;
-    println!(
-        "churn: {} routes, {} hosts asked under load: {tally:?}",
-        table.counts().routes,
-        HOSTS.len()
-    );
+    });
+    edge.await.unwrap();
 
-    // The workers that the load warmed, asked on new connections.
-    let mut workers = world.workers().await;
-    let wrong = expect::wrong_answers(&table, &mut workers, &hosts).await;
-    assert!(
-        wrong.is_empty(),
-        "seed {seed}: wrong answers:\n{}",
-        wrong.join("\n")
-    );
-
-    for what in tally.keys() {
-        assert!(
-            ["200", "404 no_route", "503 no_instance"].contains(&what.as_str()),
-            "seed {seed}: under load: {tally:?}"
-        );
-    }
-    println!(
-        "churn: all in step after {:.1} s",
-        begin.elapsed().as_secs_f64()
-    );
-}
-
-/// Writers beside each other; one of the agents is halted now and then, so
-/// that it falls behind a compaction.
-async fn churn(world: &mut World, upstreams: &Upstreams, seed: u64, changes: u64) {
-    let mut writers = JoinSet::new();
-    for number in 0..WRITERS {
-        let registry = world.registry().await;
-        let mut changer = Changer::new(registry, &upstreams.addrs, seed ^ (number << 32), number);
-        let share = changes / WRITERS;
-        writers.spawn(async move {
-            for _ in 0..share {
-                changer.change().await;
-            }
-        });
-    }
-    let mut turn = 0;
-    while !writers.is_empty() {
-        tokio::select! {
-            Some(ended) = writers.join_next() => ended.unwrap(),
-            () = tokio::time::sleep(Duration::from_secs(3)) => {
-                let agent = world.agents[turn % 2].process();
-                turn += 1;
-                agent.pause();
-                tokio::time::sleep(Duration::from_millis(800)).await;
-                agent.resume();
-            }
+    // Leases may still run out: what is not right is looked at once more, with
+    // what etcd holds then.
+    let mut redis = world.redis_connection().await;
+    let moment = Duration::from_secs(3);
+    let stored = wait::until("Redis is as etcd has it", moment, async || {
+        let table = registry::fresh_table(&world.etcd.url()).await;
+        let held = registry::held(&mut redis).await?;
+        let differences = registry::differences(&registry::derived(&table), &held);
+        if differences.is_empty() {
+            Ok(())
+        } else {
+            Err(differences.join("\n"))
         }
-    }
+    });
+    let mut problems: Vec<String> = stored.await.err().map(|e| e.last).into_iter().collect();
+    problems.extend(expect::wrong_answers(&world.etcd.url(), workers, hosts).await);
+    problems
 }

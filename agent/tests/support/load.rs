@@ -15,46 +15,59 @@ use super::workers::Workers;
 /// What was answered, and how often.
 pub type Tally = BTreeMap<String, u64>;
 
+/// Which host a client asks for next: it gets its count of requests so far.
+pub type NextHost = Arc<dyn Fn(usize) -> String + Send + Sync>;
+
+/// These hosts in turn.
+pub fn in_turn(hosts: &[String]) -> NextHost {
+    let hosts = hosts.to_vec();
+    Arc::new(move |turn| hosts[turn % hosts.len()].clone())
+}
+
 /// Clients that send one request after the other.
 pub struct Load {
+    edge: SocketAddr,
     stop: Arc<AtomicBool>,
     clients: JoinSet<Tally>,
 }
 
 impl Load {
-    /// `clients` of them, each over a kept connection, asking for the hosts in
-    /// turn with a short pause.
+    /// `clients` of them, each over a kept connection, with a short pause
+    /// after each request.
     pub fn start(edge: SocketAddr, clients: usize, hosts: &[String], pause: Duration) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let mut set = JoinSet::new();
+        let mut load = Self::none(edge);
         for number in 0..clients {
-            let (stop, hosts) = (Arc::clone(&stop), hosts.to_vec());
-            set.spawn(client(edge, None, number, hosts, pause, stop));
+            load.add(None, number, in_turn(hosts), pause);
         }
-        Self { stop, clients: set }
+        load
     }
 
     /// One for each worker of nginx, over the connections to them.
     pub fn on_each_worker(
         edge: SocketAddr,
         workers: Workers,
-        hosts: &[String],
+        next: &NextHost,
         pause: Duration,
     ) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let mut set = JoinSet::new();
+        let mut load = Self::none(edge);
         for (number, connection) in workers.into_connections().enumerate() {
-            let (stop, hosts) = (Arc::clone(&stop), hosts.to_vec());
-            set.spawn(client(
-                edge,
-                Some(connection),
-                number * 7,
-                hosts,
-                pause,
-                stop,
-            ));
+            load.add(Some(connection), number * 7, Arc::clone(next), pause);
         }
-        Self { stop, clients: set }
+        load
+    }
+
+    fn none(edge: SocketAddr) -> Self {
+        Self {
+            edge,
+            stop: Arc::default(),
+            clients: JoinSet::new(),
+        }
+    }
+
+    fn add(&mut self, kept: Option<Connection>, first: usize, next: NextHost, pause: Duration) {
+        let (edge, stop) = (self.edge, Arc::clone(&self.stop));
+        self.clients
+            .spawn(client(edge, kept, first, next, pause, stop));
     }
 
     /// Ends it; answers the tally of all clients.
@@ -74,16 +87,16 @@ async fn client(
     edge: SocketAddr,
     mut kept: Option<Connection>,
     first: usize,
-    hosts: Vec<String>,
+    next: NextHost,
     pause: Duration,
     stop: Arc<AtomicBool>,
 ) -> Tally {
     let mut tally = Tally::new();
     let mut turn = first;
     while !stop.load(Ordering::Relaxed) {
-        let host = &hosts[turn % hosts.len()];
+        let host = next(turn);
         turn += 1;
-        let what = match ask(&mut kept, edge, host).await {
+        let what = match ask(&mut kept, edge, &host).await {
             Ok(what) => what,
             Err(error) => {
                 kept = None;
