@@ -139,8 +139,12 @@ impl Checker {
                 table.load(&kv);
             }
         }
-        let frozen = gone.iter().find(|(element, _)| table.held(element) == Held::Frozen);
-        frozen.map_or(Ok(()), |(element, _)| Err(format!("{element} is frozen, but was deleted")))
+        let frozen = gone
+            .iter()
+            .find(|(element, _)| table.held(element) == Held::Frozen);
+        frozen.map_or(Ok(()), |(element, _)| {
+            Err(format!("{element} is frozen, but was deleted"))
+        })
     }
 
     /// How Redis differs from what etcd's content at `revision` derives to.

@@ -43,10 +43,10 @@ pub struct Sim {
     rng: SmallRng,
 }
 
-impl Sim {
+impl Shared {
     /// An empty Redis.
-    pub fn new(seed: u64, checker: Checker) -> Shared {
-        Shared(Arc::new(Mutex::new(Self {
+    pub fn new(seed: u64, checker: Checker) -> Self {
+        Self(Arc::new(Mutex::new(Sim {
             data: Data::new(),
             snapshots: Vec::new(),
             checker,
@@ -306,28 +306,6 @@ impl Store for Link {
         self.to_store(move |store| {
             let from = from.clone();
             async move { store.list(&from, limit, at).await }
-        })
-        .await
-    }
-
-    async fn keys(
-        &self,
-        from: &str,
-        to: &str,
-    ) -> Result<(Vec<(String, Revision)>, Revision), StoreError> {
-        let (from, to) = (from.to_owned(), to.to_owned());
-        self.to_store(move |store| {
-            let (from, to) = (from.clone(), to.clone());
-            async move { store.keys(&from, &to).await }
-        })
-        .await
-    }
-
-    async fn get_at(&self, key: &str, at: Revision) -> Result<Option<KeyValue>, StoreError> {
-        let key = key.to_owned();
-        self.to_store(move |store| {
-            let key = key.clone();
-            async move { store.get_at(&key, at).await }
         })
         .await
     }

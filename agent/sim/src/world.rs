@@ -14,7 +14,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::check::Checker;
-use crate::link::{Link, Shared, Sim};
+use crate::link::{Link, Shared};
 use crate::redis::Item;
 use crate::schedule::{AGENTS, Action, KEYS, Schedule, VALUES};
 
@@ -69,7 +69,7 @@ impl World {
         let store = MemoryStore::new();
         let checker = Checker::new(store.clone(), PREFIX);
         Self {
-            sim: Sim::new(seed, checker),
+            sim: Shared::new(seed, checker),
             store,
             agents: std::array::from_fn(|_| None),
             paused: std::array::from_fn(|_| watch::channel(false).0),
@@ -170,7 +170,7 @@ impl World {
                 Some(element) => (element.redis_key(), Item::Hash(BTreeMap::new())),
                 None => return,
             },
-            None if key % 2 == 0 => ("meta".into(), Item::Text("wrong".into())),
+            None if key == KEYS.len() => ("meta".into(), Item::Text("wrong".into())),
             None => ("changes".into(), Item::Text("wrong".into())),
         };
         sim.data.insert(format!("{PREFIX}{name}"), item);

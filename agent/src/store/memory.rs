@@ -288,24 +288,6 @@ impl Store for MemoryStore {
         })
     }
 
-    async fn keys(
-        &self,
-        from: &str,
-        to: &str,
-    ) -> Result<(Vec<(String, Revision)>, Revision), StoreError> {
-        let page = self.list(from, 0, None).await?;
-        let within = page.items.into_iter().take_while(|kv| kv.key.as_str() < to);
-        Ok((
-            within.map(|kv| (kv.key, kv.mod_revision)).collect(),
-            page.revision,
-        ))
-    }
-
-    async fn get_at(&self, key: &str, at: Revision) -> Result<Option<KeyValue>, StoreError> {
-        let page = self.list(key, 1, Some(at)).await?;
-        Ok(page.items.into_iter().find(|kv| kv.key == key))
-    }
-
     async fn get(&self, key: &str) -> Result<(Option<KeyValue>, Revision), StoreError> {
         let state = self.up()?;
         Ok((state.keys.get(key).cloned(), state.revision))

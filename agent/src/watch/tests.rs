@@ -268,16 +268,6 @@ impl Store for Scripted {
     async fn list(&self, f: &str, n: usize, at: Option<Revision>) -> Result<Page, StoreError> {
         self.0.list(f, n, at).await
     }
-    async fn keys(
-        &self,
-        from: &str,
-        to: &str,
-    ) -> Result<(Vec<(String, Revision)>, Revision), StoreError> {
-        self.0.keys(from, to).await
-    }
-    async fn get_at(&self, key: &str, at: Revision) -> Result<Option<KeyValue>, StoreError> {
-        self.0.get_at(key, at).await
-    }
     async fn get(&self, key: &str) -> Result<(Option<KeyValue>, Revision), StoreError> {
         self.0.get(key).await
     }
