@@ -1,29 +1,39 @@
 //! The sync: one task that keeps Redis equal to what etcd's content derives
 //! to.
 //!
-//! It looks where Redis stands, lists etcd *at that revision*, and from there
-//! on sends what the watch brings, batch by batch; where etcd no longer has
-//! that revision, or Redis holds no whole table, it rebuilds. Whatever it does
-//! not understand makes it look again, never guess.
+//! It looks where Redis stands ([`locate`]), lists etcd *at that revision*, and
+//! from there on sends what the watch brings, batch by batch ([`stream`]);
+//! where etcd no longer has that revision, or Redis holds no whole table, it
+//! rebuilds ([`rebuild`]). Whatever it does not understand makes it look again,
+//! never guess. Beside it, one agent of all compares both sides at rest
+//! ([`reconcile`]).
 
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
-use crate::sink::{FORMAT, Found, Meta, Sink};
-use crate::store::{Condition, Revision, Store, StoreError, Written};
+use crate::sink::Sink;
+use crate::store::{Revision, Store, StoreError};
 use crate::table::Table;
 use crate::watch::{End, Step, Watcher};
 
+mod guard;
+mod locate;
+mod presence;
 mod queue;
 mod rebuild;
+mod reconcile;
 mod status;
 mod stream;
 
+use locate::Start;
+use reconcile::{Finding, Reconciler};
 pub use status::{Observe, Phase, SyncStatus};
 
 /// How long to wait before looking again at something that does not fit.
@@ -47,20 +57,15 @@ pub struct Sync {
     table: SharedTable,
     status: watch::Sender<SyncStatus>,
     observer: Arc<dyn Observe>,
+    jitter: SmallRng,
+    reconciler: Reconciler,
+    /// What the reconciler found to differ.
+    findings: mpsc::Receiver<Finding>,
     /// Whether a complaint about this side has been logged already.
     complained: [bool; 2],
     /// Whether Redis holds something of a wrong type, which only a rebuild
     /// can put right.
     broken: bool,
-}
-
-/// Where to begin.
-#[derive(Debug, PartialEq, Eq)]
-enum Start {
-    /// Redis holds a whole table at this revision: go on from it.
-    Follow(Revision),
-    /// Redis holds none.
-    Rebuild,
 }
 
 /// Why the present way of going on is at its end.
@@ -90,6 +95,12 @@ impl Sync {
     ) -> (Self, SharedTable, watch::Receiver<SyncStatus>) {
         let table = SharedTable::default();
         let (status, receiver) = watch::channel(SyncStatus::default());
+        let (reconciler, findings) = Reconciler::new(
+            agent,
+            Arc::clone(&store),
+            Arc::clone(&sink),
+            Arc::clone(&table),
+        );
         let sync = Self {
             agent: agent.to_owned(),
             store,
@@ -97,26 +108,59 @@ impl Sync {
             table: Arc::clone(&table),
             status,
             observer,
+            jitter: rand::make_rng(),
+            reconciler,
+            findings,
             complained: [false; 2],
             broken: false,
         };
         (sync, table, receiver)
     }
 
+    /// The same sync, with all that is random in it drawn from `seed`.
+    #[must_use]
+    pub fn seeded(mut self, seed: u64) -> Self {
+        self.jitter = SmallRng::seed_from_u64(seed);
+        self.reconciler.jitter = SmallRng::seed_from_u64(!seed);
+        self
+    }
+
+    /// The same sync, reconciling at this interval.
+    #[must_use]
+    pub fn reconcile_every(mut self, interval: Duration) -> Self {
+        self.reconciler.interval = interval;
+        self
+    }
+
     /// Runs until `shutdown`. A write that is under way is waited for; the
     /// caller bounds that wait.
     pub async fn run(mut self, shutdown: CancellationToken) {
+        let agent = self.agent.clone();
+        let presence = presence::hold(&agent, Arc::clone(&self.store), self.sink.format());
+        let reconcile = self.reconciler.clone().run();
+        tokio::select! {
+            biased;
+            () = self.keep_going(&shutdown) => {}
+            () = presence => {}
+            () = reconcile => {}
+        }
+        self.set_phase(Phase::Stopped, None);
+        presence::leave(&agent, &*self.store).await;
+    }
+
+    async fn keep_going(&mut self, shutdown: &CancellationToken) {
         let mut pause = FIRST_PAUSE;
         loop {
-            match self.session(&shutdown).await {
-                Turn::Stop => break,
+            match self.session(shutdown).await {
+                Turn::Stop => return,
                 Turn::LookAgain(why) => info!(%why, "looking again where redis stands"),
             }
             // Two agents that stumble over each other must not do so in step.
-            let jitter = rand::random_range(0.5..1.0);
+            let pause_now = pause.mul_f64(self.jitter.random_range(0.5..1.0));
             tokio::select! {
-                () = shutdown.cancelled() => break,
-                () = sleep(pause.mul_f64(jitter)) => {}
+                biased;
+                () = shutdown.cancelled() => return,
+                () = sleep(pause_now) => {}
             }
             let streamed = self.status.borrow().phase == Phase::Streaming;
             pause = if streamed {
@@ -125,12 +169,12 @@ impl Sync {
                 (pause * 2).min(LONGEST_PAUSE)
             };
         }
-        self.set_phase(Phase::Stopped, None);
     }
 
     /// From a look at both sides to the point where another look is needed.
     async fn session(&mut self, shutdown: &CancellationToken) -> Turn {
         let prepared = tokio::select! {
+            biased;
             () = shutdown.cancelled() => return Turn::Stop,
             prepared = self.prepare() => prepared,
         };
@@ -143,78 +187,32 @@ impl Sync {
     /// Brings the table and Redis to the same revision.
     async fn prepare(&mut self) -> Result<(Watcher, String, Revision), Turn> {
         let (epoch, mut start) = self.locate().await;
-        if std::mem::take(&mut self.broken) {
-            start = Start::Rebuild;
+        if std::mem::take(&mut self.broken) && matches!(start, Start::Follow(_)) {
+            start = Start::REBUILD;
         }
         loop {
             let at = match start {
                 Start::Follow(revision) => Some(revision),
-                Start::Rebuild => None,
+                Start::Rebuild { .. } => None,
             };
             let mut watcher = Watcher::new(Arc::clone(&self.store), &epoch, at);
             match self.list(&mut watcher).await {
                 Ok(()) => {}
                 Err(End::Compacted) => {
                     info!(revision = at, "etcd has compacted what redis stands at");
-                    start = Start::Rebuild;
+                    if matches!(start, Start::Follow(_)) {
+                        start = Start::REBUILD;
+                    }
                     continue;
                 }
                 Err(end) => return Err(Turn::LookAgain(format!("{end:?}"))),
             }
             let applied = match start {
                 Start::Follow(revision) => revision,
-                Start::Rebuild => self.rebuild(&mut watcher, &epoch).await?,
+                Start::Rebuild { replaces } => self.rebuild(&mut watcher, &epoch, replaces).await?,
             };
             return Ok((watcher, epoch, applied));
         }
-    }
-
-    /// Looks at Redis and etcd until they fit together.
-    async fn locate(&mut self) -> (String, Start) {
-        loop {
-            match self.look().await {
-                Ok(Ok(found)) => return found,
-                Ok(Err(reason)) => {
-                    let held = self.status.borrow().hold_reason.as_deref() == Some(&reason);
-                    if !held {
-                        error!(%reason, "holding: redis is left as it is");
-                    }
-                    self.set_phase(Phase::Holding, Some(reason));
-                }
-                Err(()) => {}
-            }
-            sleep(LOOK_AGAIN.mul_f64(rand::random_range(0.5..1.0))).await;
-        }
-    }
-
-    /// One look. The inner error says why nothing may be written.
-    async fn look(&mut self) -> Result<Result<(String, Start), String>, ()> {
-        // Redis first: then etcd, read after it, cannot be behind it by right.
-        let found = self.sink.meta().await;
-        let found = self.heard(Side::Sink, found)?;
-        let read = self.store.get("epoch").await;
-        let (kv, revision) = self.heard(Side::Store, read)?;
-        let epoch = kv.map(|kv| String::from_utf8_lossy(&kv.value).into_owned());
-        let Some(epoch) = epoch else {
-            if let Found::Table(meta) = found {
-                return Ok(Err(format!(
-                    "etcd names no epoch, but redis holds the table of epoch {} at revision {}: \
-                     etcd was emptied or is another cluster",
-                    meta.epoch, meta.rev
-                )));
-            }
-            let fresh = uuid::Uuid::new_v4().to_string();
-            let put = self
-                .store
-                .put("epoch", fresh.as_bytes(), 0, Condition::Absent)
-                .await;
-            // Another agent may have been quicker: the next look tells.
-            if let Written::Done(revision) = self.heard(Side::Store, put)? {
-                info!(epoch = %fresh, revision, "named a new registry");
-            }
-            return Err(());
-        };
-        Ok(fit(&epoch, revision, found).map(|start| (epoch, start)))
     }
 
     /// Fills the table from a listing; the old one is shown until then.
@@ -303,46 +301,6 @@ impl Sync {
             status.epoch = epoch;
         });
     }
-}
-
-/// Whether Redis and etcd fit together, and how to go on if they do.
-fn fit(epoch: &str, revision: Revision, found: Found) -> Result<Start, String> {
-    let meta = match found {
-        Found::Nothing => return Ok(Start::Rebuild),
-        Found::Broken(why) => {
-            warn!(%why, "redis holds something that is no table of ours");
-            return Ok(Start::Rebuild);
-        }
-        Found::Table(meta) => meta,
-    };
-    let Meta {
-        format,
-        epoch: other,
-        rev,
-        ready,
-        ..
-    } = meta;
-    if format != FORMAT {
-        return Err(format!(
-            "redis holds records of format {format}, this agent writes {FORMAT}"
-        ));
-    }
-    if other != epoch {
-        return Err(format!(
-            "redis holds the table of epoch {other}, etcd names {epoch}: one of them was \
-             restored, or they do not belong together"
-        ));
-    }
-    if rev > revision {
-        return Err(format!(
-            "etcd has gone back: it is at revision {revision}, redis at {rev}"
-        ));
-    }
-    Ok(if ready {
-        Start::Follow(rev)
-    } else {
-        Start::Rebuild
-    })
 }
 
 /// An error with all that caused it, for one line of a log.

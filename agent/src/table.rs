@@ -13,9 +13,11 @@ use crate::model::{Address, Bad, Change, Element, Host, Instance, Key, Policy, R
 use crate::store::{Event, KeyValue, Revision};
 
 mod owners;
+mod recent;
 mod view;
 
 use owners::{Claim, Owners};
+use recent::Recent;
 pub use view::{AppView, Counts, InstanceState, InstanceView, RouteView, Shadowed};
 
 /// etcd's content at one revision.
@@ -32,6 +34,9 @@ pub struct Table {
     /// What the registry calls itself, and the last rebuild's token.
     epoch: Option<Box<str>>,
     rebuild: Revision,
+    /// The agents that are there, with their create revisions.
+    agents: BTreeMap<Box<str>, Revision>,
+    recent: Recent,
 }
 
 /// A key whose name is canonical. `value` is `None` while the value is bad.
@@ -86,6 +91,35 @@ impl Table {
         self.rebuild
     }
 
+    /// The agent that has been there for the longest: the one that does what
+    /// only one should do.
+    pub fn eldest_agent(&self) -> Option<&str> {
+        let eldest = self.agents.iter().min_by_key(|(_, created)| **created);
+        eldest.map(|(id, _)| &**id)
+    }
+
+    /// The mod revision of a key, if it is there; canonical keys only.
+    pub fn key_revision(&self, key: &str) -> Option<Revision> {
+        match Key::parse(key).ok()? {
+            Key::Route(host) => self.routes.get(host.as_str()).map(|e| e.mod_revision),
+            Key::App(app) => {
+                let policy = self.apps.get(app.as_str())?.policy.as_ref();
+                policy.map(|e| e.mod_revision)
+            }
+            Key::Instance(app, id) => {
+                let instances = &self.apps.get(app.as_str())?.instances;
+                instances.get(id.as_str()).map(|e| e.mod_revision)
+            }
+            _ => None,
+        }
+    }
+
+    /// The elements that were touched after `revision`; `None` if that is too
+    /// long ago to tell.
+    pub fn touched_since(&self, revision: Revision) -> Option<BTreeSet<&Element>> {
+        self.recent.since(revision)
+    }
+
     /// Takes in a key of a listing.
     pub fn load(&mut self, kv: &KeyValue) {
         self.put(kv, &mut BTreeSet::new());
@@ -94,6 +128,7 @@ impl Table {
     /// Ends the loading: the table is now at `revision`.
     pub fn loaded(&mut self, revision: Revision) {
         self.revision = revision;
+        self.recent.begin(revision);
     }
 
     /// Applies all events of one revision, and answers what changes in Redis,
@@ -103,6 +138,37 @@ impl Table {
         if revision <= self.revision {
             return Vec::new();
         }
+        let touched = self.take(events);
+        self.revision = revision;
+        let changes = touched
+            .iter()
+            .filter_map(|element| self.change(element.clone()))
+            .collect();
+        self.recent.push(revision, touched);
+        changes
+    }
+
+    /// Puts right what the table has wrong about a key, at the table's own
+    /// revision; answers what that changes in Redis.
+    pub fn correct(&mut self, event: &Event) -> Vec<Change> {
+        let touched = self.take(std::slice::from_ref(event));
+        let changes = touched
+            .iter()
+            .filter_map(|element| self.change(element.clone()))
+            .collect();
+        self.recent.push(self.revision, touched);
+        changes
+    }
+
+    /// What Redis must hold of these elements; frozen ones are left out.
+    pub fn changes<'a>(&self, elements: impl IntoIterator<Item = &'a Element>) -> Vec<Change> {
+        elements
+            .into_iter()
+            .filter_map(|element| self.change(element.clone()))
+            .collect()
+    }
+
+    fn take(&mut self, events: &[Event]) -> BTreeSet<Element> {
         let mut touched = BTreeSet::new();
         for event in events {
             match event {
@@ -110,11 +176,7 @@ impl Table {
                 Event::Delete { key, .. } => self.delete(key, &mut touched),
             }
         }
-        self.revision = revision;
         touched
-            .into_iter()
-            .filter_map(|element| self.change(element))
-            .collect()
     }
 
     /// What the element is, at the table's revision.
@@ -248,7 +310,11 @@ impl Table {
                 self.rebuild = kv.mod_revision;
                 None
             }
-            Key::Agent(_) => None,
+            Key::Agent(id) => {
+                self.agents.insert(id, kv.create_revision);
+                None
+            }
+            Key::Confirm | Key::Adopt => None,
         };
         match refused {
             Some(bad) => self.bad.insert(kv.key.as_str().into(), bad),
@@ -280,7 +346,10 @@ impl Table {
             }
             Ok(Key::Epoch) => self.epoch = None,
             Ok(Key::Rebuild) => self.rebuild = 0,
-            Ok(Key::Agent(_)) | Err(_) => {}
+            Ok(Key::Agent(id)) => {
+                self.agents.remove(&id);
+            }
+            Ok(Key::Confirm | Key::Adopt) | Err(_) => {}
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{AppName, Bad, BadCode, Host, InstanceId, quoted};
+use super::{AppName, Bad, BadCode, Element, Host, InstanceId, quoted};
 
 /// A key of the contract.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -17,6 +17,10 @@ pub enum Key {
     Epoch,
     /// `rebuild`
     Rebuild,
+    /// `confirm`: an operator allows a listing to remove much
+    Confirm,
+    /// `adopt`: an operator gives the table in Redis to a new epoch
+    Adopt,
     /// `agents/<id>`: who is there
     Agent(Box<str>),
 }
@@ -27,6 +31,8 @@ impl Key {
         match key {
             "epoch" => return Ok(Key::Epoch),
             "rebuild" => return Ok(Key::Rebuild),
+            "confirm" => return Ok(Key::Confirm),
+            "adopt" => return Ok(Key::Adopt),
             "settings" => return Err(not_yet(key)),
             _ => {}
         }
@@ -50,6 +56,20 @@ impl Key {
     }
 }
 
+impl Key {
+    /// The element that this key becomes in Redis, if it becomes one.
+    pub fn element(&self) -> Option<Element> {
+        match self {
+            Key::Route(host) => Some(Element::Route(host.as_str().into())),
+            Key::App(app) => Some(Element::App(app.as_str().into())),
+            Key::Instance(app, id) => {
+                Some(Element::Instance(app.as_str().into(), id.as_str().into()))
+            }
+            Key::Epoch | Key::Rebuild | Key::Confirm | Key::Adopt | Key::Agent(_) => None,
+        }
+    }
+}
+
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -58,6 +78,8 @@ impl fmt::Display for Key {
             Key::Instance(app, id) => write!(f, "instances/{app}/{id}"),
             Key::Epoch => f.write_str("epoch"),
             Key::Rebuild => f.write_str("rebuild"),
+            Key::Confirm => f.write_str("confirm"),
+            Key::Adopt => f.write_str("adopt"),
             Key::Agent(id) => write!(f, "agents/{id}"),
         }
     }

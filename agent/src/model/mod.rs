@@ -4,6 +4,7 @@
 use std::fmt;
 
 mod address;
+mod coordination;
 mod fields;
 mod host;
 mod instance;
@@ -14,6 +15,7 @@ mod record;
 mod route;
 
 pub use address::Address;
+pub use coordination::{Adoption, Confirmation};
 pub use host::Host;
 pub use instance::{DEFAULT_WEIGHT, Instance};
 pub use key::Key;

@@ -14,15 +14,16 @@ use crate::model::{Change, Element};
 use crate::store::Revision;
 
 pub mod redis;
+pub mod script;
 
-/// The version of the records' format.
-pub const FORMAT: &str = "1";
+/// The version of the records' format that this agent writes.
+pub const FORMAT: u32 = 1;
 
 /// What Redis says about its table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Meta {
     /// The version of the records' format.
-    pub format: String,
+    pub format: u32,
     /// The registry whose table this is.
     pub epoch: String,
     /// The revision that the records are at.
@@ -46,7 +47,9 @@ pub enum Found {
     Table(Meta),
 }
 
-/// All changes of the revisions in `(from, to]`, as final values.
+/// All changes of the revisions in `(from, to]`, as final values. Where `from`
+/// equals `to` it is a repair: it puts elements right that differ from what
+/// they are at this very revision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Batch {
     /// The registry's epoch.
@@ -70,12 +73,25 @@ pub enum Outcome {
     Gap(Revision),
     /// Redis holds another epoch.
     OtherEpoch(String),
-    /// Redis holds another format.
+    /// Redis holds records of another format.
     OtherFormat(String),
     /// A rebuild is under way.
     Building,
     /// There is no table, or something of a wrong type is in the way.
     Broken(String),
+}
+
+/// A claim on the rebuild.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// The registry's epoch.
+    pub epoch: String,
+    /// An epoch whose table may be replaced, by an operator's word.
+    pub replaces: Option<String>,
+    /// The mod revision of the claim in etcd.
+    pub token: Revision,
+    /// The revision that the table will be at.
+    pub revision: Revision,
 }
 
 /// What became of a step of a rebuild.
@@ -94,6 +110,15 @@ pub struct Scanned {
     pub elements: Vec<Element>,
     /// Where to go on; `None` at the end.
     pub next: Option<u64>,
+}
+
+/// What some elements are in Redis, read in one go with where Redis stands.
+#[derive(Clone, Debug)]
+pub struct Reading {
+    /// Where Redis stood.
+    pub found: Found,
+    /// The values, in the order asked for.
+    pub values: Vec<Option<Box<str>>>,
 }
 
 /// An error of the sink: the outcome of the call is not known, unless the
@@ -115,27 +140,28 @@ pub enum SinkError {
 /// What the agent needs of Redis. Every call may be repeated after an error.
 #[async_trait]
 pub trait Sink: Send + Sync + fmt::Debug {
+    /// The version of the records' format that this sink writes.
+    fn format(&self) -> u32;
+
     /// Reads what Redis says about its table.
     async fn meta(&self) -> Result<Found, SinkError>;
 
     /// Applies a batch iff the epoch matches, the table is ready and
-    /// `from <= rev < to`.
+    /// `from <= rev < to`; a repair iff `rev` is its revision.
     async fn batch(&self, batch: &Batch) -> Result<Outcome, SinkError>;
 
-    /// Begins a rebuild at `revision` iff `token` is newer than the last claim
-    /// and Redis is not ahead; or iff Redis holds no table.
-    async fn begin(
-        &self,
-        epoch: &str,
-        token: Revision,
-        revision: Revision,
-    ) -> Result<Step, SinkError>;
+    /// Begins a rebuild iff the claim is newer than the last one and Redis is
+    /// not ahead; or Redis holds no table, or that of the epoch to replace.
+    async fn begin(&self, claim: &Claim) -> Result<Step, SinkError>;
 
     /// Writes piece `n` of a rebuild iff the claim is ours and it is its turn.
     async fn piece(&self, token: Revision, n: u64, changes: &[Change]) -> Result<Step, SinkError>;
 
     /// Ends a rebuild iff all `n` pieces are in.
     async fn end(&self, token: Revision, n: u64, revision: Revision) -> Result<Step, SinkError>;
+
+    /// Reads some elements and where Redis stands, at one point in time.
+    async fn read(&self, elements: &[Element]) -> Result<Reading, SinkError>;
 
     /// Goes through the elements that Redis holds, from `cursor` (0: start).
     async fn scan(&self, cursor: u64) -> Result<Scanned, SinkError>;

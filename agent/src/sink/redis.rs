@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use ::redis::aio::MultiplexedConnection;
 use ::redis::{
-    AsyncConnectionConfig, Client, ErrorKind, RedisError, RedisResult, Script, ScriptInvocation,
+    AsyncConnectionConfig, Client, ErrorKind, FromRedisValue, RedisError, RedisResult,
     ServerErrorKind, cmd, pipe,
 };
 use async_trait::async_trait;
 use tokio::sync::Mutex;
 
-use super::{Batch, FORMAT, Found, Meta, Outcome, Scanned, Sink, SinkError, Step};
-use crate::model::{Change, Element, changes_json};
+use super::script::{self, Call, META_FIELDS, Protocol, Script};
+use super::{Batch, Claim, Found, Outcome, Reading, Scanned, Sink, SinkError, Step};
+use crate::model::{Change, Element};
 use crate::store::Revision;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -24,37 +25,16 @@ const SCAN_COUNT: usize = 1000;
 /// The table in one Redis.
 pub struct RedisSink {
     client: Client,
-    prefix: String,
-    /// About how many entries the change stream keeps.
-    stream_length: usize,
+    protocol: Protocol,
     connection: Mutex<Option<MultiplexedConnection>>,
-    scripts: Scripts,
-}
-
-struct Scripts {
-    batch: Script,
-    begin: Script,
-    piece: Script,
-    end: Script,
-}
-
-impl Default for Scripts {
-    fn default() -> Self {
-        let script =
-            |body| Script::new(&format!("{}\n{body}", include_str!("scripts/prelude.lua")));
-        Self {
-            batch: script(include_str!("scripts/batch.lua")),
-            begin: script(include_str!("scripts/begin.lua")),
-            piece: script(include_str!("scripts/piece.lua")),
-            end: script(include_str!("scripts/end.lua")),
-        }
-    }
+    /// The scripts with their hashes, by which Redis knows them.
+    scripts: [::redis::Script; Script::ALL.len()],
 }
 
 impl fmt::Debug for RedisSink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisSink")
-            .field("prefix", &self.prefix)
+            .field("protocol", &self.protocol)
             .finish_non_exhaustive()
     }
 }
@@ -67,11 +47,17 @@ impl RedisSink {
         let client = Client::open(url).map_err(|e| SinkError::Refused(Box::new(e)))?;
         Ok(Self {
             client,
-            prefix: prefix.to_owned(),
-            stream_length,
+            protocol: Protocol::new(prefix, stream_length),
             connection: Mutex::new(None),
-            scripts: Scripts::default(),
+            scripts: Script::ALL.map(|script| ::redis::Script::new(script.text())),
         })
+    }
+
+    /// The same sink as an agent of another version would have it.
+    #[must_use]
+    pub fn with_format(mut self, format: u32) -> Self {
+        self.protocol.format = format;
+        self
     }
 
     async fn connection(&self) -> Result<MultiplexedConnection, SinkError> {
@@ -115,43 +101,28 @@ impl RedisSink {
         }
     }
 
-    fn key(&self, name: &str) -> String {
-        format!("{}{name}", self.prefix)
-    }
-
-    /// An invocation with what all scripts take: the two keys, the prefix.
-    fn prepare<'a>(&self, script: &'a Script) -> ScriptInvocation<'a> {
-        let mut invocation = script.prepare_invoke();
-        invocation
-            .key(self.key("meta"))
-            .key(self.key("changes"))
-            .arg(&self.prefix);
-        invocation
-    }
-
-    async fn run(&self, invocation: &ScriptInvocation<'_>) -> Result<(String, String), SinkError> {
+    /// Runs a script: by its hash or, where Redis does not know that, by its
+    /// text.
+    async fn run<T: FromRedisValue>(&self, call: &Call) -> Result<T, SinkError> {
+        let mut invocation = self.scripts[call.script as usize].prepare_invoke();
+        invocation.key(&call.keys).arg(&call.args);
         let mut connection = self.connection().await?;
         let answer = invocation.invoke_async(&mut connection).await;
         self.settle(answer).await
-    }
-
-    async fn step(&self, invocation: &ScriptInvocation<'_>) -> Result<Step, SinkError> {
-        let (word, detail) = self.run(invocation).await?;
-        Ok(if word == "done" {
-            Step::Done
-        } else {
-            Step::Refused(detail)
-        })
     }
 }
 
 #[async_trait]
 impl Sink for RedisSink {
+    fn format(&self) -> u32 {
+        self.protocol.format
+    }
+
     async fn meta(&self) -> Result<Found, SinkError> {
         let mut connection = self.connection().await?;
         let answer: RedisResult<[Option<String>; 6]> = cmd("HMGET")
-            .arg(self.key("meta"))
-            .arg(&["format", "epoch", "rev", "state", "claim", "next"])
+            .arg(self.protocol.key("meta"))
+            .arg(&META_FIELDS)
             .query_async(&mut connection)
             .await;
         if let Err(error) = &answer
@@ -160,66 +131,37 @@ impl Sink for RedisSink {
             return Ok(Found::Broken("meta is not a hash".into()));
         }
         let fields = self.settle(answer).await?;
-        if fields.iter().all(Option::is_none) {
-            return Ok(Found::Nothing);
-        }
-        Ok(meta_of(fields).map_or_else(
-            || Found::Broken("meta lacks a field, or holds one that is not a number".into()),
-            Found::Table,
-        ))
+        Ok(script::found(fields))
     }
 
     async fn batch(&self, batch: &Batch) -> Result<Outcome, SinkError> {
-        let mut invocation = self.prepare(&self.scripts.batch);
-        invocation
-            .arg(FORMAT)
-            .arg(&batch.epoch)
-            .arg(batch.from)
-            .arg(batch.to)
-            .arg(self.stream_length)
-            .arg(changes_json(&batch.changes));
-        let (word, detail) = self.run(&invocation).await?;
-        let revision = || detail.parse().unwrap_or_default();
-        Ok(match word.as_str() {
-            "applied" => Outcome::Applied,
-            "stale" => Outcome::Stale(revision()),
-            "gap" => Outcome::Gap(revision()),
-            "epoch" => Outcome::OtherEpoch(detail),
-            "format" => Outcome::OtherFormat(detail),
-            "building" => Outcome::Building,
-            _ => Outcome::Broken(detail),
-        })
+        self.run(&self.protocol.batch(batch))
+            .await
+            .map(script::outcome)
     }
 
-    async fn begin(
-        &self,
-        epoch: &str,
-        token: Revision,
-        revision: Revision,
-    ) -> Result<Step, SinkError> {
-        let mut invocation = self.prepare(&self.scripts.begin);
-        invocation.arg(FORMAT).arg(epoch).arg(token).arg(revision);
-        self.step(&invocation).await
+    async fn begin(&self, claim: &Claim) -> Result<Step, SinkError> {
+        self.run(&self.protocol.begin(claim))
+            .await
+            .map(script::step)
     }
 
     async fn piece(&self, token: Revision, n: u64, changes: &[Change]) -> Result<Step, SinkError> {
-        let mut invocation = self.prepare(&self.scripts.piece);
-        invocation
-            .arg(token)
-            .arg(n)
-            .arg(n + 1)
-            .arg(changes_json(changes));
-        self.step(&invocation).await
+        self.run(&self.protocol.piece(token, n, changes))
+            .await
+            .map(script::step)
     }
 
     async fn end(&self, token: Revision, n: u64, revision: Revision) -> Result<Step, SinkError> {
-        let mut invocation = self.prepare(&self.scripts.end);
-        invocation
-            .arg(token)
-            .arg(n)
-            .arg(revision)
-            .arg(self.stream_length);
-        self.step(&invocation).await
+        self.run(&self.protocol.end(token, n, revision))
+            .await
+            .map(script::step)
+    }
+
+    async fn read(&self, elements: &[Element]) -> Result<Reading, SinkError> {
+        self.run(&self.protocol.read(elements))
+            .await
+            .map(script::reading)
     }
 
     async fn scan(&self, cursor: u64) -> Result<Scanned, SinkError> {
@@ -227,7 +169,7 @@ impl Sink for RedisSink {
         let answer: RedisResult<(u64, Vec<String>)> = cmd("SCAN")
             .arg(cursor)
             .arg("MATCH")
-            .arg(format!("{}*", glob_escaped(&self.prefix)))
+            .arg(format!("{}*", glob_escaped(&self.protocol.prefix)))
             .arg("COUNT")
             .arg(SCAN_COUNT)
             .query_async(&mut connection)
@@ -237,7 +179,7 @@ impl Sink for RedisSink {
         let mut hashes = Vec::new();
         for key in &keys {
             let Some((kind, name)) = key
-                .strip_prefix(&self.prefix)
+                .strip_prefix(&self.protocol.prefix)
                 .and_then(|key| key.split_once(':'))
             else {
                 continue;
@@ -272,18 +214,6 @@ impl Sink for RedisSink {
             next: (next != 0).then_some(next),
         })
     }
-}
-
-fn meta_of(fields: [Option<String>; 6]) -> Option<Meta> {
-    let [format, epoch, rev, state, claim, next] = fields;
-    Some(Meta {
-        format: format?,
-        epoch: epoch?,
-        rev: rev?.parse().ok()?,
-        ready: state? == "ready",
-        claim: claim?.parse().ok()?,
-        next: next?.parse().ok()?,
-    })
 }
 
 fn glob_escaped(text: &str) -> String {

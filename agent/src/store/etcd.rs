@@ -5,6 +5,7 @@
 //! left this machine (one endpoint of several is dead) tried again.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -12,6 +13,7 @@ use etcd_client::{
     Client, Compare, CompareOp, ConnectOptions, EventType, GetOptions, PutOptions, Txn, TxnOp,
     TxnOpResponse, WatchOptions, WatchStream,
 };
+use tokio::sync::OnceCell;
 use tokio::time::{sleep, timeout};
 use tonic::Code;
 
@@ -47,60 +49,64 @@ pub struct EtcdOptions {
     pub prefix: String,
 }
 
-/// A registry in etcd: all keys under one prefix.
+/// A registry in etcd: all keys under one prefix. Clones share a client.
 #[derive(Clone)]
 pub struct EtcdStore {
-    client: Client,
-    prefix: String,
-    authenticated: bool,
+    options: EtcdOptions,
+    /// Made at the first use: with authentication that needs an etcd that
+    /// answers, and an agent must start without one.
+    client: Arc<OnceCell<Client>>,
 }
 
 impl fmt::Debug for EtcdStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EtcdStore")
-            .field("prefix", &self.prefix)
+            .field("endpoints", &self.options.endpoints)
+            .field("prefix", &self.options.prefix)
             .finish_non_exhaustive()
     }
 }
 
 impl EtcdStore {
-    /// Makes a client. Without authentication nothing is sent yet, so an etcd
-    /// that is away shows at the first call; with it, the first token is got.
-    pub async fn connect(options: EtcdOptions) -> Result<Self, StoreError> {
-        let authenticated = options.user.is_some();
+    /// A registry; nothing is sent before the first call.
+    pub fn new(options: EtcdOptions) -> Self {
+        Self {
+            options,
+            client: Arc::default(),
+        }
+    }
+
+    async fn client(&self) -> Result<&Client, StoreError> {
+        self.client.get_or_try_init(|| self.connect()).await
+    }
+
+    async fn connect(&self) -> Result<Client, StoreError> {
         let mut connect = ConnectOptions::new()
             .with_connect_timeout(CONNECT_TIMEOUT)
             .with_keep_alive(KEEP_ALIVE.0, KEEP_ALIVE.1)
             .with_keep_alive_while_idle(true)
             .with_require_leader(true)
-            .with_auto_token_refresh(authenticated);
-        if let Some((name, password)) = options.user {
+            .with_auto_token_refresh(self.options.user.is_some());
+        if let Some((name, password)) = &self.options.user {
             connect = connect.with_user(name, password);
         }
-        if let Some(tls) = options.tls {
-            connect = connect.with_tls(tls);
+        if let Some(tls) = &self.options.tls {
+            connect = connect.with_tls(tls.clone());
         }
-        let client = timeout(
-            CALL_TIMEOUT,
-            Client::connect(options.endpoints, Some(connect)),
-        )
-        .await
-        .map_err(timed_out)?
-        .map_err(classify)?;
-        Ok(Self {
-            client,
-            prefix: options.prefix,
-            authenticated,
-        })
+        let client = Client::connect(&self.options.endpoints, Some(connect));
+        timeout(CALL_TIMEOUT, client)
+            .await
+            .map_err(timed_out)?
+            .map_err(classify)
     }
 
     fn full(&self, key: &str) -> Vec<u8> {
-        format!("{}{key}", self.prefix).into_bytes()
+        format!("{}{key}", self.options.prefix).into_bytes()
     }
 
     /// The end of the prefix's range: the prefix with its last byte raised.
     fn range_end(&self) -> Vec<u8> {
-        let mut end = self.prefix.clone().into_bytes();
+        let mut end = self.options.prefix.clone().into_bytes();
         while let Some(last) = end.pop() {
             if last < u8::MAX {
                 end.push(last + 1);
@@ -121,7 +127,10 @@ impl EtcdStore {
     }
 
     fn key_of(&self, kv: &etcd_client::KeyValue) -> String {
-        let key = kv.key().get(self.prefix.len()..).unwrap_or_default();
+        let key = kv
+            .key()
+            .get(self.options.prefix.len()..)
+            .unwrap_or_default();
         String::from_utf8_lossy(key).into_owned()
     }
 
@@ -134,6 +143,21 @@ impl EtcdStore {
                 mod_revision: kv.mod_revision(),
             },
         })
+    }
+
+    /// etcd has one code for both ends of its history; tells them apart.
+    async fn either_end<T>(
+        &self,
+        answer: Result<T, StoreError>,
+        at: Revision,
+    ) -> Result<T, StoreError> {
+        if let Err(StoreError::Compacted { .. }) = answer {
+            let (_, now) = self.get("epoch").await?;
+            if at > now {
+                return Err(StoreError::FutureRevision { asked: at });
+            }
+        }
+        answer
     }
 
     /// Runs a transaction: `op` if `condition` holds, else a look at the key.
@@ -158,8 +182,9 @@ impl EtcdStore {
             .when(compare.into_iter().collect::<Vec<_>>())
             .and_then([op])
             .or_else([TxnOp::get(full, None)]);
+        let client = self.client().await?;
         let answer = call(CALL_TIMEOUT, || {
-            let (mut kv, txn) = (self.client.kv_client(), txn.clone());
+            let (mut kv, txn) = (client.kv_client(), txn.clone());
             async move { kv.txn(txn).await }
         })
         .await?;
@@ -189,28 +214,16 @@ impl Store for EtcdStore {
         if let Some(at) = at {
             options = options.with_revision(at);
         }
+        let client = self.client().await?;
         let answer = call(LIST_TIMEOUT, || {
-            let mut kv = self
-                .client
-                .kv_client()
-                .max_decoding_message_size(DECODE_LIMIT);
+            let mut kv = client.kv_client().max_decoding_message_size(DECODE_LIMIT);
             let (key, options) = (self.full(from), options.clone());
             async move { kv.get(key, Some(options)).await }
         })
         .await;
-        let answer = match (answer, at) {
-            // etcd has one code for both ends of its history.
-            (Err(StoreError::Compacted { .. }), Some(at)) => {
-                let (_, now) = self.get("epoch").await?;
-                return Err(if at > now {
-                    StoreError::FutureRevision { asked: at }
-                } else {
-                    StoreError::Compacted {
-                        compact_revision: 0,
-                    }
-                });
-            }
-            (answer, _) => answer?,
+        let answer = match at {
+            Some(at) => self.either_end(answer, at).await?,
+            None => answer?,
         };
         let header = answer.header().map_or(0, |header| header.revision());
         Ok(Page {
@@ -220,9 +233,43 @@ impl Store for EtcdStore {
         })
     }
 
-    async fn get(&self, key: &str) -> Result<(Option<KeyValue>, Revision), StoreError> {
+    async fn keys(
+        &self,
+        from: &str,
+        to: &str,
+    ) -> Result<(Vec<(String, Revision)>, Revision), StoreError> {
+        let options = GetOptions::new().with_range(self.full(to)).with_keys_only();
+        let client = self.client().await?;
+        let answer = call(LIST_TIMEOUT, || {
+            let mut kv = client.kv_client().max_decoding_message_size(DECODE_LIMIT);
+            let (key, options) = (self.full(from), options.clone());
+            async move { kv.get(key, Some(options)).await }
+        })
+        .await?;
+        let rows = answer
+            .kvs()
+            .iter()
+            .map(|kv| (self.key_of(kv), kv.mod_revision()))
+            .collect();
+        Ok((rows, answer.header().map_or(0, |header| header.revision())))
+    }
+
+    async fn get_at(&self, key: &str, at: Revision) -> Result<Option<KeyValue>, StoreError> {
+        let options = GetOptions::new().with_revision(at);
+        let client = self.client().await?;
         let answer = call(CALL_TIMEOUT, || {
-            let (mut kv, key) = (self.client.kv_client(), self.full(key));
+            let (mut kv, key, options) = (client.kv_client(), self.full(key), options.clone());
+            async move { kv.get(key, Some(options)).await }
+        })
+        .await;
+        let answer = self.either_end(answer, at).await?;
+        Ok(answer.kvs().first().map(|kv| self.key_value(kv)))
+    }
+
+    async fn get(&self, key: &str) -> Result<(Option<KeyValue>, Revision), StoreError> {
+        let client = self.client().await?;
+        let answer = call(CALL_TIMEOUT, || {
+            let (mut kv, key) = (client.kv_client(), self.full(key));
             async move { kv.get(key, None).await }
         })
         .await?;
@@ -234,9 +281,9 @@ impl Store for EtcdStore {
         let options = WatchOptions::new()
             .with_range(self.range_end())
             .with_start_revision(from);
+        let client = self.client().await?;
         let stream = call(CALL_TIMEOUT, || {
-            let mut client = self
-                .client
+            let mut client = client
                 .watch_client()
                 .max_decoding_message_size(DECODE_LIMIT);
             let (key, options) = (self.full(""), options.clone());
@@ -274,8 +321,9 @@ impl Store for EtcdStore {
 
     async fn lease_grant(&self, ttl: u64) -> Result<LeaseId, StoreError> {
         let ttl = i64::try_from(ttl).unwrap_or(i64::MAX);
+        let client = self.client().await?;
         let answer = call(CALL_TIMEOUT, || {
-            let mut lease = self.client.lease_client();
+            let mut lease = client.lease_client();
             async move { lease.grant(ttl, None).await }
         })
         .await?;
@@ -283,8 +331,9 @@ impl Store for EtcdStore {
     }
 
     async fn lease_renew(&self, lease: LeaseId) -> Result<u64, StoreError> {
+        let client = self.client().await?;
         let answer = call(CALL_TIMEOUT, || {
-            let mut client = self.client.lease_client();
+            let mut client = client.lease_client();
             async move {
                 let (mut keeper, mut stream) = client.keep_alive(lease).await?;
                 keeper.keep_alive().await?;
@@ -303,9 +352,10 @@ impl Store for EtcdStore {
     }
 
     async fn lease_revoke(&self, lease: LeaseId) -> Result<(), StoreError> {
+        let client = self.client().await?;
         call(CALL_TIMEOUT, || {
-            let mut client = self.client.lease_client();
-            async move { client.revoke(lease).await }
+            let mut lease_client = client.lease_client();
+            async move { lease_client.revoke(lease).await }
         })
         .await
         .map(|_| ())
@@ -332,8 +382,9 @@ impl Watch for EtcdWatch {
             // An expired token cancels the watch as it is created, and the
             // client renews a token for single calls only.
             let why = answer.cancel_reason().to_owned();
-            if self.store.authenticated {
-                let renewed = timeout(CALL_TIMEOUT, self.store.client.refresh_token()).await;
+            if self.store.options.user.is_some() {
+                let client = self.store.client().await?;
+                let renewed = timeout(CALL_TIMEOUT, client.refresh_token()).await;
                 renewed.map_err(timed_out)?.map_err(classify)?;
             }
             return Err(StoreError::Unavailable(

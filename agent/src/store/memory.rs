@@ -30,6 +30,8 @@ struct State {
     compacted: Revision,
     keys: BTreeMap<String, KeyValue>,
     log: Vec<Event>,
+    /// Deletions without an event.
+    lost: Vec<(String, Revision)>,
     leases: BTreeMap<LeaseId, Lease>,
     next_lease: LeaseId,
     down: bool,
@@ -47,6 +49,7 @@ impl Default for State {
             compacted: 0,
             keys: BTreeMap::new(),
             log: Vec::new(),
+            lost: Vec::new(),
             leases: BTreeMap::new(),
             next_lease: 0x7001,
             down: false,
@@ -72,6 +75,16 @@ impl MemoryStore {
     /// The store's revision.
     pub fn revision(&self) -> Revision {
         self.state().revision
+    }
+
+    /// The revision of the last change that was told.
+    pub fn last_event(&self) -> Revision {
+        self.state().log.last().map_or(0, Event::revision)
+    }
+
+    /// All keys as they were at `revision`, compacted or not.
+    pub fn content_at(&self, revision: Revision) -> Vec<KeyValue> {
+        self.state().at(revision).into_values().collect()
     }
 
     /// Forgets all history before `revision`.
@@ -111,6 +124,18 @@ impl MemoryStore {
     pub fn expire(&self, lease: LeaseId) {
         self.state().end_lease(lease);
         self.0.changed.notify_waiters();
+    }
+
+    /// Removes a key without an event, as etcd can lose a deletion around a
+    /// compaction.
+    pub fn lose_deletion(&self, key: &str) {
+        let mut state = self.state();
+        state.revision += 1;
+        let revision = state.revision;
+        let before = state.log.len();
+        state.remove(key);
+        state.log.truncate(before);
+        state.lost.push((key.to_owned(), revision));
     }
 
     /// Writes several keys (`None`: deletes them) in one revision.
@@ -220,6 +245,11 @@ impl State {
                 Event::Put(kv) => keys.insert(kv.key.clone(), kv.clone()),
                 Event::Delete { key, .. } => keys.remove(key),
             };
+        }
+        for (key, at) in self.lost.iter().filter(|(_, at)| *at <= revision) {
+            if keys.get(key).is_some_and(|kv| kv.mod_revision < *at) {
+                keys.remove(key);
+            }
         }
         keys
     }
@@ -394,6 +424,7 @@ impl Watch for MemoryWatch {
                 }
             };
             tokio::select! {
+                biased;
                 () = changed => {}
                 () = lease_ends => {}
             }

@@ -153,6 +153,28 @@ pub trait Store: Send + Sync + fmt::Debug {
         at: Option<Revision>,
     ) -> Result<Page, StoreError>;
 
+    /// Lists the keys in `[from, to)` with their mod revisions, linearizable;
+    /// with the store's revision. The range is bounded, so that the store need
+    /// not walk more.
+    async fn keys(
+        &self,
+        from: &str,
+        to: &str,
+    ) -> Result<(Vec<(String, Revision)>, Revision), StoreError> {
+        let page = self.list(from, 0, None).await?;
+        let within = page.items.into_iter().take_while(|kv| kv.key.as_str() < to);
+        Ok((
+            within.map(|kv| (kv.key, kv.mod_revision)).collect(),
+            page.revision,
+        ))
+    }
+
+    /// Reads one key as it was at revision `at`.
+    async fn get_at(&self, key: &str, at: Revision) -> Result<Option<KeyValue>, StoreError> {
+        let page = self.list(key, 1, Some(at)).await?;
+        Ok(page.items.into_iter().find(|kv| kv.key == key))
+    }
+
     /// Reads one key, linearizable; with the store's revision.
     async fn get(&self, key: &str) -> Result<(Option<KeyValue>, Revision), StoreError>;
 

@@ -22,6 +22,8 @@ pub(super) struct Queue {
     at: Revision,
     groups: VecDeque<Group>,
     waiting: usize,
+    /// Elements to put right while nothing else changes.
+    repairs: BTreeMap<Element, Option<Box<str>>>,
 }
 
 #[derive(Debug)]
@@ -45,6 +47,7 @@ impl Queue {
             at,
             groups: VecDeque::new(),
             waiting: 0,
+            repairs: BTreeMap::new(),
         }
     }
 
@@ -57,7 +60,7 @@ impl Queue {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.groups.is_empty()
+        self.groups.is_empty() && self.repairs.is_empty()
     }
 
     pub(super) fn is_overfull(&self) -> bool {
@@ -76,6 +79,18 @@ impl Queue {
         }
     }
 
+    /// Adds elements to put right, as they are at `revision`, which is the
+    /// table's: they go with the next batch, or alone if nothing waits.
+    pub(super) fn repair(&mut self, revision: Revision, changes: Vec<Change>) {
+        if let Some(last) = self.groups.back_mut() {
+            self.waiting += changes.len();
+            last.changes.extend(changes);
+        } else if revision == self.at {
+            self.repairs
+                .extend(changes.into_iter().map(|c| (c.element, c.value)));
+        }
+    }
+
     /// Redis is known to be at `revision`: what led there is done with.
     pub(super) fn reached(&mut self, revision: Revision) {
         while let Some(group) = self.groups.front() {
@@ -85,15 +100,20 @@ impl Queue {
             self.waiting -= group.changes.len();
             self.groups.pop_front();
         }
-        self.at = self.at.max(revision);
+        if revision > self.at {
+            // They speak of an older revision; the next pass finds them again.
+            self.repairs.clear();
+            self.at = revision;
+        }
     }
 
     /// The next batch: whole revisions, as many as fit, the last value of each
     /// element. One revision alone always fits.
     pub(super) fn take(&mut self) -> Option<Parcel> {
-        let mut merged: BTreeMap<Element, Option<Box<str>>> = BTreeMap::new();
+        let mut merged = self.take_repairs();
+        let repair = !merged.is_empty();
         let (from, mut to) = (self.at, self.at);
-        let (mut count, mut bytes) = (0, 0);
+        let (mut count, mut bytes) = (merged.len(), 0);
         let mut since = Vec::new();
         while let Some(group) = self.groups.front() {
             count += group.changes.len();
@@ -114,7 +134,7 @@ impl Queue {
                     .map(|change| (change.element, change.value)),
             );
         }
-        if to == from {
+        if to == from && !repair {
             return None;
         }
         self.at = to;
@@ -129,6 +149,13 @@ impl Queue {
             changes,
         };
         Some(Parcel { batch, since })
+    }
+
+    /// As many repairs as fit into a batch.
+    fn take_repairs(&mut self) -> BTreeMap<Element, Option<Box<str>>> {
+        let fit = self.repairs.keys().nth(MOST_CHANGES).cloned();
+        let rest = fit.map_or_else(BTreeMap::new, |first| self.repairs.split_off(&first));
+        std::mem::replace(&mut self.repairs, rest)
     }
 }
 

@@ -4,7 +4,7 @@
 //! the token. Redis takes pieces of the newest token only, in their order, so
 //! of several agents that rebuild at the same time one gets through.
 
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
 use tokio::time::{Instant, sleep};
 use tracing::info;
@@ -12,7 +12,7 @@ use tracing::info;
 use super::stream::Building;
 use super::{FIRST_PAUSE, GLANCE, LONGEST_PAUSE, Phase, Side, Sync, Turn};
 use crate::model::{Change, Element};
-use crate::sink::{Found, SinkError, Step as Answer};
+use crate::sink::{Claim, Found, SinkError, Step as Answer};
 use crate::store::{Condition, Revision, Written};
 use crate::table::Held;
 use crate::watch::{Step, Watcher};
@@ -27,31 +27,29 @@ impl Sync {
         &mut self,
         watcher: &mut Watcher,
         epoch: &str,
+        replaces: Option<String>,
     ) -> Result<Revision, Turn> {
         self.set_phase(Phase::Rebuilding, None);
         self.wait_for_others().await?;
+        if replaces.is_none() {
+            self.guard(watcher).await?;
+        }
         let begun = Instant::now();
         let token = self.claim().await?;
         self.follow_to(watcher, token).await?;
         let revision = self.read().revision();
+        let claim = Claim {
+            epoch: epoch.to_owned(),
+            replaces,
+            token,
+            revision,
+        };
 
-        let sink = std::sync::Arc::clone(&self.sink);
-        self.done(|| sink.begin(epoch, token, revision)).await?;
-        let mut piece = 0;
-        let mut records = 0;
-        let mut after: Option<Element> = None;
-        loop {
-            let changes = fitting(self.read().records(after.as_ref(), PIECE));
-            let Some(last) = changes.last() else {
-                break;
-            };
-            after = Some(last.element.clone());
-            records += changes.len();
-            self.done(|| sink.piece(token, piece, &changes)).await?;
-            piece += 1;
-        }
-        piece = self.sweep(token, piece).await?;
-        self.done(|| sink.end(token, piece, revision)).await?;
+        let sink = Arc::clone(&self.sink);
+        self.done(|| sink.begin(&claim)).await?;
+        let (piece, records) = self.write_all(token).await?;
+        let pieces = self.sweep(token, piece).await?;
+        self.done(|| sink.end(token, pieces, revision)).await?;
 
         let took = begun.elapsed();
         self.observer.rebuilt(records, took);
@@ -65,10 +63,27 @@ impl Sync {
         Ok(revision)
     }
 
+    /// Writes all records; answers the number of pieces and of records.
+    async fn write_all(&mut self, token: Revision) -> Result<(u64, usize), Turn> {
+        let sink = Arc::clone(&self.sink);
+        let (mut piece, mut records) = (0, 0);
+        let mut after: Option<Element> = None;
+        loop {
+            let changes = fitting(self.read().records(after.as_ref(), PIECE));
+            let Some(last) = changes.last() else {
+                return Ok((piece, records));
+            };
+            after = Some(last.element.clone());
+            records += changes.len();
+            self.done(|| sink.piece(token, piece, &changes)).await?;
+            piece += 1;
+        }
+    }
+
     /// Removes what Redis holds and the table does not know. No other agent
     /// writes meanwhile, so what is seen stays so.
     async fn sweep(&mut self, token: Revision, mut piece: u64) -> Result<u64, Turn> {
-        let sink = std::sync::Arc::clone(&self.sink);
+        let sink = Arc::clone(&self.sink);
         let mut cursor = Some(0);
         while let Some(at) = cursor {
             let page = self.answered(|| sink.scan(at)).await;
@@ -94,7 +109,7 @@ impl Sync {
 
     /// Waits while another agent's rebuild makes progress.
     async fn wait_for_others(&mut self) -> Result<(), Turn> {
-        let sink = std::sync::Arc::clone(&self.sink);
+        let sink = Arc::clone(&self.sink);
         let mut building = None;
         loop {
             let found = self.answered(|| sink.meta()).await;
@@ -142,27 +157,35 @@ impl Sync {
     /// Follows the watch until the table holds the claim itself.
     async fn follow_to(&mut self, watcher: &mut Watcher, token: Revision) -> Result<(), Turn> {
         while self.read().revision() < token {
-            match watcher.step().await {
-                Step::Events(revisions) => {
-                    let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
-                    for (revision, events) in &revisions {
-                        table.apply(*revision, events);
-                    }
-                }
-                Step::Failed(error) => {
-                    self.heard::<(), _>(Side::Store, Err(error)).ok();
-                }
-                Step::Ended(end) => return Err(not_now(&format!("{end:?}"))),
-                Step::Watching => self.note_store_answers(),
-                Step::Page(_) | Step::Listed(_) => {}
-            }
+            let step = watcher.step().await;
+            self.take_quietly(step)?;
         }
         self.show_table();
         Ok(())
     }
 
+    /// Takes a step of the watch whose changes need not be sent: the rebuild
+    /// that is to come writes all.
+    pub(super) fn take_quietly(&mut self, step: Step) -> Result<(), Turn> {
+        match step {
+            Step::Events(revisions) => {
+                let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
+                for (revision, events) in &revisions {
+                    table.apply(*revision, events);
+                }
+            }
+            Step::Failed(error) => {
+                self.heard::<(), _>(Side::Store, Err(error)).ok();
+            }
+            Step::Ended(end) => return Err(not_now(&format!("{end:?}"))),
+            Step::Watching => self.note_store_answers(),
+            Step::Page(_) | Step::Listed(_) => {}
+        }
+        Ok(())
+    }
+
     /// Repeats a call until Redis answers.
-    async fn answered<T, F>(&mut self, call: impl Fn() -> F) -> T
+    pub(super) async fn answered<T, F>(&mut self, call: impl Fn() -> F) -> T
     where
         F: Future<Output = Result<T, SinkError>>,
     {

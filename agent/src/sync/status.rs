@@ -79,6 +79,8 @@ pub trait Observe: fmt::Debug + Send + Sync {
     fn applied(&self, _after: Duration) {}
     /// A rebuild ended, with this many records, after this time.
     fn rebuilt(&self, _records: usize, _took: Duration) {}
+    /// So many elements differed at rest and were put right.
+    fn repaired(&self, _elements: usize) {}
     /// A listing ended.
     fn listed(&self) {}
 }

@@ -2,7 +2,7 @@
 
 use std::ops::Bound;
 
-use super::{App, Entry, Table};
+use super::{App, Entry, Table, behind};
 use crate::model::{Address, Bad, Element, Instance, Policy};
 use crate::store::Revision;
 
@@ -147,6 +147,53 @@ impl Table {
             instances: self.apps.values().map(|app| app.instances.len()).sum(),
             bad: self.bad.len(),
         }
+    }
+
+    /// Keys of routes behind that of `after`, in byte order, with their mod
+    /// revisions.
+    pub fn route_keys(&self, after: Option<&str>, limit: usize) -> Vec<(String, Revision)> {
+        let routes = self.routes.range::<str, _>(behind(after)).take(limit);
+        routes
+            .map(|(host, entry)| (format!("routes/{host}"), entry.mod_revision))
+            .collect()
+    }
+
+    /// Keys of policies behind that of `after`, in byte order, with their mod
+    /// revisions.
+    pub fn policy_keys(&self, after: Option<&str>, limit: usize) -> Vec<(String, Revision)> {
+        let apps = self.apps.range::<str, _>(behind(after));
+        let policies = apps.filter_map(|(app, held)| Some((app, held.policy.as_ref()?)));
+        policies
+            .take(limit)
+            .map(|(app, policy)| (format!("apps/{app}"), policy.mod_revision))
+            .collect()
+    }
+
+    /// Apps with instances, in the byte order of the instances' *keys* ("a-b"
+    /// stands before "a", since "a-b/1" stands before "a/1").
+    pub fn apps_by_key(&self) -> Vec<String> {
+        let apps = self
+            .apps
+            .iter()
+            .filter(|(_, app)| !app.instances.is_empty());
+        let mut names: Vec<_> = apps.map(|(name, _)| format!("{name}/")).collect();
+        names.sort_unstable();
+        for name in &mut names {
+            name.pop();
+        }
+        names
+    }
+
+    /// Keys of an app's instances, in byte order, with their mod revisions.
+    pub fn instance_keys(&self, app: &str) -> Vec<(String, Revision)> {
+        let instances = self
+            .apps
+            .get(app)
+            .into_iter()
+            .flat_map(|app| &app.instances);
+        instances
+            .map(|(id, entry)| (format!("instances/{app}/{id}"), entry.mod_revision))
+            .collect()
     }
 
     fn app_view(&self, name: &str, app: &App) -> AppView {

@@ -9,6 +9,7 @@ use pointsman::dev::ports;
 use pointsman::dev::process::Launcher;
 use pointsman::dev::services::{Redis, RedisConfig, Service};
 use pointsman::model::Element;
+use pointsman::sink::FORMAT;
 use pointsman::sink::redis::RedisSink;
 use pointsman::store::memory::MemoryStore;
 use pointsman::store::{Condition, Store};
@@ -62,15 +63,23 @@ impl Bench {
     }
 
     pub fn add_agent(&mut self, name: &str) {
+        self.add(name, FORMAT, Duration::from_secs(3600));
+    }
+
+    pub fn add_reconciling_agent(&mut self, name: &str) {
+        self.add(name, FORMAT, Duration::from_millis(100));
+    }
+
+    pub fn add_agent_of_format(&mut self, name: &str, format: u32) {
+        self.add(name, format, Duration::from_secs(3600));
+    }
+
+    fn add(&mut self, name: &str, format: u32, reconcile: Duration) {
         let sink = RedisSink::new(&self.redis.url(), PREFIX, 10_000).unwrap();
-        let (sync, _, status) = Sync::new(
-            name,
-            Arc::new(self.store.clone()),
-            Arc::new(sink),
-            Arc::new(()),
-        );
+        let sink = Arc::new(sink.with_format(format));
+        let (sync, _, status) = Sync::new(name, Arc::new(self.store.clone()), sink, Arc::new(()));
         let shutdown = CancellationToken::new();
-        let task = tokio::spawn(sync.run(shutdown.clone()));
+        let task = tokio::spawn(sync.reconcile_every(reconcile).run(shutdown.clone()));
         self.agents.push(Agent {
             shutdown,
             task,
@@ -110,6 +119,36 @@ impl Bench {
         let mut command = redis::cmd("HGET");
         command.arg(format!("{PREFIX}meta")).arg(field);
         command.query_async(&mut self.connection).await.unwrap()
+    }
+
+    pub async fn meta_becomes(&mut self, field: &str, value: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.meta(field).await != value {
+            assert!(
+                Instant::now() < deadline,
+                "meta's {field} does not become {value}"
+            );
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Sets Redis back to an older revision, in one go, as a fail-over does.
+    pub async fn set_back(&mut self, rev: &str, content: &BTreeMap<Element, String>) {
+        let mut pipe = redis::pipe();
+        pipe.atomic();
+        for element in self.content().await.keys() {
+            pipe.del(format!("{PREFIX}{}", element.redis_key()));
+        }
+        for (element, value) in content {
+            let key = format!("{PREFIX}{}", element.redis_key());
+            match element.field() {
+                Some(field) => pipe.hset(key, field, value),
+                None => pipe.set(key, value),
+            };
+        }
+        pipe.del(format!("{PREFIX}changes"));
+        pipe.hset(format!("{PREFIX}meta"), "rev", rev);
+        let _: redis::Value = pipe.query_async(&mut self.connection).await.unwrap();
     }
 
     pub fn pause_redis(&mut self) {

@@ -8,7 +8,7 @@ mod bench;
 use std::time::Duration;
 
 use bench::{Bench, SHOP};
-use pointsman::model::Element;
+use pointsman::model::{Adoption, Confirmation, Element};
 use pointsman::store::{Condition, Store};
 use pointsman::sync::Phase;
 
@@ -246,6 +246,169 @@ async fn holds_when_etcd_was_emptied_and_keeps_what_redis_has() {
         epoch.is_none(),
         "an emptied etcd is not given a name by itself"
     );
+}
+
+#[tokio::test]
+async fn holds_and_then_goes_on_when_an_operator_gives_the_table_to_a_new_epoch() {
+    let mut bench = Bench::start().await;
+    for i in 0..30 {
+        bench.put(&format!("routes/h{i}.example"), SHOP).await;
+    }
+    bench.add_agent("a");
+    bench.settled().await;
+    let old = bench.meta("epoch").await;
+    bench.store.wipe();
+    bench.phase(Phase::Holding).await;
+    let adoption = Adoption {
+        epoch: "fresh".into(),
+        replaces: old,
+    };
+    bench.put("routes/new.example", SHOP).await;
+    bench.put("adopt", &adoption.to_value()).await;
+    bench.put("epoch", "fresh").await;
+    bench.settled().await;
+    assert_eq!(bench.content().await.len(), 1);
+    assert_eq!(bench.meta("epoch").await, "fresh");
+    bench.put("routes/newer.example", SHOP).await;
+    bench.settled().await;
+}
+
+#[tokio::test]
+async fn an_adoption_of_another_table_allows_nothing() {
+    let mut bench = Bench::start().await;
+    bench.put("routes/a.example", SHOP).await;
+    bench.add_agent("a");
+    bench.settled().await;
+    bench.stop_agents().await;
+    bench.store.wipe();
+    let adoption = Adoption {
+        epoch: "fresh".into(),
+        replaces: "not this one".into(),
+    };
+    bench.put("adopt", &adoption.to_value()).await;
+    bench.put("epoch", "fresh").await;
+    bench.add_agent("b");
+    bench.phase(Phase::Holding).await;
+    assert_eq!(bench.content().await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_listing_that_lacks_most_of_redis_waits_for_a_word() {
+    let mut bench = Bench::start().await;
+    for i in 0..30 {
+        bench.put(&format!("routes/h{i}.example"), SHOP).await;
+    }
+    bench.add_agent("a");
+    bench.settled().await;
+    bench.stop_agents().await;
+    for i in 0..20 {
+        bench.delete(&format!("routes/h{i}.example")).await;
+    }
+    bench.store.compact(bench.store.revision());
+    bench.add_agent("b");
+    bench.phase(Phase::Holding).await;
+    let reason = bench.status().hold_reason.unwrap();
+    assert!(reason.contains("lacks 20 of the 30 records"), "{reason}");
+    assert_eq!(bench.content().await.len(), 30);
+    let word = Confirmation {
+        epoch: bench.meta("epoch").await,
+        rev: bench.meta("rev").await.parse().unwrap(),
+    };
+    bench.put("confirm", &word.to_value()).await;
+    bench.settled().await;
+    assert_eq!(bench.content().await.len(), 10);
+}
+
+#[tokio::test]
+async fn deletions_that_come_as_events_are_never_held_back() {
+    let mut bench = Bench::start().await;
+    let keys: Vec<_> = (0..30).map(|i| format!("routes/h{i}.example")).collect();
+    for key in &keys {
+        bench.put(key, SHOP).await;
+    }
+    bench.add_agent("a");
+    bench.settled().await;
+    let deletions: Vec<_> = keys.iter().map(|key| (key.as_str(), None)).collect();
+    bench.store.txn(&deletions);
+    bench.settled().await;
+    assert_eq!(bench.content().await.len(), 0);
+}
+
+#[tokio::test]
+async fn what_differs_at_rest_is_found_and_put_right() {
+    let mut bench = Bench::start().await;
+    bench.put("routes/a.example", SHOP).await;
+    bench.put("routes/b.example", SHOP).await;
+    bench.put("apps/shop", "{}").await;
+    bench.put("instances/shop-x/1", "10.0.1.1:80").await;
+    bench.put("instances/shop/1", "10.0.0.1:80").await;
+    bench.put("instances/shop/2", "10.0.0.2:80").await;
+    bench.add_reconciling_agent("a");
+    bench.settled().await;
+    for spoil in [
+        &["SET", "pointsman:route:a.example", "garbage"][..],
+        &["DEL", "pointsman:route:b.example"],
+        &["SET", "pointsman:route:stray.example", "x"],
+        &["HSET", "pointsman:inst:shop", "1", "[]"],
+        &["HDEL", "pointsman:inst:shop", "2"],
+        &["HSET", "pointsman:inst:blog", "9", "[]"],
+        &["DEL", "pointsman:app:shop"],
+    ] {
+        bench.command(spoil).await;
+        bench.settled_after(&spoil.join(" ")).await;
+    }
+    let claim = bench.meta("claim").await;
+    bench.store.lose_deletion("instances/shop/2");
+    bench.put("routes/c.example", SHOP).await;
+    bench.settled_after("a lost deletion").await;
+    assert_eq!(bench.meta("claim").await, claim, "repairs need no rebuild");
+    let repairs = bench
+        .stream()
+        .await
+        .into_iter()
+        .filter(|e| e["kind"] == "repair")
+        .count();
+    assert!(repairs >= 7, "{repairs} repairs are announced to the edges");
+}
+
+#[tokio::test]
+async fn a_redis_that_went_back_a_little_is_caught_up_by_one_batch() {
+    let mut bench = Bench::start().await;
+    bench.put("routes/a.example", SHOP).await;
+    bench.put("instances/shop/1", "10.0.0.1:80").await;
+    bench.add_agent("a");
+    bench.settled().await;
+    let (rev, claim) = (bench.meta("rev").await, bench.meta("claim").await);
+    let before = bench.content().await;
+    bench.delete("routes/a.example").await;
+    bench.put("routes/b.example", SHOP).await;
+    bench.put("instances/shop/1", "10.0.0.7:80").await;
+    bench.settled().await;
+    // A replica that had not heard of the last three changes takes over.
+    bench.set_back(&rev, &before).await;
+    bench.settled().await;
+    assert_eq!(bench.meta("claim").await, claim, "it was no rebuild");
+    let last = bench.stream().await.pop().unwrap();
+    assert_eq!(
+        (last["from"].as_str(), last["kind"].as_str()),
+        (rev.as_str(), "batch")
+    );
+}
+
+#[tokio::test]
+async fn an_agent_of_an_older_format_is_passive_and_one_of_a_newer_rebuilds() {
+    let mut bench = Bench::start().await;
+    bench.put("routes/a.example", SHOP).await;
+    bench.add_agent("old");
+    bench.settled().await;
+    bench.add_agent_of_format("new", 2);
+    bench.meta_becomes("format", "2").await;
+    bench.phase(Phase::Holding).await;
+    let reason = bench.status().hold_reason.unwrap();
+    assert!(reason.contains("passive until it is upgraded"), "{reason}");
+    bench.put("routes/b.example", SHOP).await;
+    bench.settled().await;
+    assert_eq!(bench.meta("format").await, "2");
 }
 
 #[tokio::test]

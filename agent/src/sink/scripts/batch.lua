@@ -1,4 +1,5 @@
--- Applies the changes of the revisions in (from, to].
+-- Applies the changes of the revisions in (from, to]; or, where from equals
+-- to, puts elements right at that very revision.
 -- ARGV: prefix, format, epoch, from, to, length of the stream, changes.
 local format, epoch, from, to = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local length, body = ARGV[6], ARGV[7]
@@ -21,7 +22,8 @@ end
 if now.state ~= "ready" then
     return { "building", "" }
 end
-if now.rev >= tonumber(to) then
+local repair = from == to
+if now.rev > tonumber(to) or now.rev == tonumber(to) and not repair then
     return { "stale", now.rev_text }
 end
 if now.rev < tonumber(from) then
@@ -44,7 +46,8 @@ end
 
 -- 3. Announce, write, and only then move the revision.
 local added = redis.pcall("XADD", stream, "MAXLEN", "~", length, to .. "-*",
-                          "epoch", epoch, "from", from, "kind", "batch",
+                          "epoch", epoch, "from", from,
+                          "kind", repair and "repair" or "batch",
                           "changes", body)
 if type(added) == "table" and added.err then
     return { "broken", "changes: " .. added.err }

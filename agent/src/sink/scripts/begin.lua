@@ -1,7 +1,9 @@
 -- Begins a rebuild: from here on batches wait, and only the pieces of this
 -- claim are written.
--- ARGV: prefix, format, epoch, token, revision that the table will be at.
+-- ARGV: prefix, format, epoch, token, revision that the table will be at,
+-- epoch that may be replaced (or "").
 local format, epoch, token, revision = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local replaces = ARGV[6]
 
 local kind = type_of(meta)
 local now = { claim = 0 }
@@ -11,7 +13,15 @@ elseif kind ~= "none" then
     redis.call("DEL", meta)
 end
 if now.epoch and now.epoch ~= epoch then
-    return { "refused", "redis holds epoch " .. now.epoch }
+    if now.epoch ~= replaces then
+        return { "refused", "redis holds epoch " .. now.epoch }
+    end
+    -- Another epoch's revisions, claims and stream say nothing about ours.
+    redis.call("DEL", meta, stream)
+    now = { claim = 0 }
+end
+if now.format and (tonumber(now.format) or 0) > tonumber(format) then
+    return { "refused", "redis holds records of format " .. now.format }
 end
 if now.claim == tonumber(token) and now.state == "building"
     and now.next == "0" then
