@@ -160,7 +160,9 @@ mod tests {
         tasks.spawn("quick", until(stop.clone()));
         tasks.spawn("stuck", std::future::pending::<Result<(), AnyError>>());
         stop.cancel();
+        let begun = tokio::time::Instant::now();
         let error = tasks.run(GRACE).await.unwrap_err();
+        assert!(begun.elapsed() <= GRACE + Duration::from_millis(10));
         assert_eq!(
             error.to_string(),
             "not done after the grace period of 10s: stuck"

@@ -1,6 +1,7 @@
 //! For tests: the store in memory, with a fault.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -23,6 +24,10 @@ pub(crate) enum Fault {
     LosesAnswers,
     /// Watches open, but never tell anything.
     Deaf,
+    /// No watch can be opened.
+    Blind,
+    /// Leases are revoked, but slowly.
+    Dawdles(Duration),
 }
 
 #[derive(Debug)]
@@ -95,6 +100,7 @@ impl Store for Fake {
         self.stumble().await?;
         match self.fault() {
             Some(Fault::Deaf) => Ok(Box::new(DeafWatch)),
+            Some(Fault::Blind) => Err(StoreError::Unavailable("no watch".into())),
             _ => self.inner.watch(from).await,
         }
     }
@@ -139,6 +145,9 @@ impl Store for Fake {
 
     async fn lease_revoke(&self, lease: LeaseId) -> Result<(), StoreError> {
         self.stumble().await?;
+        if let Some(Fault::Dawdles(time)) = self.fault() {
+            tokio::time::sleep(time).await;
+        }
         self.leases.fetch_sub(1, Ordering::Relaxed);
         self.inner.lease_revoke(lease).await
     }

@@ -216,6 +216,23 @@ async fn another_writer_is_left_alone_until_it_is_gone() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn another_writer_who_was_quicker_is_not_overwritten() {
+    let fake = Arc::new(Fake::new(Fault::TakesNoValue));
+    fake.faulty.store(false, Ordering::Relaxed);
+    let mut running = Running::start(fake.clone());
+    running.held().await;
+    // The key goes, and while it cannot be put, somebody else puts it.
+    fake.faulty.store(true, Ordering::Relaxed);
+    fake.inner.delete(KEY, Condition::Present).await.unwrap();
+    running.until(|s| *s == Registration::Missing).await;
+    let theirs = fake.inner.txn(&[(KEY, Some("10.0.0.9:80"))]);
+    fake.faulty.store(false, Ordering::Relaxed);
+    running.until(|s| *s != Registration::Missing).await;
+    assert_eq!(*running.status.borrow(), Registration::Yielded(theirs));
+    assert_eq!(fake.inner.revision(), theirs);
+}
+
+#[tokio::test(start_paused = true)]
 async fn of_two_with_one_id_the_younger_has_it_and_the_older_follows() {
     let store = MemoryStore::new();
     let mut older = Running::start(Arc::new(store.clone()));
@@ -266,6 +283,19 @@ async fn a_watch_that_says_nothing_does_not_hide_a_lost_key() {
     fake.inner.delete(KEY, Condition::Present).await.unwrap();
     let took = running.held_anew(revision).await;
     assert!(took <= TTL, "noticed by the second renewal: {took:?}");
+    let revision = running.held().await;
+    fake.inner.expire(stored(&fake.inner).await.unwrap().lease);
+    let took = running.held_anew(revision).await;
+    assert!(took < TTL / 2, "noticed by the first renewal: {took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_cannot_be_opened_does_not_keep_the_lease_from_being_renewed() {
+    let fake = Arc::new(Fake::new(Fault::Blind));
+    let mut running = Running::start(fake.clone());
+    let revision = running.held().await;
+    pass(TTL * 3).await;
+    assert_eq!(stored(&fake.inner).await.unwrap().mod_revision, revision);
 }
 
 #[tokio::test(start_paused = true)]
@@ -286,6 +316,17 @@ async fn a_registration_whose_answer_was_lost_is_its_own() {
     assert!(stored(&fake.inner).await.is_some());
     running.end().await;
     assert_eq!(stored(&fake.inner).await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_is_old_when_the_key_is_put_is_renewed_in_time() {
+    let fake = Arc::new(Fake::new(Fault::TakesNoValue));
+    let mut running = Running::start(fake.clone());
+    pass(TTL - Duration::from_secs(2)).await;
+    fake.faulty.store(false, Ordering::Relaxed);
+    let revision = running.held().await;
+    pass(TTL * 3).await;
+    assert_eq!(stored(&fake.inner).await.unwrap().mod_revision, revision);
 }
 
 #[tokio::test(start_paused = true)]
