@@ -40,6 +40,16 @@ local PAGE = {
     { "feed_errors", "Connections of the feed that ended by an error" },
     { "revalidations", "Times that all cached records came under suspicion" },
 }
+-- Name, help, type, and the field of dicts.usage.
+local DICT_METRICS = {
+    { "dict_capacity_bytes", "Size of a shared dict", "gauge", "capacity" },
+    { "dict_free_bytes", "Whole free pages of a shared dict", "gauge", "free" },
+    { "dict_entries", "Records in a shared dict, roughly", "gauge", "entries" },
+    { "dict_evictions_total", "Times that an old record had to make room",
+      "counter", "evicted" },
+    { "dict_full_total", "Times that a record found no room", "counter",
+      "full" },
+}
 
 
 local _M = {
@@ -91,18 +101,13 @@ end
 
 
 local function add_dicts(out, usages)
-    for _, gauge in ipairs({
-        { "dict_capacity_bytes", "Size of a shared dict", "capacity" },
-        { "dict_free_bytes", "Whole free pages of a shared dict", "free" },
-        { "dict_entries", "Records in a shared dict, roughly", "entries" },
-        { "dict_evictions", "Times that a record made room", "evicted" },
-        { "dict_full", "Times that a record found no room", "full" },
-    }) do
-        add_head(out, gauge[1], gauge[2], "gauge")
-        for name, usage in pairs(usages) do
-            if usage[gauge[3]] then
-                add(out, 'pointsman_%s{dict="%s"} %.0f', gauge[1], name,
-                    usage[gauge[3]])
+    for _, metric in ipairs(DICT_METRICS) do
+        local name, field = metric[1], metric[4]
+        add_head(out, name, metric[2], metric[3])
+        for dict, usage in pairs(usages) do
+            if usage[field] then
+                add(out, 'pointsman_%s{dict="%s"} %.0f', name, dict,
+                    usage[field])
             end
         end
     end

@@ -1,16 +1,14 @@
--- The miss path: asks Redis about a host and fills the shared dict (L2).
--- For phases that can yield (access_by_lua).
+-- The miss path: asks Redis about a host. For phases that can yield
+-- (access_by_lua).
 --
--- The fill rule. While the answer is on its way, the feed may apply a change
--- that the answer does not have, and find nothing in L2 to apply it to. So the
--- stripes are read before Redis is asked; if a stripe has moved by the time
--- that the record is in L2, it is taken out and asked for again. And no answer
--- is kept that is older than what the feed has applied, from a table that is
--- being rebuilt, or from another epoch.
+-- What comes back is judged before it is believed: an answer that is older than
+-- what the feed has applied, one from a table that is being rebuilt, or from
+-- another epoch, is neither cached nor good for "no such route".
 
 local cache = require("pointsman.cache")
 local codec = require("pointsman.codec")
 local dicts = require("pointsman.dicts")
+local fill = require("pointsman.fill")
 local match = require("pointsman.match")
 local redis = require("pointsman.redis")
 
@@ -21,11 +19,9 @@ local app_stripe = dicts.app_stripe
 local count = dicts.count
 local decode = cjson.decode
 local dict_get = dicts.get
-local ipairs = ipairs
 local ngx_log = ngx.log
 local now = ngx.now
 local pcall = pcall
-local route_stripe = dicts.route_stripe
 local sleep = ngx.sleep
 local type = type
 
@@ -37,23 +33,6 @@ local CATCH_UP = 0.05
 local pending, pending_n = {}, 0
 local max_misses, patience = 512, 5
 local last_complaint = 0
-
-
-local function snapshot(patterns)
-    local before = {
-        -- Read before, and written after, the epoch and the revision: so a
-        -- fill by what was known before a revalidation is suspect after it.
-        reval = dict_get("reval"),
-        epoch = dict_get("epoch"),
-        applied = dict_get("applied") or 0,
-        touch = dict_get("touch"),
-        stripes = {},
-    }
-    for i, pattern in ipairs(patterns) do
-        before.stripes[i] = dict_get(route_stripe(pattern))
-    end
-    return before
-end
 
 
 -- The app of an answer, or an error: of a table that is not ours to read
@@ -79,67 +58,6 @@ local function decode_app(found)
     end
     codec.sort_peers(peers)
     return { name = found.name, policy = policy, peers = peers }
-end
-
-
-local function is_current(zone, key, unpack, reval)
-    local text = zone:get(key)
-    if not text then
-        return false
-    end
-    local a, b, c = unpack(text)
-    return (c or b) == reval and a ~= nil
-end
-
-
--- Puts what was found into L2 and checks that no change came in between.
--- Returns whether it did not. `seen_app` is what the app's stripe was before,
--- nil if it was not known then which app it would be.
-local function store(before, patterns, found, seen_app)
-    local asof, reval = found.rev, before.reval
-    local n_absent, route, app = found.n_absent, found.route, found.app
-    local put = {}
-    for i = 1, n_absent do
-        if not is_current(dicts.negatives, patterns[i],
-                          codec.unpack_negative, reval) then
-            dicts.negatives:put(patterns[i], codec.pack_negative(asof, reval))
-        end
-        put[#put + 1] = { dicts.negatives, patterns[i],
-                          route_stripe(patterns[i]), before.stripes[i] }
-    end
-    if app and not is_current(dicts.apps, app.name, codec.unpack_app,
-                              reval) then
-        dicts.apps:put(app.name, codec.pack_app(app, asof, reval))
-        put[#put + 1] = { dicts.apps, app.name, app_stripe(app.name),
-                          seen_app }
-    end
-    if route then
-        local pattern = patterns[n_absent + 1]
-        dicts.negatives:drop(pattern)
-        dicts.routes:put(pattern, codec.pack_route(route, asof, reval))
-        put[#put + 1] = { dicts.routes, pattern, route_stripe(pattern),
-                          before.stripes[n_absent + 1] }
-    end
-
-    if dict_get("touch") == before.touch then
-        return true
-    end
-    local undone = false
-    for _, entry in ipairs(put) do
-        local zone, key, stripe, seen = entry[1], entry[2], entry[3], entry[4]
-        if dict_get(stripe) ~= seen then
-            -- Another worker may have read it by now: the stripe tells it.
-            zone:drop(key)
-            count(stripe)
-            undone = true
-        end
-    end
-    if undone then
-        count("topology")
-        count("gen")
-        count("refills")
-    end
-    return not undone
 end
 
 
@@ -207,7 +125,7 @@ local function ask(host)
     local patterns = match.candidates(host)
     local found, reason, app_name, seen_app
     for _ = 1, MAX_FILLS do
-        local before = snapshot(patterns)
+        local before = fill.prepare(patterns)
         if app_name then
             seen_app = dict_get(app_stripe(app_name))
         end
@@ -227,7 +145,7 @@ local function ask(host)
             if app and app.name ~= app_name then
                 app_name, seen_app = app.name, nil
             end
-            if store(before, patterns, found, seen_app) then
+            if fill.store(before, patterns, found, seen_app) then
                 break
             end
         elseif reason ~= "behind" then

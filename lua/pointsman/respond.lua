@@ -44,8 +44,15 @@ end
 function _M.access()
     local reason = ngx.var.pointsman_why
     local answer = REASONS[reason] or UNKNOWN
+    local again = ngx.header["X-Pointsman-Error"]
     ngx.header["X-Pointsman-Error"] = reason
     ngx.header["Retry-After"] = answer.retry_after
+    if again then
+        -- The user's error page led back to Pointsman, for the same host.
+        ngx.status = answer.status
+        ngx.print(answer.text)
+        return ngx.exit(ngx.HTTP_OK)
+    end
     return ngx.exit(answer.status)
 end
 

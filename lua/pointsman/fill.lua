@@ -1,0 +1,126 @@
+-- Fills the shared dict (L2) with what Redis answered. For the miss path;
+-- nothing here yields.
+--
+-- The fill rule. While the answer is on its way, the feed may apply a change
+-- that the answer does not have, and find nothing in L2 to apply it to. So the
+-- stripes are read before Redis is asked; if a stripe has moved by the time
+-- that the record is in L2, it is taken out and asked for again.
+
+local codec = require("pointsman.codec")
+local dicts = require("pointsman.dicts")
+
+local app_stripe = dicts.app_stripe
+local apps = dicts.apps
+local count = dicts.count
+local dict_get = dicts.get
+local ipairs = ipairs
+local negatives = dicts.negatives
+local route_stripe = dicts.route_stripe
+local routes = dicts.routes
+
+
+local function has_negative(pattern, reval)
+    local text = negatives:get(pattern)
+    if not text then
+        return false
+    end
+    local _, negative_reval = codec.unpack_negative(text)
+    return negative_reval == reval
+end
+
+
+-- An app of many instances that another route has brought in already, and that
+-- the feed keeps up to date, is not written again for each route.
+local function has_app(name, reval)
+    local text = apps:get(name)
+    if not text then
+        return false
+    end
+    local _, _, app_reval = codec.unpack_app(text)
+    return app_reval == reval
+end
+
+
+local _M = {}
+
+
+-- syntax: before = fill.prepare(patterns)
+-- Before Redis is asked.
+function _M.prepare(patterns)
+    local before = {
+        -- Read before, and written after, the epoch and the revision: so a
+        -- fill by what was known before a revalidation is suspect after it.
+        reval = dict_get("reval"),
+        epoch = dict_get("epoch"),
+        applied = dict_get("applied") or 0,
+        touch = dict_get("touch"),
+        stripes = {},
+    }
+    for i, pattern in ipairs(patterns) do
+        before.stripes[i] = dict_get(route_stripe(pattern))
+    end
+    return before
+end
+
+
+local function put_all(before, patterns, found, seen_app)
+    local asof, reval = found.rev, before.reval
+    local n_absent, route, app = found.n_absent, found.route, found.app
+    local put = {}
+    for i = 1, n_absent do
+        local pattern = patterns[i]
+        if not has_negative(pattern, reval) then
+            negatives:put(pattern, codec.pack_negative(asof, reval))
+        end
+        routes:drop(pattern)
+        put[#put + 1] = { negatives, pattern, route_stripe(pattern),
+                          before.stripes[i] }
+    end
+    if not route then
+        return put
+    end
+
+    if not has_app(app.name, reval) then
+        apps:put(app.name, codec.pack_app(app, asof, reval))
+        put[#put + 1] = { apps, app.name, app_stripe(app.name), seen_app }
+    end
+    local pattern = patterns[n_absent + 1]
+    negatives:drop(pattern)
+    routes:put(pattern, codec.pack_route(route, asof, reval))
+    put[#put + 1] = { routes, pattern, route_stripe(pattern),
+                      before.stripes[n_absent + 1] }
+    return put
+end
+
+
+-- syntax: stands = fill.store(before, patterns, found, seen_app)
+-- found = { rev =, n_absent = how many of the first patterns have no route,
+-- route =, app = }, the last two if there is a route. `seen_app` is what the
+-- app's stripe was before; nil if it was not known then which app it would be.
+-- False: a change came in between, and Redis must be asked again.
+function _M.store(before, patterns, found, seen_app)
+    local put = put_all(before, patterns, found, seen_app)
+    if dict_get("touch") == before.touch then
+        return true
+    end
+
+    local undone = false
+    for _, entry in ipairs(put) do
+        local zone, key, stripe, seen = entry[1], entry[2], entry[3], entry[4]
+        if dict_get(stripe) ~= seen then
+            -- Another worker may have read it by now: the stripe tells it.
+            zone:drop(key)
+            count(stripe)
+            undone = true
+        end
+    end
+    if undone then
+        count("topology")
+        count("gen")
+        count("refills")
+    end
+    return not undone
+end
+
+
+return _M
