@@ -17,8 +17,13 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Times of one series.
 #[derive(Default)]
 pub struct Measured {
+    /// `put → watch` of a key that no agent looks at.
+    pub bare: Vec<Duration>,
+    /// `put → watch` of the instance.
     pub watched: Vec<Duration>,
+    /// Put until the last worker sends requests there.
     pub added: Vec<Duration>,
+    /// Delete until the last worker no longer does.
     pub removed: Vec<Duration>,
 }
 
@@ -48,30 +53,26 @@ impl<'a> Bench<'a> {
         })
     }
 
-    /// `put → watch` with nothing else going on.
-    pub fn bare(&mut self, changes: usize, pause: Duration) -> Result<Vec<Duration>> {
-        let mut times = Vec::new();
-        for _ in 0..changes {
-            let begin = self.put(BARE_KEY);
-            times.push(seen(&self.bare_events, begin)?);
-            std::thread::sleep(pause);
-        }
-        Ok(times)
-    }
-
-    /// Adds and removes the instance, so many times each.
+    /// So many times: a bare put, then the instance is added, then removed. In
+    /// turns, so that what else the machine does falls on all three alike. Nobody
+    /// is asked before the change is out of etcd: no answer could show it, and
+    /// on few cores the asking would delay what is measured.
     pub fn run(&mut self, changes: usize, pause: Duration) -> Result<Measured> {
         let mut measured = Measured::default();
         let key = self.instance_key.clone();
         for _ in 0..changes {
+            let begin = self.put(BARE_KEY);
+            measured.bare.push(seen(&self.bare_events, begin)?);
+            std::thread::sleep(pause);
+
             let begin = self.put(&key);
-            measured.added.push(self.poller.all_answer(200)? - begin);
             measured.watched.push(seen(&self.instance_events, begin)?);
+            measured.added.push(self.poller.all_answer(200)? - begin);
             std::thread::sleep(pause);
 
             let begin = self.delete(&key);
-            measured.removed.push(self.poller.all_answer(503)? - begin);
             measured.watched.push(seen(&self.instance_events, begin)?);
+            measured.removed.push(self.poller.all_answer(503)? - begin);
             std::thread::sleep(pause);
         }
         Ok(measured)
