@@ -32,12 +32,28 @@ pub enum Command {
     Dev(DevArgs),
     /// Check the configuration: report all mistakes, or print what would be used
     CheckConfig(SettingArgs<false>),
+    /// Give the table in Redis to what etcd holds now, after etcd went back
+    Adopt(AdoptArgs),
+    /// Allow a listing of etcd to remove much from Redis, once
+    Confirm(SettingArgs<false>),
     /// Answer requests as an instance of the demo
     #[command(hide = true)]
     DemoInstance(DemoArgs),
     /// Become a command that ends with its parent
     #[command(hide = true)]
     Guard(GuardArgs),
+}
+
+/// The arguments of `pointsman adopt`.
+#[derive(Debug, Args)]
+pub struct AdoptArgs {
+    /// Do it; without this, only what there is on both sides is shown
+    #[arg(long)]
+    pub yes: bool,
+
+    /// Where etcd and Redis are, and the like
+    #[command(flatten)]
+    pub settings: SettingArgs<false>,
 }
 
 /// The arguments of `pointsman register`.

@@ -11,6 +11,7 @@ pub mod connect;
 pub mod dev;
 pub mod metrics;
 pub mod model;
+pub mod operator;
 pub mod readiness;
 pub mod register;
 pub mod serve;

@@ -8,11 +8,11 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Parser as _;
 use nix::sys::signal::Signal;
-use pointsman::cli::{Cli, Command, RegisterArgs};
+use pointsman::cli::{AdoptArgs, Cli, Command, RegisterArgs};
 use pointsman::config::{Config, ConfigError, Sources};
 use pointsman::register::{Holding, Register, RegisterError};
 use pointsman::serve::Agent;
-use pointsman::{connect, dev, serve, telemetry};
+use pointsman::{connect, dev, operator, serve, telemetry};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -73,9 +73,11 @@ async fn run(command: Command) -> anyhow::Result<u8> {
         }
         Command::CheckConfig(args) => {
             let config = Config::load(args.sources(std::env::vars_os()))?;
-            writeln!(std::io::stdout(), "{config:#?}").context("standard output is closed")?;
+            print(&format!("{config:#?}\n"))?;
             Ok(0)
         }
+        Command::Adopt(args) => adopt(args).await,
+        Command::Confirm(args) => confirm(args.sources(std::env::vars_os())).await,
         Command::DemoInstance(args) => {
             dev::run_demo_instance(args, stop_token()?.cancelled_owned()).await?;
             Ok(0)
@@ -100,6 +102,41 @@ async fn serve(sources: Sources) -> anyhow::Result<u8> {
         grace: config.grace,
     };
     serve::run(agent, listener, stop).await?;
+    Ok(0)
+}
+
+async fn adopt(args: AdoptArgs) -> anyhow::Result<u8> {
+    let config = Config::load(args.settings.sources(std::env::vars_os()))?;
+    let (store, sink) = (
+        connect::store(&config.etcd, ""),
+        connect::sink(&config.redis)?,
+    );
+    let sides = operator::look(&*store, &*sink).await?;
+    print(&sides.to_string())?;
+    if !args.yes {
+        print(
+            "nothing was changed; with --yes, agents replace redis's table by what etcd holds\n",
+        )?;
+        return Ok(0);
+    }
+    let epoch = operator::adopt(&*store, &sides).await?;
+    print(&format!(
+        "etcd names epoch {epoch} now, and agents will rebuild redis\n"
+    ))?;
+    Ok(0)
+}
+
+async fn confirm(sources: Sources) -> anyhow::Result<u8> {
+    let config = Config::load(sources)?;
+    let (store, sink) = (
+        connect::store(&config.etcd, ""),
+        connect::sink(&config.redis)?,
+    );
+    let sides = operator::look(&*store, &*sink).await?;
+    operator::confirm(&*store, &sides).await?;
+    print(&format!(
+        "{sides}confirmed: a listing may replace redis's table as it stands now\n"
+    ))?;
     Ok(0)
 }
 
@@ -169,6 +206,10 @@ fn exec_code(kind: std::io::ErrorKind) -> u8 {
         std::io::ErrorKind::NotFound => NOT_FOUND,
         _ => NOT_EXECUTABLE,
     }
+}
+
+fn print(text: &str) -> anyhow::Result<()> {
+    write!(std::io::stdout(), "{text}").context("standard output is closed")
 }
 
 /// To standard error, where logs go: before there are any, and at the end.

@@ -75,8 +75,7 @@ impl Bench {
     }
 
     fn add(&mut self, name: &str, format: u32, reconcile: Duration) {
-        let sink = RedisSink::new(&self.redis.url(), PREFIX, 10_000).unwrap();
-        let sink = Arc::new(sink.with_format(format));
+        let sink = Arc::new(self.sink().with_format(format));
         let (sync, _, status) = Sync::new(name, Arc::new(self.store.clone()), sink, Arc::new(()));
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(sync.reconcile_every(reconcile).run(shutdown.clone()));
@@ -85,6 +84,11 @@ impl Bench {
             task,
             status,
         });
+    }
+
+    /// A sink of the test's own.
+    pub fn sink(&self) -> RedisSink {
+        RedisSink::new(&self.redis.url(), PREFIX, 10_000).unwrap()
     }
 
     pub async fn stop_agents(&mut self) {

@@ -8,7 +8,8 @@ mod bench;
 use std::time::Duration;
 
 use bench::{Bench, SHOP};
-use pointsman::model::{Adoption, Confirmation, Element};
+use pointsman::model::{Adoption, Element};
+use pointsman::operator;
 use pointsman::store::{Condition, Store};
 use pointsman::sync::Phase;
 
@@ -256,19 +257,19 @@ async fn holds_and_then_goes_on_when_an_operator_gives_the_table_to_a_new_epoch(
     }
     bench.add_agent("a");
     bench.settled().await;
-    let old = bench.meta("epoch").await;
+    let sides = operator::look(&bench.store, &bench.sink()).await.unwrap();
+    let fits = operator::adopt(&bench.store, &sides).await.unwrap_err();
+    assert!(fits.to_string().contains("fit together"), "{fits}");
+
     bench.store.wipe();
     bench.phase(Phase::Holding).await;
-    let adoption = Adoption {
-        epoch: "fresh".into(),
-        replaces: old,
-    };
     bench.put("routes/new.example", SHOP).await;
-    bench.put("adopt", &adoption.to_value()).await;
-    bench.put("epoch", "fresh").await;
+    let sides = operator::look(&bench.store, &bench.sink()).await.unwrap();
+    assert_eq!((sides.etcd.routes, sides.held, sides.lacking), (1, 30, 30));
+    let epoch = operator::adopt(&bench.store, &sides).await.unwrap();
     bench.settled().await;
     assert_eq!(bench.content().await.len(), 1);
-    assert_eq!(bench.meta("epoch").await, "fresh");
+    assert_eq!(bench.meta("epoch").await, epoch);
     bench.put("routes/newer.example", SHOP).await;
     bench.settled().await;
 }
@@ -310,11 +311,8 @@ async fn a_listing_that_lacks_most_of_redis_waits_for_a_word() {
     let reason = bench.status().hold_reason.unwrap();
     assert!(reason.contains("lacks 20 of the 30 records"), "{reason}");
     assert_eq!(bench.content().await.len(), 30);
-    let word = Confirmation {
-        epoch: bench.meta("epoch").await,
-        rev: bench.meta("rev").await.parse().unwrap(),
-    };
-    bench.put("confirm", &word.to_value()).await;
+    let sides = operator::look(&bench.store, &bench.sink()).await.unwrap();
+    operator::confirm(&bench.store, &sides).await.unwrap();
     bench.settled().await;
     assert_eq!(bench.content().await.len(), 10);
 }
