@@ -74,7 +74,7 @@ codes! {
     Internal "internal" 500 "The agent failed",
     EtcdDenied "etcd_denied" 503 "etcd refuses the agent",
     EtcdUnavailable "etcd_unavailable" 503 "etcd cannot be reached",
-    NotReady "not_ready" 503 "The agent does not know etcd's content yet",
+    NotReady "not_ready" 503 "The agent is not ready yet",
 }
 
 /// What a handler answers when it cannot do what was asked.
