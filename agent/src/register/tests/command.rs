@@ -169,6 +169,7 @@ async fn a_second_signal_does_not_wait() {
     );
     let running = Running::start(&script, |_| {});
     there(&ready).await;
+    running.registered(true).await;
     running.signal(Signal::SIGTERM).await;
     running.registered(false).await;
     running.signal(Signal::SIGTERM).await;
