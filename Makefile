@@ -58,11 +58,21 @@ run: deps-run ## Start everything in the foreground, with a demo; Ctrl-C stops i
 	@exec $(CARGO) run --locked --quiet -p pointsman -- dev $(DEV_FLAGS)
 
 .PHONY: test
-test: test-rust test-lua test-edge test-e2e ## Run every test.
+test: test-rust test-sim test-lua test-edge test-e2e ## Run every test.
 
 .PHONY: test-rust
 test-rust: deps ## The agent's tests that need no service.
 	$(CARGO) test --locked -p pointsman --lib --bins $(RUST_TESTS)
+
+.PHONY: test-sim
+test-sim: deps ## Some thousand schedules of faults, simulated.
+	$(CARGO) test --locked -p pointsman-sim -- --nocapture
+
+.PHONY: sim
+sim: deps ## 100,000 schedules; SCHEDULES, SEED and REPLAY='…' choose others.
+	POINTSMAN_SIM_SCHEDULES=$(or $(SCHEDULES),100000) \
+		$(if $(SEED),POINTSMAN_SIM_SEED=$(SEED)) $(if $(REPLAY),POINTSMAN_SIM_REPLAY='$(REPLAY)') \
+		$(CARGO) test --locked --release -p pointsman-sim -- --nocapture
 
 .PHONY: test-lua
 test-lua: deps ## Pure Lua under mlua.
