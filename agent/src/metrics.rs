@@ -39,6 +39,7 @@ struct SyncMetrics {
     listings: Counter,
     rebuilds: Counter,
     rebuild: Histogram,
+    repairs: Counter,
 }
 
 /// What the admin API counts. Clones share their numbers.
@@ -161,6 +162,10 @@ impl Observe for Metrics {
         self.sync.rebuild.observe(took.as_secs_f64());
     }
 
+    fn repaired(&self, elements: usize) {
+        self.sync.repairs.inc_by(elements as u64);
+    }
+
     fn listed(&self) {
         self.sync.listings.inc();
     }
@@ -177,6 +182,7 @@ impl SyncMetrics {
             listings: Counter::default(),
             rebuilds: Counter::default(),
             rebuild: fast(),
+            repairs: Counter::default(),
         };
         for (name, help, counter) in [
             ("etcd_events", "Events that came from etcd", &all.events),
@@ -186,6 +192,11 @@ impl SyncMetrics {
                 "rebuilds",
                 "Rebuilds of Redis that this agent finished",
                 &all.rebuilds,
+            ),
+            (
+                "repairs",
+                "Elements that differed at rest and were put right",
+                &all.repairs,
             ),
         ] {
             registry.register(name, help, counter.clone());
@@ -326,6 +337,7 @@ mod tests {
         metrics.batch("applied", 2, Duration::from_millis(1));
         metrics.applied(Duration::from_millis(1));
         metrics.rebuilt(5, Duration::from_secs(1));
+        metrics.repaired(4);
         let took = Duration::from_millis(2);
         metrics.api.count("PUT", "/v1/routes/{host}", 412, took);
         let reading = Reading {
@@ -346,6 +358,7 @@ mod tests {
             "pointsman_agent_lag_revisions 2",
             "pointsman_agent_records_total 7",
             "pointsman_agent_rebuilds_total 1",
+            "pointsman_agent_repairs_total 4",
             "pointsman_agent_bad_records 2",
         ] {
             assert!(text.lines().any(|l| l == line), "{line}\nnot in\n{text}");

@@ -21,6 +21,7 @@ use tracing::{info, warn};
 use crate::sink::Sink;
 use crate::store::{Revision, Store, StoreError};
 use crate::table::Table;
+use crate::telemetry::Chain;
 use crate::watch::{End, Step, Watcher};
 
 mod guard;
@@ -251,7 +252,7 @@ impl Sync {
         E: std::error::Error + 'static,
     {
         let connected = answer.is_ok();
-        let error = answer.as_ref().err().map(chain);
+        let error = answer.as_ref().err().map(|error| Chain(error).to_string());
         self.status.send_if_modified(|status| {
             let known = match side {
                 Side::Store => &mut status.etcd_connected,
@@ -301,16 +302,4 @@ impl Sync {
             status.epoch = epoch;
         });
     }
-}
-
-/// An error with all that caused it, for one line of a log.
-fn chain(error: &(impl std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

@@ -18,7 +18,7 @@ mod view;
 
 use owners::{Claim, Owners};
 use recent::Recent;
-pub use view::{AppView, Counts, InstanceState, InstanceView, RouteView, Shadowed};
+pub use view::{AppSummary, AppView, Counts, InstanceState, InstanceView, RouteView, Shadowed};
 
 /// etcd's content at one revision.
 #[derive(Debug, Default)]

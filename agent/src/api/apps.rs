@@ -88,16 +88,12 @@ pub(super) async fn list(
     });
     let apps: Vec<Value> = found
         .into_iter()
-        .map(|view| {
-            let live = view
-                .instances
-                .iter()
-                .filter(|i| i.state == InstanceState::Live);
+        .map(|app| {
             json!({
-                "app": view.app,
-                "revision": view.mod_revision,
-                "instances": view.instances.len(),
-                "live": live.count(),
+                "app": app.app,
+                "revision": app.mod_revision,
+                "instances": app.instances,
+                "live": app.live,
             })
         })
         .collect();

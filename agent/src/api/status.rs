@@ -77,8 +77,7 @@ pub(super) async fn metrics(State(state): State<Arc<ApiState>>) -> Result<Respon
     let sync = state.readiness.status();
     let (counts, shadowed) = {
         let table = state.table.read().unwrap_or_else(PoisonError::into_inner);
-        let shadowed = table.shadowed().iter().map(|s| s.losers.len()).sum();
-        (table.counts(), shadowed)
+        (table.counts(), table.shadowed_count())
     };
     let reading = Reading {
         ready: state.readiness.check().is_ok(),

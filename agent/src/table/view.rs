@@ -19,6 +19,19 @@ pub struct RouteView {
 
 /// An app as listed.
 #[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppSummary {
+    /// Its name.
+    pub app: String,
+    /// Revision of the policy's last change, if it has one of its own.
+    pub mod_revision: Option<Revision>,
+    /// How many instances it has.
+    pub instances: usize,
+    /// How many of them are routed to.
+    pub live: usize,
+}
+
+/// An app with its instances.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AppView {
     /// Its name.
     pub app: String,
@@ -100,13 +113,25 @@ impl Table {
     }
 
     /// Apps whose name begins with `prefix`, behind `after`, in byte order.
-    pub fn apps(&self, prefix: &str, after: Option<&str>, limit: usize) -> Vec<AppView> {
+    pub fn apps(&self, prefix: &str, after: Option<&str>, limit: usize) -> Vec<AppSummary> {
         let range = (start(prefix, after), Bound::Unbounded);
         self.apps
             .range::<str, _>(range)
             .take_while(|(app, _)| app.starts_with(prefix))
             .take(limit)
-            .map(|(name, app)| self.app_view(name, app))
+            .map(|(name, app)| AppSummary {
+                app: name.to_string(),
+                mod_revision: app.policy.as_ref().map(|entry| entry.mod_revision),
+                instances: app.instances.len(),
+                live: app
+                    .instances
+                    .iter()
+                    .filter(|(id, entry)| match &entry.value {
+                        None => false,
+                        Some(i) => !self.is_shadowed(name, id, entry.create_revision, i),
+                    })
+                    .count(),
+            })
             .collect()
     }
 
@@ -137,6 +162,14 @@ impl Table {
             .collect();
         all.sort_by_key(|s| s.addr);
         all
+    }
+
+    /// How many instances lack their address because another one has it.
+    pub fn shadowed_count(&self) -> usize {
+        self.owners
+            .contested()
+            .map(|(_, _, losers)| losers.len())
+            .sum()
     }
 
     /// How much there is.
