@@ -181,14 +181,14 @@ async fn other_signals_are_passed_on_and_do_not_stop() {
     let dir = tempfile::tempdir().unwrap();
     let (ready, told) = (dir.path().join("ready"), dir.path().join("told"));
     let script = format!(
-        "trap 'touch {}' HUP; touch {}; while [ ! -e {}.go ]; do sleep 0.02; done",
+        "trap 'touch {}' USR1; touch {}; while [ ! -e {}.go ]; do sleep 0.02; done",
         told.display(),
         ready.display(),
         told.display()
     );
     let running = Running::start(&script, |_| {});
     there(&ready).await;
-    running.signal(Signal::SIGHUP).await;
+    running.signal(Signal::SIGUSR1).await;
     there(&told).await;
     running.registered(true).await;
     std::fs::write(told.with_extension("go"), "").unwrap();
