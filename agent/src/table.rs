@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 
-use crate::model::{Address, Bad, Change, Element, Host, Instance, Key, Policy, Route};
+use crate::model::{Address, Bad, Change, Element, Host, Instance, Key, Policy, Route, Settings};
 use crate::store::{Event, KeyValue, Revision};
 
 mod owners;
@@ -31,6 +31,7 @@ pub struct Table {
     apps: BTreeMap<Box<str>, App>,
     owners: Owners,
     bad: BTreeMap<Box<str>, Bad>,
+    settings: Option<Entry<Settings>>,
     /// What the registry calls itself, and the last rebuild's token.
     epoch: Option<Box<str>>,
     rebuild: Revision,
@@ -91,6 +92,14 @@ impl Table {
         self.rebuild
     }
 
+    /// The settings of the registry; `None` while they are bad.
+    pub fn settings(&self) -> Option<Settings> {
+        match &self.settings {
+            None => Some(Settings::default()),
+            Some(entry) => entry.value.clone(),
+        }
+    }
+
     /// The agent that has been there for the longest: the one that does what
     /// only one should do.
     pub fn eldest_agent(&self) -> Option<&str> {
@@ -110,6 +119,7 @@ impl Table {
                 let instances = &self.apps.get(app.as_str())?.instances;
                 instances.get(id.as_str()).map(|e| e.mod_revision)
             }
+            Key::Settings => self.settings.as_ref().map(|e| e.mod_revision),
             _ => None,
         }
     }
@@ -269,6 +279,8 @@ impl Table {
     fn instance_record(&self, app: &str, id: &str, entry: &Entry<Instance>) -> Held {
         match &entry.value {
             None => Held::Frozen,
+            Some(_) if self.settings_are_bad() => Held::Frozen,
+            Some(instance) if self.refusal(instance).is_some() => Held::Nothing,
             Some(instance) if self.is_shadowed(app, id, entry.create_revision, instance) => {
                 Held::Nothing
             }
@@ -299,7 +311,14 @@ impl Table {
             }
             Key::Instance(app, id) => {
                 let (value, bad) = split(Instance::from_value(&kv.value));
+                let bad = bad.or_else(|| self.refusal(value.as_ref()?));
                 self.put_instance(app.as_str(), id.as_str(), Entry::of(kv, value), touched);
+                bad
+            }
+            Key::Settings => {
+                let (value, bad) = split(Settings::from_value(&kv.value));
+                self.settings = Some(Entry::of(kv, value));
+                self.judge_instances(touched);
                 bad
             }
             Key::Epoch => {
@@ -343,6 +362,10 @@ impl Table {
                     self.release(app, id, &old, touched);
                 }
                 self.drop_if_empty(app);
+            }
+            Ok(Key::Settings) => {
+                self.settings = None;
+                self.judge_instances(touched);
             }
             Ok(Key::Epoch) => self.epoch = None,
             Ok(Key::Rebuild) => self.rebuild = 0,
@@ -403,13 +426,61 @@ impl Table {
         touched: &mut BTreeSet<Element>,
     ) {
         touched.insert(Element::Instance(app.into(), id.into()));
-        let claim = claimed(&entry).map(|addr| (addr, entry.create_revision));
+        let claim = self
+            .claimed(&entry)
+            .map(|addr| (addr, entry.create_revision));
         if let Some(old) = self.app(app).instances.insert(id.into(), entry) {
             self.release(app, id, &old, touched);
         }
         if let Some((addr, created)) = claim {
             let changed = self.owners.claim(addr, Claim::new(created, app, id));
             touched.extend(changed.into_iter().flatten());
+        }
+    }
+
+    /// The address that an instance claims for itself alone.
+    fn claimed(&self, entry: &Entry<Instance>) -> Option<Address> {
+        let claims = |i: &&Instance| !i.shared && self.refusal(i).is_none();
+        entry.value.as_ref().filter(claims).map(|i| i.addr)
+    }
+
+    /// Why the settings do not allow an instance. Bad ones forbid nothing, but
+    /// freeze all instances.
+    fn refusal(&self, instance: &Instance) -> Option<Bad> {
+        let settings = self.settings.as_ref()?.value.as_ref()?;
+        settings.check(instance.addr).err()
+    }
+
+    fn settings_are_bad(&self) -> bool {
+        self.settings
+            .as_ref()
+            .is_some_and(|entry| entry.value.is_none())
+    }
+
+    /// Judges all instances anew, after the settings have changed.
+    fn judge_instances(&mut self, touched: &mut BTreeSet<Element>) {
+        self.owners = Owners::default();
+        let mut claims = Vec::new();
+        let mut refusals = Vec::new();
+        for (app, held) in &self.apps {
+            for (id, entry) in &held.instances {
+                touched.insert(Element::Instance(app.clone(), id.clone()));
+                if let Some(addr) = self.claimed(entry) {
+                    claims.push((addr, Claim::new(entry.create_revision, app, id)));
+                }
+                if let Some(instance) = &entry.value {
+                    refusals.push((format!("instances/{app}/{id}"), self.refusal(instance)));
+                }
+            }
+        }
+        for (addr, claim) in claims {
+            self.owners.claim(addr, claim);
+        }
+        for (key, refusal) in refusals {
+            match refusal {
+                Some(bad) => self.bad.insert(key.into(), bad),
+                None => self.bad.remove(key.as_str()),
+            };
         }
     }
 
@@ -420,7 +491,8 @@ impl Table {
         old: &Entry<Instance>,
         touched: &mut BTreeSet<Element>,
     ) {
-        if let Some(addr) = claimed(old) {
+        // A claim that was never made cannot be taken back, which is as well.
+        if let Some(addr) = old.value.as_ref().map(|instance| instance.addr) {
             let claim = Claim::new(old.create_revision, app, id);
             touched.extend(self.owners.release(addr, &claim).into_iter().flatten());
         }
@@ -468,11 +540,6 @@ fn behind(after: Option<&str>) -> (Bound<&str>, Bound<&str>) {
         after.map_or(Bound::Unbounded, Bound::Excluded),
         Bound::Unbounded,
     )
-}
-
-/// The address that an instance claims for itself alone.
-fn claimed(entry: &Entry<Instance>) -> Option<Address> {
-    entry.value.as_ref().filter(|i| !i.shared).map(|i| i.addr)
 }
 
 fn split<T>(result: Result<T, Bad>) -> (Option<T>, Option<Bad>) {

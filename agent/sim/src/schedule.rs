@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 pub const AGENTS: usize = 2;
 
 /// Keys that schedules write: few, so that everything meets everything.
-pub const KEYS: [&str; 12] = [
+pub const KEYS: [&str; 13] = [
     "routes/a.example.com",
     "routes/*.example.com",
     "routes/b.a.example.com",
@@ -20,16 +20,18 @@ pub const KEYS: [&str; 12] = [
     "instances/blog/1",
     "instances/blog/2",
     "routes/Bad.example.com",
+    "settings",
 ];
 
 /// Values for [`KEYS`]; which of them are valid depends on the key.
-pub const VALUES: [&str; 6] = [
+pub const VALUES: [&str; 7] = [
     r#"{"app":"shop"}"#,
     r#"{"rules":[{"path":"/","to":[{"app":"blog"}]}]}"#,
     "10.0.0.1:80",
     r#"{"addr":"10.0.0.2:80","weight":7}"#,
     r#"{"retries":3}"#,
     "{",
+    r#"{"allowed_networks":["10.0.0.1/32"]}"#,
 ];
 
 /// A write to a key: a value, or its deletion.
@@ -87,7 +89,8 @@ fn write() -> impl Strategy<Value = Write> {
             (3, _) => any,
             (_, Some("routes")) => any % 2,
             (_, Some("instances")) => 2 + any % 2,
-            _ => 4,
+            (_, Some(_)) => 4,
+            (_, None) => 6,
         };
         (key, Some(value))
     })

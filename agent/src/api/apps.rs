@@ -116,6 +116,7 @@ fn instance(view: &InstanceView) -> Value {
     item["state"] = match &view.state {
         InstanceState::Live => json!("live"),
         InstanceState::Shadowed { .. } => json!("shadowed"),
+        InstanceState::NotAllowed => json!("not_allowed"),
         InstanceState::Bad => json!("bad"),
     };
     if let InstanceState::Shadowed { app, id } = &view.state {

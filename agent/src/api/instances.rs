@@ -4,7 +4,7 @@
 //! heartbeat: it renews the lease that the key carries, whichever agent
 //! granted it, and makes no new revision.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use axum::extract::State;
@@ -28,6 +28,15 @@ pub(super) async fn put(
     JsonBody(body): JsonBody,
 ) -> Result<Response, Problem> {
     let (instance, ttl) = parse(&body)?;
+    // By the settings that the table knows; the table judges again when the
+    // instance comes by.
+    let settings = {
+        let table = state.table.read().unwrap_or_else(PoisonError::into_inner);
+        table.settings()
+    };
+    if let Some(settings) = settings {
+        settings.check(instance.addr)?;
+    }
     let thing = Thing::new(Key::Instance(app, id));
     let Some(ttl) = ttl else {
         let condition = condition.unwrap_or(Condition::Always);

@@ -19,6 +19,7 @@ mod instances;
 mod layer;
 pub mod problem;
 mod routes;
+mod settings;
 mod status;
 mod storage;
 #[cfg(test)]
@@ -64,6 +65,12 @@ pub fn router(state: Arc<ApiState>) -> Router {
         .route(
             "/v1/apps/{app}/instances/{id}",
             put(instances::put).delete(instances::delete),
+        )
+        .route(
+            "/v1/settings",
+            put(settings::put)
+                .get(settings::get)
+                .delete(settings::delete),
         )
         .route("/v1/status", get(status::status))
         .route("/livez", get(status::livez))

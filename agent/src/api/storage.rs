@@ -30,6 +30,7 @@ impl Thing {
             Key::Route(host) => format!("the route {host}"),
             Key::App(app) => format!("the policy of the app {app}"),
             Key::Instance(app, id) => format!("the instance {id} of the app {app}"),
+            Key::Settings => "the settings".to_owned(),
             other => other.to_string(),
         }
     }
@@ -39,6 +40,7 @@ impl Thing {
             Key::Route(host) => format!("/v1/routes/{}", encoded(host.as_str())),
             Key::App(app) => format!("/v1/apps/{app}"),
             Key::Instance(app, id) => format!("/v1/apps/{app}/instances/{id}"),
+            Key::Settings => "/v1/settings".to_owned(),
             other => format!("/{other}"),
         }
     }
@@ -48,6 +50,7 @@ impl Thing {
             Key::Route(host) => format!("no route is bound to {host}"),
             Key::App(app) => format!("the app {app} has no policy"),
             Key::Instance(app, id) => format!("the app {app} has no instance {id}"),
+            Key::Settings => "there are no settings: all is as by default".to_owned(),
             other => format!("there is no {other}"),
         };
         Problem::new(Code::NotFound, detail)

@@ -13,6 +13,8 @@ pub enum Key {
     App(AppName),
     /// `instances/<app>/<id>`
     Instance(AppName, InstanceId),
+    /// `settings`: what shapes records
+    Settings,
     /// `epoch`
     Epoch,
     /// `rebuild`
@@ -33,7 +35,7 @@ impl Key {
             "rebuild" => return Ok(Key::Rebuild),
             "confirm" => return Ok(Key::Confirm),
             "adopt" => return Ok(Key::Adopt),
-            "settings" => return Err(not_yet(key)),
+            "settings" => return Ok(Key::Settings),
             _ => {}
         }
         let Some((kind, rest)) = key.split_once('/') else {
@@ -65,7 +67,12 @@ impl Key {
             Key::Instance(app, id) => {
                 Some(Element::Instance(app.as_str().into(), id.as_str().into()))
             }
-            Key::Epoch | Key::Rebuild | Key::Confirm | Key::Adopt | Key::Agent(_) => None,
+            Key::Settings
+            | Key::Epoch
+            | Key::Rebuild
+            | Key::Confirm
+            | Key::Adopt
+            | Key::Agent(_) => None,
         }
     }
 }
@@ -76,6 +83,7 @@ impl fmt::Display for Key {
             Key::Route(host) => write!(f, "routes/{host}"),
             Key::App(app) => write!(f, "apps/{app}"),
             Key::Instance(app, id) => write!(f, "instances/{app}/{id}"),
+            Key::Settings => f.write_str("settings"),
             Key::Epoch => f.write_str("epoch"),
             Key::Rebuild => f.write_str("rebuild"),
             Key::Confirm => f.write_str("confirm"),

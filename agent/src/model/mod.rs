@@ -13,6 +13,7 @@ mod name;
 mod policy;
 mod record;
 mod route;
+mod settings;
 
 pub use address::Address;
 pub use coordination::{Adoption, Confirmation};
@@ -23,6 +24,7 @@ pub use name::{AppName, InstanceId};
 pub use policy::{Balance, Policy};
 pub use record::{Change, Element, changes_json};
 pub use route::{Route, Rule, Target};
+pub use settings::Settings;
 
 /// Why a value or a name is not acceptable.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -64,6 +66,8 @@ pub enum BadCode {
     BadApp,
     /// An instance id outside `[A-Za-z0-9._:-]{1,256}`.
     BadId,
+    /// An address outside the networks that the settings allow.
+    NotAllowed,
     /// Part of the contract, but not built yet.
     NotSupported,
     /// A key under our prefix that is not part of the contract.
@@ -72,7 +76,7 @@ pub enum BadCode {
 
 impl BadCode {
     /// All codes, for the documentation's test.
-    pub const ALL: [BadCode; 11] = [
+    pub const ALL: [BadCode; 12] = [
         BadCode::BadJson,
         BadCode::UnknownField,
         BadCode::MissingField,
@@ -82,6 +86,7 @@ impl BadCode {
         BadCode::BadHost,
         BadCode::BadApp,
         BadCode::BadId,
+        BadCode::NotAllowed,
         BadCode::NotSupported,
         BadCode::UnknownKey,
     ];
@@ -98,6 +103,7 @@ impl BadCode {
             BadCode::BadHost => "bad_host",
             BadCode::BadApp => "bad_app",
             BadCode::BadId => "bad_id",
+            BadCode::NotAllowed => "not_allowed",
             BadCode::NotSupported => "not_supported",
             BadCode::UnknownKey => "unknown_key",
         }

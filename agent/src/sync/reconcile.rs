@@ -113,6 +113,7 @@ impl Reconciler {
     }
 
     async fn pass(&self) -> Result<(), GivenUp> {
+        self.check_settings().await?;
         self.check_names("routes/", Table::route_keys).await?;
         self.check_names("apps/", Table::policy_keys).await?;
         self.check_instances().await?;
@@ -121,6 +122,18 @@ impl Reconciler {
         }
         self.check_records().await?;
         self.check_strays().await
+    }
+
+    async fn check_settings(&self) -> Result<(), GivenUp> {
+        let key = Key::Settings.to_string();
+        let known = self.table().key_revision(&key);
+        let known = known.map(|revision| (key.clone(), revision));
+        let slice = Slice {
+            to: format!("{key}\0"),
+            from: key,
+            known: known.into_iter().collect(),
+        };
+        self.check_slice(slice).await
     }
 
     /// Checks the keys `<kind><name>`, against etcd.

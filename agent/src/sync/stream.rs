@@ -329,7 +329,8 @@ impl Sync {
                 let element = Key::parse(key).ok().and_then(|key| key.element());
                 let moved_on = match (&element, table.touched_since(at)) {
                     (Some(element), Some(touched)) => touched.contains(element),
-                    _ => true,
+                    // The settings touch all; they are looked at again soon.
+                    _ => table.revision() != at,
                 };
                 if moved_on {
                     return;

@@ -114,6 +114,36 @@ fn a_bad_value_freezes_its_element_until_the_key_is_valid_or_gone() {
 }
 
 #[test]
+fn settings_say_where_instances_may_be() {
+    let mut table = Table::new();
+    apply(&mut table, &put("instances/a/1", "10.0.0.1:80", 2, 2));
+    apply(&mut table, &put("instances/a/2", "192.168.0.1:80", 3, 3));
+    let settings = r#"{"allowed_networks":["10.0.0.0/8"]}"#;
+    assert_eq!(
+        apply(&mut table, &put("settings", settings, 4, 4)),
+        [r#"inst:a 1=["2","10.0.0.1:80",100]"#, "inst:a 2=gone"]
+    );
+    let (key, bad) = table.bad().next().unwrap();
+    assert_eq!((key, bad.code.as_str()), ("instances/a/2", "not_allowed"));
+    // One that is not allowed has no claim on an address either.
+    apply(&mut table, &put("instances/b/1", "192.168.0.1:80", 5, 5));
+    assert_eq!(table.shadowed(), []);
+    // Bad settings freeze all instances.
+    assert!(apply(&mut table, &put("settings", "{", 4, 6)).is_empty());
+    assert!(apply(&mut table, &put("instances/a/1", "10.0.0.3:80", 2, 7)).is_empty());
+    assert_eq!(
+        apply(&mut table, &delete("settings", 8)),
+        [
+            r#"inst:a 1=["7","10.0.0.3:80",100]"#,
+            "inst:a 2=gone",
+            r#"inst:b 1=["5","192.168.0.1:80",100]"#
+        ],
+        "without settings all are allowed, and the younger has the address"
+    );
+    assert_eq!(table.bad().count(), 0);
+}
+
+#[test]
 fn a_wildcard_tells_whether_another_route_lies_beneath() {
     let mut table = Table::new();
     let record = |host: &str, rev: i64, deeper: &str| {
@@ -242,7 +272,13 @@ fn write() -> impl Strategy<Value = (String, Option<String>)> {
         ])),
     )
         .prop_map(|(app, id, v)| (format!("instances/{app}/{id}"), v.map(str::to_owned)));
-    prop_oneof![route, app, instance]
+    let settings = prop::option::of(prop::sample::select(vec![
+        r#"{"allowed_networks":["10.0.0.1/32"]}"#,
+        "{}",
+        "bad",
+    ]))
+    .prop_map(|value| ("settings".to_owned(), value.map(str::to_owned)));
+    prop_oneof![3 => route, 3 => app, 5 => instance, 1 => settings]
 }
 
 /// etcd, as far as revisions go.

@@ -68,6 +68,8 @@ pub enum InstanceState {
         /// That one's id.
         id: String,
     },
+    /// The settings do not allow its address.
+    NotAllowed,
     /// Its value is bad; the edge keeps what it had before.
     Bad,
 }
@@ -126,9 +128,8 @@ impl Table {
                 live: app
                     .instances
                     .iter()
-                    .filter(|(id, entry)| match &entry.value {
-                        None => false,
-                        Some(i) => !self.is_shadowed(name, id, entry.create_revision, i),
+                    .filter(|(id, entry)| {
+                        self.instance_state(name, id, entry) == InstanceState::Live
                     })
                     .count(),
             })
@@ -250,6 +251,7 @@ impl Table {
     fn instance_state(&self, app: &str, id: &str, entry: &Entry<Instance>) -> InstanceState {
         match &entry.value {
             None => InstanceState::Bad,
+            Some(instance) if self.refusal(instance).is_some() => InstanceState::NotAllowed,
             Some(instance) if self.is_shadowed(app, id, entry.create_revision, instance) => {
                 match self.owners.owner(instance.addr) {
                     Some(Element::Instance(app, id)) => InstanceState::Shadowed {

@@ -1,0 +1,73 @@
+//! What shapes records for the whole registry, so that all agents derive the
+//! same.
+
+use ipnet::IpNet;
+use serde_json::{Value, json};
+
+use super::fields::Fields;
+use super::{Address, Bad, BadCode, quoted};
+
+const FIELDS: &str = "allowed_networks";
+
+/// The value of the key `settings`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// Where instances may be; `None`: anywhere.
+    pub allowed_networks: Option<Vec<IpNet>>,
+}
+
+impl Settings {
+    /// Reads a value, as in etcd or in a request to the API.
+    pub fn from_value(raw: &[u8]) -> Result<Self, Bad> {
+        let mut fields = Fields::parse("the settings", raw)?;
+        let allowed_networks = fields.take("allowed_networks").map(networks).transpose()?;
+        fields.finish(FIELDS)?;
+        Ok(Self { allowed_networks })
+    }
+
+    /// The value as the API writes it to etcd; also what it shows.
+    pub fn to_value(&self) -> String {
+        let mut value = json!({});
+        if let Some(networks) = &self.allowed_networks {
+            value["allowed_networks"] = networks.iter().map(ToString::to_string).collect();
+        }
+        value.to_string()
+    }
+
+    /// Refuses an address where no instance may be.
+    pub fn check(&self, address: Address) -> Result<(), Bad> {
+        let ip = address.socket().ip();
+        match &self.allowed_networks {
+            Some(networks) if !networks.iter().any(|network| network.contains(&ip)) => {
+                let detail =
+                    format!("{address} is in none of the networks that the settings allow");
+                Err(Bad::new(BadCode::NotAllowed, detail))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn networks(value: Value) -> Result<Vec<IpNet>, Bad> {
+    let bad = |what: &str| {
+        let detail = format!(
+            "\"allowed_networks\" must be an array of networks like \"10.0.0.0/8\", {what}"
+        );
+        Bad::new(BadCode::BadValue, detail)
+    };
+    let Value::Array(items) = value else {
+        return Err(bad("and it is no array"));
+    };
+    if items.is_empty() {
+        return Err(bad("and not empty, which would allow no instance at all"));
+    }
+    items
+        .iter()
+        .map(|item| {
+            let network = item.as_str().and_then(|text| text.parse::<IpNet>().ok());
+            network
+                .map(|network| network.trunc())
+                .ok_or_else(|| bad(&format!("not {}", quoted(&item.to_string()))))
+        })
+        .collect()
+}
