@@ -103,6 +103,23 @@ bench-propagation: deps-run ## Time from an etcd change to the request that show
 	$(CARGO) build --locked --release -p pointsman -p pointsman-bench
 	$(CARGO) run --locked --release --quiet -p pointsman-bench --bin propagation -- $(BENCH_FLAGS)
 
+.PHONY: chaos
+chaos: deps-run ## Real faults under load, a table of what they do; SEED, CHAOS_SHORT=1, CHAOS_FLAGS.
+	$(CARGO) build --locked --release -p pointsman -p pointsman-bench
+	$(CARGO) run --locked --release --quiet -p pointsman-bench --bin chaos -- $(CHAOS_ARGS)
+
+.PHONY: test-chaos
+test-chaos: CHAOS_SHORT = 1
+test-chaos: deps-run ## The same, each fault for two seconds.
+	$(CARGO) test --locked -p pointsman-bench --bin chaos
+	$(CARGO) build --locked -p pointsman -p pointsman-bench --bin pointsman --bin chaos
+	$(CARGO) run --locked --quiet -p pointsman-bench --bin chaos -- $(CHAOS_ARGS)
+
+CHAOS_ARGS = $(strip $(if $(SEED),--seed $(SEED)) $(if $(CHAOS_SHORT),--short) $(CHAOS_FLAGS))
+
+# Last: it has the machine for itself.
+test: test-chaos
+
 .PHONY: clean
 clean: ## Remove what was built, and the data of `make run`.
 	$(CARGO) clean

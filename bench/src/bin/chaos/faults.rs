@@ -1,0 +1,248 @@
+//! The faults: each is injected, lasts, and is healed, while the load goes on.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use pointsman::dev::services::Service;
+use rand::RngExt;
+use rand::rngs::StdRng;
+use tokio::time::sleep;
+
+use crate::churn::{Churn, Pace};
+use crate::facts::Facts;
+use crate::registry::Registry;
+use crate::stack::{Stack, forget};
+
+/// What can go wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    Nothing,
+    ConstantChanges,
+    AgentKilled,
+    AgentsKilled,
+    AgentPaused,
+    CompactionWhilePaused,
+    RedisEmptied,
+    RedisRestartedEmpty,
+    RedisPaused,
+    RedisSetBack,
+    RedisFailedOver,
+    RedisGarbage,
+    EtcdRestarted,
+    EtcdPaused,
+    NginxReloaded,
+    WorkersKilled,
+}
+
+impl Fault {
+    pub const ALL: [Self; 16] = [
+        Self::Nothing,
+        Self::ConstantChanges,
+        Self::AgentKilled,
+        Self::AgentsKilled,
+        Self::AgentPaused,
+        Self::CompactionWhilePaused,
+        Self::RedisEmptied,
+        Self::RedisRestartedEmpty,
+        Self::RedisPaused,
+        Self::RedisSetBack,
+        Self::RedisFailedOver,
+        Self::RedisGarbage,
+        Self::EtcdRestarted,
+        Self::EtcdPaused,
+        Self::NginxReloaded,
+        Self::WorkersKilled,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Nothing => "nothing",
+            Self::ConstantChanges => "instances change as fast as etcd can",
+            Self::AgentKilled => "an agent killed, restarted",
+            Self::AgentsKilled => "both agents killed, restarted",
+            Self::AgentPaused => "an agent paused",
+            Self::CompactionWhilePaused => "compaction while an agent is paused",
+            Self::RedisEmptied => "Redis emptied",
+            Self::RedisRestartedEmpty => "Redis killed, restarted empty",
+            Self::RedisPaused => "Redis paused",
+            Self::RedisSetBack => "Redis set back to a snapshot",
+            Self::RedisFailedOver => "Redis fails over to a late replica",
+            Self::RedisGarbage => "garbage and wrong types in Redis",
+            Self::EtcdRestarted => "etcd killed, restarted",
+            Self::EtcdPaused => "etcd paused",
+            Self::NginxReloaded => "nginx reloaded, several times",
+            Self::WorkersKilled => "nginx workers killed, one by one",
+        }
+    }
+
+    /// Whether plain nginx, too, would have broken off exchanges.
+    pub fn takes_connections(self) -> bool {
+        matches!(self, Self::NginxReloaded | Self::WorkersKilled)
+    }
+
+    /// Injects it, keeps it for so long, and heals it.
+    pub async fn strike(self, at: &mut Scene<'_>, lasting: Duration) -> Result<()> {
+        match self {
+            Self::Nothing => sleep(lasting).await,
+            Self::ConstantChanges => {
+                at.churn.set(Pace::Fast);
+                sleep(lasting).await;
+            }
+            Self::AgentKilled => {
+                let which = at.some_agent();
+                at.stack.agents[which].process().kill().await;
+                sleep(lasting).await;
+                at.stack.agents[which].process().respawn().await?;
+            }
+            Self::AgentsKilled => {
+                at.facts.broken();
+                for agent in &mut at.stack.agents {
+                    agent.process().kill().await;
+                }
+                sleep(lasting).await;
+                for agent in &mut at.stack.agents {
+                    agent.process().respawn().await?;
+                }
+            }
+            Self::AgentPaused => {
+                let which = at.some_agent();
+                at.stack.agents[which].process().pause();
+                sleep(lasting).await;
+                at.stack.agents[which].process().resume();
+            }
+            Self::CompactionWhilePaused => {
+                let which = at.some_agent();
+                at.stack.agents[which].process().pause();
+                at.churn.set(Pace::Fast);
+                sleep(lasting).await;
+                at.churn.set(Pace::Normal);
+                at.registry.compact().await?;
+                at.stack.agents[which].process().resume();
+            }
+            Self::RedisEmptied => {
+                at.stack.call_primary(&["FLUSHALL"]).await?;
+                sleep(lasting).await;
+            }
+            Self::RedisRestartedEmpty => {
+                at.facts.broken();
+                at.stack.primary().process().kill().await;
+                forget(&at.stack.snapshot())?;
+                sleep(lasting).await;
+                at.stack.restart_primary().await?;
+            }
+            Self::RedisPaused => {
+                at.facts.broken();
+                at.stack.primary().process().pause();
+                sleep(lasting).await;
+                at.stack.primary().process().resume();
+            }
+            Self::RedisSetBack => {
+                at.stack.call_primary(&["SAVE"]).await?;
+                sleep(lasting).await;
+                at.facts.broken();
+                at.stack.primary().process().kill().await;
+                at.stack.restart_primary().await?;
+                forget(&at.stack.snapshot())?;
+            }
+            Self::RedisFailedOver => {
+                at.facts.broken();
+                at.stack.call_replica(&["REPLICAOF", "NO", "ONE"]).await?;
+                sleep(lasting).await;
+                at.stack.fail_over().await?;
+            }
+            Self::RedisGarbage => garbage(at.stack, lasting).await?,
+            Self::EtcdRestarted => {
+                at.facts.broken();
+                at.stack.etcd.process().kill().await;
+                sleep(lasting).await;
+                at.stack.etcd.process().respawn().await?;
+                at.stack.etcd.ready().await?;
+            }
+            Self::EtcdPaused => {
+                at.facts.broken();
+                at.stack.etcd.process().pause();
+                sleep(lasting).await;
+                at.stack.etcd.process().resume();
+            }
+            Self::NginxReloaded => {
+                for _ in 0..TIMES {
+                    at.stack.nginx.reload();
+                    sleep(lasting / TIMES).await;
+                }
+            }
+            Self::WorkersKilled => {
+                let master = at.stack.nginx.process().pid();
+                for worker in children(master)? {
+                    // It may have gone since.
+                    let _gone = kill(Pid::from_raw(worker), Signal::SIGKILL);
+                    sleep(lasting / TIMES).await;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How often what comes several times comes.
+const TIMES: u32 = 4;
+
+/// What a fault may touch.
+pub struct Scene<'a> {
+    pub stack: &'a mut Stack,
+    pub churn: &'a Churn,
+    pub registry: &'a Registry,
+    pub facts: &'a Facts,
+    pub random: &'a mut StdRng,
+}
+
+impl Scene<'_> {
+    fn some_agent(&mut self) -> usize {
+        self.random.random_range(0..self.stack.agents.len())
+    }
+}
+
+/// Somebody writes past the agents, into records first, then into what holds
+/// the table together.
+async fn garbage(stack: &Stack, lasting: Duration) -> Result<()> {
+    let steps: [&[&[&str]]; TIMES as usize] = [
+        &[
+            &["SET", "pointsman:route:www.steady0.example", "{"],
+            &[
+                "HSET",
+                "pointsman:inst:steady1",
+                "bad",
+                "[\"1\",\"h:80\",1]",
+            ],
+            &["SET", "pointsman:app:churn1", "\u{0}"],
+            &["DEL", "pointsman:inst:churn0"],
+            &["SET", "pointsman:inst:churn0", "not a hash"],
+        ],
+        &[
+            &["DEL", "pointsman:changes"],
+            &["SET", "pointsman:changes", "not a stream"],
+        ],
+        &[&["HSET", "pointsman:meta", "rev", "x", "state", "x"]],
+        &[
+            &["DEL", "pointsman:meta"],
+            &["RPUSH", "pointsman:meta", "not a hash"],
+        ],
+    ];
+    for step in steps {
+        for command in step {
+            stack.call_primary(command).await?;
+        }
+        sleep(lasting / TIMES).await;
+    }
+    Ok(())
+}
+
+/// The processes that this one has started.
+fn children(pid: i32) -> Result<Vec<i32>> {
+    let path = format!("/proc/{pid}/task/{pid}/children");
+    let text = std::fs::read_to_string(&path).with_context(|| format!("failed to read {path}"))?;
+    text.split_whitespace()
+        .map(|word| word.parse().context("a process id is no number"))
+        .collect()
+}

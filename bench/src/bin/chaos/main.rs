@@ -1,0 +1,210 @@
+//! Real faults, one after the other, under a constant load.
+//!
+//! Two agents, etcd, Redis with a replica, nginx with four workers, and
+//! instances that answer with their id and keep on answering when they are
+//! deregistered. No request may fail that plain nginx would have answered, and
+//! none may begin at an instance that was deregistered more than a second
+//! before, while etcd, Redis and an agent are up. When a fault has ended, all
+//! workers must come to answer as etcd has it.
+
+#![allow(clippy::print_stdout, reason = "the table is the product")]
+
+mod churn;
+mod edge;
+mod facts;
+mod faults;
+mod instances;
+mod load;
+mod registry;
+mod relay;
+mod report;
+mod stack;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use clap::Parser;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use tokio::runtime::Runtime;
+use tokio::time::sleep;
+
+use churn::{Churn, Pace};
+use edge::Edge;
+use facts::Facts;
+use faults::{Fault, Scene};
+use instances::{Instances, PROBE_APP, PROBE_HOST};
+use load::Load;
+use registry::Registry;
+use report::Outcome;
+use stack::{EdgeReads, Stack};
+
+/// Injects real faults under load, and looks for what they do to requests.
+#[derive(Parser)]
+struct Args {
+    /// Repeats the choices of a run, not its timing.
+    #[arg(long, env = "CHAOS_SEED")]
+    seed: Option<u64>,
+
+    /// Each fault for two seconds only.
+    #[arg(long)]
+    short: bool,
+
+    /// How long each fault lasts.
+    #[arg(long, default_value_t = 12)]
+    seconds: u64,
+
+    /// Only faults whose names hold this.
+    #[arg(long, default_value = "")]
+    only: String,
+
+    /// Which Redis the edge reads.
+    #[arg(long, value_enum, default_value = "primary")]
+    edge_reads: EdgeReads,
+}
+
+/// All is right so long after a fault, at the latest.
+const SETTLE: Duration = Duration::from_secs(20);
+
+fn main() -> Result<ExitCode> {
+    let args = Args::parse();
+    // Children die with the thread that started them: it must be this one.
+    Runtime::new()?.block_on(run(&args))
+}
+
+async fn run(args: &Args) -> Result<ExitCode> {
+    let begin = Instant::now();
+    let seed = args.seed.unwrap_or_else(rand::random);
+    let faults: Vec<Fault> = Fault::ALL
+        .into_iter()
+        .filter(|fault| fault.name().contains(&args.only))
+        .collect();
+    println!("chaos: CHAOS_SEED={seed}\n\n{}", Outcome::head());
+    let mut chaos = Chaos::start(args, seed).await?;
+    let mut violations = Vec::new();
+    for fault in faults {
+        let outcome = chaos.inject(fault).await?;
+        println!("{}", outcome.row());
+        let of_it = outcome.violations().into_iter();
+        violations.extend(of_it.map(|what| format!("{}: {what}", fault.name())));
+    }
+    println!("\nall in {} s, seed {seed}", begin.elapsed().as_secs());
+    if violations.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    println!("violations:\n  {}", violations.join("\n  "));
+    println!("logs: {}", chaos.stack.keep_logs().display());
+    Ok(ExitCode::FAILURE)
+}
+
+/// Everything that runs.
+struct Chaos {
+    load: Load,
+    churn: Churn,
+    edge: Edge,
+    registry: Registry,
+    facts: Arc<Facts>,
+    instances: Instances,
+    stack: Stack,
+    random: StdRng,
+    /// How long a fault lasts, and how long it is looked at afterwards.
+    lasting: Duration,
+    after: Duration,
+    /// Looks so far.
+    looks: usize,
+}
+
+impl Chaos {
+    async fn start(args: &Args, seed: u64) -> Result<Self> {
+        let stack = Stack::start(args.edge_reads).await?;
+        let facts = Arc::new(Facts::new());
+        let registry = Registry::connect(&stack.etcd.url(), &facts).await?;
+        let instances = Instances::start().await?;
+        for instance in instances.staying.iter().chain(&instances.churning) {
+            registry.register(instance).await?;
+        }
+        registry.register(&instances.probes[0]).await?;
+        for (host, app) in &instances.hosts {
+            registry.bind(host, app).await?;
+        }
+        registry.bind(PROBE_HOST, PROBE_APP).await?;
+        let mut edge = Edge::new(stack.nginx.edge());
+        edge.right(&registry, &instances.hosts, SETTLE).await?;
+        let load = Load::start(stack.nginx.edge(), &instances.hosts, &facts, seed);
+        let churn = Churn::start(registry.clone(), instances.churning.clone(), seed);
+        let (lasting, after) = if args.short {
+            (Duration::from_secs(2), Duration::from_millis(1500))
+        } else {
+            (Duration::from_secs(args.seconds), Duration::from_secs(4))
+        };
+        Ok(Self {
+            load,
+            churn,
+            edge,
+            registry,
+            facts,
+            instances,
+            stack,
+            random: StdRng::seed_from_u64(seed),
+            lasting,
+            after,
+            looks: 0,
+        })
+    }
+
+    /// Injects a fault and looks at what comes of it.
+    async fn inject(&mut self, fault: Fault) -> Result<Outcome> {
+        let before = self.churn.still().await?;
+        self.load.take();
+        self.churn.set(Pace::Normal);
+        let mut scene = Scene {
+            stack: &mut self.stack,
+            churn: &self.churn,
+            registry: &self.registry,
+            facts: &self.facts,
+            random: &mut self.random,
+        };
+        fault.strike(&mut scene, self.lasting).await?;
+        let mut right_after = self.becomes_right().await?;
+        self.facts.whole();
+        self.churn.set(Pace::Normal);
+        sleep(self.after).await;
+        // What came afterwards must arrive as well.
+        let again = self.becomes_right().await?;
+        if right_after.is_ok() && again.is_err() {
+            right_after = again;
+        }
+        self.stack.ready().await?;
+        let changes = self.churn.still().await? - before;
+        Ok(Outcome {
+            fault,
+            tally: self.load.take(),
+            changes,
+            right_after,
+        })
+    }
+
+    /// Halts the churn, makes one change of each kind, and waits until all
+    /// workers show them and all else that etcd has; answers how long it took.
+    async fn becomes_right(&mut self) -> Result<Result<Duration, String>> {
+        let healed = Instant::now();
+        self.churn.still().await?;
+        self.looks += 1;
+        let probes = &self.instances.probes;
+        let (next, last) = (self.looks % 2, (self.looks + 1) % 2);
+        self.registry.register(&probes[next]).await?;
+        self.registry.deregister(&probes[last]).await?;
+        let fresh = format!("fresh-{}.example", self.looks);
+        self.registry.bind(&fresh, PROBE_APP).await?;
+
+        let mut hosts = self.instances.hosts.clone();
+        hosts.insert(PROBE_HOST.to_owned(), PROBE_APP.to_owned());
+        hosts.insert(fresh, PROBE_APP.to_owned());
+        let right = self.edge.right(&self.registry, &hosts, SETTLE).await;
+        Ok(right
+            .map(|at| at.saturating_duration_since(healed))
+            .map_err(|timed_out| timed_out.to_string()))
+    }
+}

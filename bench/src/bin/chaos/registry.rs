@@ -1,0 +1,127 @@
+//! The registry in etcd, as a registrator writes it: what is not acknowledged is
+//! tried again, until it is.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use etcd_client::{Client, CompactionOptions, GetOptions};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::facts::Facts;
+use crate::instances::Instance;
+
+const PREFIX: &str = "/pointsman/";
+/// An etcd that is paused answers late; that is longer than any fault.
+const ANSWER: Duration = Duration::from_secs(30);
+/// Longer than any fault takes etcd away.
+const PATIENCE: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Ids of instances by app.
+pub type Registered = BTreeMap<String, BTreeSet<String>>;
+
+/// A client of etcd. Keys are without the prefix.
+#[derive(Clone)]
+pub struct Registry {
+    client: Client,
+    facts: Arc<Facts>,
+}
+
+impl Registry {
+    pub async fn connect(url: &str, facts: &Arc<Facts>) -> Result<Self> {
+        Ok(Self {
+            client: Client::connect([url], None).await?,
+            facts: Arc::clone(facts),
+        })
+    }
+
+    pub async fn register(&self, instance: &Instance) -> Result<()> {
+        self.facts.registering(&instance.id);
+        self.put(&instance.key(), &instance.addr.to_string()).await
+    }
+
+    pub async fn deregister(&self, instance: &Instance) -> Result<()> {
+        let key = format!("{PREFIX}{}", instance.key());
+        let client = self.client.clone();
+        insist("delete", move || {
+            let (mut kv, key) = (client.kv_client(), key.clone());
+            async move { kv.delete(key, None).await }
+        })
+        .await?;
+        self.facts.deregistered(&instance.id);
+        Ok(())
+    }
+
+    /// Binds a host to an app.
+    pub async fn bind(&self, host: &str, app: &str) -> Result<()> {
+        self.put(&format!("routes/{host}"), &format!(r#"{{"app":"{app}"}}"#))
+            .await
+    }
+
+    async fn put(&self, key: &str, value: &str) -> Result<()> {
+        let key = format!("{PREFIX}{key}");
+        let (client, value) = (self.client.clone(), value.to_owned());
+        insist("put", move || {
+            let (mut kv, key, value) = (client.kv_client(), key.clone(), value.clone());
+            async move { kv.put(key, value, None).await }
+        })
+        .await
+        .map(drop)
+    }
+
+    /// All instances that etcd has.
+    pub async fn registered(&self) -> Result<Registered> {
+        let prefix = format!("{PREFIX}instances/");
+        let answer = insist("list", || {
+            let options = GetOptions::new().with_prefix().with_keys_only();
+            let (mut kv, prefix) = (self.client.kv_client(), prefix.clone());
+            async move { kv.get(prefix, Some(options)).await }
+        })
+        .await?;
+        let mut registered = Registered::new();
+        for kv in answer.kvs() {
+            let name = kv.key_str()?.strip_prefix(prefix.as_str());
+            let (app, id) = name
+                .and_then(|name| name.split_once('/'))
+                .context("a key of an instance has no id")?;
+            let ids = registered.entry(app.to_owned()).or_default();
+            ids.insert(id.to_owned());
+        }
+        Ok(registered)
+    }
+
+    /// Forgets all history up to now.
+    pub async fn compact(&self) -> Result<()> {
+        let answer = insist("get", || {
+            let mut kv = self.client.kv_client();
+            async move { kv.get(PREFIX, None).await }
+        })
+        .await?;
+        let revision = answer.header().map_or(0, |header| header.revision());
+        let options = CompactionOptions::new().with_physical();
+        timeout(
+            ANSWER,
+            self.client.kv_client().compact(revision, Some(options)),
+        )
+        .await??;
+        Ok(())
+    }
+}
+
+/// Calls again what may be repeated, until etcd has acknowledged it.
+async fn insist<T>(what: &str, call: impl AsyncFn() -> Result<T, etcd_client::Error>) -> Result<T> {
+    let begin = Instant::now();
+    loop {
+        let last = match timeout(ANSWER, call()).await {
+            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "no answer".to_owned(),
+        };
+        if begin.elapsed() > PATIENCE {
+            bail!("etcd did not take a {what} in {PATIENCE:?}: {last}");
+        }
+        sleep(PAUSE).await;
+    }
+}

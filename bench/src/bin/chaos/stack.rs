@@ -1,0 +1,226 @@
+//! etcd, two Redis, agents and nginx, as real processes on free ports.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use pointsman::dev::process::Launcher;
+use pointsman::dev::services::{
+    Agent, AgentConfig, Etcd, EtcdConfig, Nginx, NginxConfig, Redis, RedisConfig, Service,
+};
+use pointsman::dev::{Source, ports};
+use tempfile::TempDir;
+
+use crate::relay::Relay;
+
+const WORKER_LOCATION: &str = "        location = /_worker { return 200 $pid; }\n";
+const AGENTS: usize = 2;
+pub const WORKERS: usize = 4;
+
+/// Which Redis the edge reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum EdgeReads {
+    Primary,
+    Replica,
+}
+
+/// All of it.
+pub struct Stack {
+    pub etcd: Etcd,
+    pub agents: Vec<Agent>,
+    pub nginx: Nginx,
+    redis: [Redis; 2],
+    /// Which of the two the agents write.
+    primary: usize,
+    edge_reads: EdgeReads,
+    to_agents: Relay,
+    to_edge: Relay,
+    dir: TempDir,
+}
+
+impl Stack {
+    /// Starts it, and waits until all answer.
+    pub async fn start(edge_reads: EdgeReads) -> Result<Self> {
+        let dir = tempfile::Builder::new()
+            .prefix("pointsman-chaos-")
+            .tempdir()?;
+        let log_dir = dir.path().join("logs");
+        std::fs::create_dir(&log_dir)?;
+        let launcher = Launcher::new(pointsman()?);
+
+        let mut etcd = Etcd::spawn(
+            &launcher,
+            &EtcdConfig {
+                client: ports::free_loopback(),
+                peer: ports::free_loopback(),
+                data_dir: dir.path().join("etcd"),
+                log_dir: log_dir.clone(),
+            },
+        )?;
+        let redis = [0, 1].map(|number| {
+            let config = RedisConfig {
+                listen: ports::free_loopback(),
+                data_dir: dir.path().join(format!("redis-{number}")),
+                log_dir: log_dir.clone(),
+            };
+            Redis::spawn(&launcher, &config)
+        });
+        let [first, second] = redis;
+        let mut redis = [first?, second?];
+        for redis in &mut redis {
+            redis.ready().await?;
+        }
+        etcd.ready().await?;
+        let read = match edge_reads {
+            EdgeReads::Primary => &redis[0],
+            EdgeReads::Replica => &redis[1],
+        };
+        let to_edge = Relay::start(read.listen()).await?;
+        let to_agents = Relay::start(redis[0].listen()).await?;
+
+        let mut agents = Vec::new();
+        for number in 1..=AGENTS {
+            let config = AgentConfig {
+                id: format!("agent-{number}"),
+                admin: ports::free_loopback(),
+                etcd_url: etcd.url(),
+                redis_url: to_agents.url(),
+                more_args: Vec::new(),
+                log_dir: log_dir.clone(),
+            };
+            agents.push(Agent::spawn(&launcher, &config)?);
+        }
+        let nginx = NginxConfig {
+            source: Source::around(Path::new("."))?,
+            edge: ports::free_loopback(),
+            status: ports::free_loopback(),
+            redis_url: to_edge.url(),
+            workers: WORKERS,
+            server_lines: WORKER_LOCATION.to_owned(),
+            dir: dir.path().join("nginx"),
+            log_dir,
+        };
+        let nginx = Nginx::spawn(&launcher, &nginx)?;
+        let mut stack = Self {
+            etcd,
+            agents,
+            nginx,
+            redis,
+            primary: 0,
+            edge_reads,
+            to_agents,
+            to_edge,
+            dir,
+        };
+        stack.replicate().await?;
+        stack.ready().await?;
+        Ok(stack)
+    }
+
+    /// Waits until all answer.
+    pub async fn ready(&mut self) -> Result<()> {
+        self.etcd.ready().await?;
+        for redis in &mut self.redis {
+            redis.ready().await?;
+        }
+        for agent in &mut self.agents {
+            agent.ready().await?;
+        }
+        self.nginx.ready().await?;
+        Ok(())
+    }
+
+    /// The Redis that the agents write.
+    pub fn primary(&mut self) -> &mut Redis {
+        &mut self.redis[self.primary]
+    }
+
+    /// A command to it.
+    pub async fn call_primary(&self, command: &[&str]) -> Result<()> {
+        call(&self.redis[self.primary], command).await
+    }
+
+    /// A command to the other one.
+    pub async fn call_replica(&self, command: &[&str]) -> Result<()> {
+        call(&self.redis[1 - self.primary], command).await
+    }
+
+    /// Where the primary keeps a snapshot, and reads it when it starts.
+    pub fn snapshot(&self) -> PathBuf {
+        let folder = format!("redis-{}", self.primary);
+        self.dir.path().join(folder).join("dump.rdb")
+    }
+
+    /// Starts the primary, which must have been killed, on the snapshot that is
+    /// there, if there is one.
+    pub async fn restart_primary(&mut self) -> Result<()> {
+        let redis = self.primary();
+        redis.process().respawn().await?;
+        redis.ready().await?;
+        Ok(())
+    }
+
+    /// The replica takes over, and what was the primary starts empty, as its
+    /// replica.
+    pub async fn fail_over(&mut self) -> Result<()> {
+        self.call_replica(&["REPLICAOF", "NO", "ONE"]).await?;
+        self.primary().process().kill().await;
+        forget(&self.snapshot())?;
+        let left = self.primary;
+        self.primary = 1 - left;
+        let taken_over = self.redis[self.primary].listen();
+        self.to_agents.point_to(taken_over);
+        if self.edge_reads == EdgeReads::Primary {
+            self.to_edge.point_to(taken_over);
+        }
+        let other = &mut self.redis[left];
+        other.process().respawn().await?;
+        other.ready().await?;
+        if self.edge_reads == EdgeReads::Replica {
+            self.to_edge.point_to(self.redis[left].listen());
+        }
+        self.replicate().await
+    }
+
+    async fn replicate(&self) -> Result<()> {
+        let primary = self.redis[self.primary].listen();
+        let (host, port) = (primary.ip().to_string(), primary.port().to_string());
+        self.call_replica(&["REPLICAOF", &host, &port]).await
+    }
+
+    /// Keeps the logs; answers where.
+    pub fn keep_logs(&mut self) -> PathBuf {
+        self.dir.disable_cleanup(true);
+        self.dir.path().join("logs")
+    }
+}
+
+/// Removes a file that may be there.
+pub fn forget(path: &Path) -> Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("failed to remove {}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+async fn call(redis: &Redis, command: &[&str]) -> Result<()> {
+    let client = redis::Client::open(redis.url())?;
+    let mut connection = client.get_multiplexed_async_connection().await?;
+    let (name, arguments) = command.split_first().context("no command")?;
+    let mut command = redis::cmd(name);
+    command.arg(arguments);
+    let _answer: redis::Value = command.query_async(&mut connection).await?;
+    Ok(())
+}
+
+/// The agent's binary, which is built beside this one.
+fn pointsman() -> Result<PathBuf> {
+    let path = std::env::current_exe()?.with_file_name("pointsman");
+    ensure!(
+        path.is_file(),
+        "{} is missing: build it first",
+        path.display()
+    );
+    Ok(path)
+}
