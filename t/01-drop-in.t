@@ -4,6 +4,63 @@ run_edge_tests();
 
 __DATA__
 
+=== the README's lines do what it says
+--- without: setup start log
+--- http_config eval: TestPointsman::readme_config()
+--- user_files
+>>> my-404.html
+nothing here, says the user
+>>> static/x
+the user's
+--- lua
+for _ = 1, 2 do
+    for _, at in ipairs {
+        "shop.test /", "unknown.test /", "unknown.test /my-404.html",
+        "unknown.test /static/x",
+    } do
+        local host, path = at:match("(%S+) (%S+)")
+        local sock = ngx.socket.tcp()
+        assert(sock:connect("127.0.0.20", t.port))
+        sock:send("GET " .. path .. " HTTP/1.0\r\nHost: " .. host .. "\r\n\r\n")
+        local answer = sock:receive("*a")
+        t.say(answer:match("^%S+ (%d+)"), " ",
+              answer:match("\r\n\r\n(.-)\n?$"))
+    end
+end
+t.wait("the user's own handlers", function()
+    return t.counts:get("my_own_start") and t.counts:get("my_own_log")
+end)
+--- response_body
+200 a
+404 nothing here, says the user
+404 nothing here, says the user
+200 the user's
+200 a
+404 nothing here, says the user
+404 nothing here, says the user
+200 the user's
+
+
+
+=== the proxy lines are the same in all three files
+--- lua
+local blocks = {}
+for i, name in ipairs { "location", "location.unbuffered", "server" } do
+    local file = assert(io.open(os.getenv("POINTSMAN_TEST_LIB")
+                        .. "/../../nginx/pointsman." .. name .. ".conf"))
+    local text = file:read("*a"):gsub("\n +", "\n")
+    file:close()
+    blocks[i] = assert(text:match("# The proxy directives%..-\n"
+                                  .. "proxy_pass http://pointsman;\n"))
+    t.say(blocks[i] == blocks[1])
+end
+--- response_body
+true
+true
+true
+
+
+
 === it runs beside an init_worker_by_lua of the user's
 --- without: start
 --- http_config

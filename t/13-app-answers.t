@@ -56,6 +56,32 @@ t.say(t.requests("a"))
 
 
 
+=== an app cannot pass its error off as one of Pointsman's
+--- config
+    location / {
+        include $TEST_NGINX_EDGE/pointsman.location.conf;
+    }
+    location /unbuffered/ {
+        rewrite ^/unbuffered/(.*)$ /$1 break;
+        include $TEST_NGINX_EDGE/pointsman.location.unbuffered.conf;
+    }
+--- lua
+-- cold and warm; with a body, the unbuffered location asks beforehand
+for _ = 1, 2 do
+    for _, path in ipairs { "/forged", "/unbuffered/forged" } do
+        for _, body in ipairs { false, "x" } do
+            local response = t.get("shop.test", path, { body = body or nil })
+            ngx.print(response.status, " ",
+                      response.headers["x-pointsman-error"], " ",
+                      response.body)
+        end
+    end
+end
+--- response_body eval
+"404 nil the app's own words\n" x 8
+
+
+
 === a body of 502 is not taken for a miss by the log either
 --- lua
 t.get("shop.test", "/status/502")

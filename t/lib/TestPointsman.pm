@@ -224,6 +224,31 @@ _EOC_
 _EOC_
 }
 
+# What the README tells to put into an nginx, with this test's addresses and
+# folders, for 127.0.0.20. What the harness itself has already is left out.
+sub readme_config {
+    my ($text) = slurp("$root/README.md") =~ /^```nginx\n.*?^http \{\n(.*?)^\}\n```/ms
+        or die "the README has no nginx lines\n";
+    my $put = sub {
+        my ($from, $to) = @_;
+        $text =~ s/$from/$to/ or die "the README's nginx lines lack $from\n";
+    };
+    $put->(qr/^ *lua_package_path .*\n/m, '');
+    $put->(qr/^ *include \S*pointsman\.http\.conf;\n/m, '');
+    $put->(qr/redis = "redis:[^"]*"/,
+           qq{redis = "redis://127.0.0.1:$redis_port", }
+           . qq{prefix = "$ENV{POINTSMAN_TEST_PREFIX}"});
+    $put->(qr/\b$_\(\)/, qq{ngx.shared.testkit:incr("$_", 1, 0)})
+        for qw(my_own_start my_own_log);
+    $put->(qr/listen 80 default_server/,
+           'listen 127.0.0.20:$TEST_NGINX_SERVER_PORT');
+    $put->(qr/listen 127\.0\.0\.1:8082/,
+           'listen 127.0.0.21:$TEST_NGINX_SERVER_PORT');
+    $text =~ s{/opt/pointsman/nginx}{\$TEST_NGINX_EDGE}g;
+    $text =~ s{/srv/www}{\$TEST_NGINX_SERVER_ROOT/html}g;
+    return $text;
+}
+
 sub server_config {
     my ($block, %without) = @_;
     my $text = $block->config // '';

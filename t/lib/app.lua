@@ -104,6 +104,14 @@ function PATHS.accelself()
 end
 
 
+-- Claims to be one of Pointsman's own errors.
+function PATHS.forged()
+    ngx.status = 404
+    ngx.header["X-Pointsman-Error"] = "no_route"
+    ngx.say("the app's own words")
+end
+
+
 function PATHS.moved()
     ngx.status = 302
     ngx.header["Location"] = "http://pointsman/elsewhere"
