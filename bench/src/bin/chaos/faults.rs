@@ -30,14 +30,17 @@ pub enum Fault {
     RedisSetBack,
     RedisFailedOver,
     RedisGarbage,
+    AgentsCutOff,
+    EdgeCutOff,
     EtcdRestarted,
     EtcdPaused,
+    EtcdLeaderKilled,
     NginxReloaded,
     WorkersKilled,
 }
 
 impl Fault {
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 19] = [
         Self::Nothing,
         Self::ConstantChanges,
         Self::AgentKilled,
@@ -50,8 +53,11 @@ impl Fault {
         Self::RedisSetBack,
         Self::RedisFailedOver,
         Self::RedisGarbage,
+        Self::AgentsCutOff,
+        Self::EdgeCutOff,
         Self::EtcdRestarted,
         Self::EtcdPaused,
+        Self::EtcdLeaderKilled,
         Self::NginxReloaded,
         Self::WorkersKilled,
     ];
@@ -70,11 +76,19 @@ impl Fault {
             Self::RedisSetBack => "Redis set back to a snapshot",
             Self::RedisFailedOver => "Redis fails over to a late replica",
             Self::RedisGarbage => "garbage and wrong types in Redis",
+            Self::AgentsCutOff => "agents cut off from Redis (relay)",
+            Self::EdgeCutOff => "edge cut off from Redis (relay)",
             Self::EtcdRestarted => "etcd killed, restarted",
             Self::EtcdPaused => "etcd paused",
+            Self::EtcdLeaderKilled => "etcd's leader killed, restarted",
             Self::NginxReloaded => "nginx reloaded, several times",
             Self::WorkersKilled => "nginx workers killed, one by one",
         }
+    }
+
+    /// Whether it needs three nodes of etcd.
+    pub fn needs_cluster(self) -> bool {
+        self == Self::EtcdLeaderKilled
     }
 
     /// Whether plain nginx, too, would have broken off exchanges.
@@ -153,18 +167,41 @@ impl Fault {
                 at.stack.fail_over().await?;
             }
             Self::RedisGarbage => garbage(at.stack, lasting).await?,
+            Self::AgentsCutOff => {
+                at.facts.broken();
+                at.stack.to_agents.hold(true);
+                sleep(lasting).await;
+                at.stack.to_agents.hold(false);
+            }
+            Self::EdgeCutOff => {
+                at.facts.broken();
+                at.stack.to_edge.hold(true);
+                sleep(lasting).await;
+                at.stack.to_edge.hold(false);
+            }
             Self::EtcdRestarted => {
                 at.facts.broken();
-                at.stack.etcd.process().kill().await;
+                for node in at.stack.etcd.processes() {
+                    node.kill().await;
+                }
                 sleep(lasting).await;
-                at.stack.etcd.process().respawn().await?;
+                for node in at.stack.etcd.processes() {
+                    node.respawn().await?;
+                }
                 at.stack.etcd.ready().await?;
             }
             Self::EtcdPaused => {
                 at.facts.broken();
-                at.stack.etcd.process().pause();
+                at.stack.etcd.processes().for_each(|node| node.pause());
                 sleep(lasting).await;
-                at.stack.etcd.process().resume();
+                at.stack.etcd.processes().for_each(|node| node.resume());
+            }
+            Self::EtcdLeaderKilled => {
+                at.facts.broken();
+                let leader = at.stack.etcd.leader().await?;
+                leader.kill().await;
+                sleep(lasting).await;
+                leader.respawn().await?;
             }
             Self::NginxReloaded => {
                 for _ in 0..TIMES {

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use etcd_client::{Client, CompactionOptions, GetOptions};
+use pointsman::store::KeyValue;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::facts::Facts;
@@ -30,9 +31,11 @@ pub struct Registry {
 }
 
 impl Registry {
-    pub async fn connect(url: &str, facts: &Arc<Facts>) -> Result<Self> {
+    /// To etcd at these URLs, with commas between.
+    pub async fn connect(urls: &str, facts: &Arc<Facts>) -> Result<Self> {
+        let urls: Vec<&str> = urls.split(',').collect();
         Ok(Self {
-            client: Client::connect([url], None).await?,
+            client: Client::connect(urls, None).await?,
             facts: Arc::clone(facts),
         })
     }
@@ -71,35 +74,47 @@ impl Registry {
         .map(drop)
     }
 
-    /// All instances that etcd has.
-    pub async fn registered(&self) -> Result<Registered> {
-        let prefix = format!("{PREFIX}instances/");
-        let answer = insist("list", || {
-            let options = GetOptions::new().with_prefix().with_keys_only();
-            let (mut kv, prefix) = (self.client.kv_client(), prefix.clone());
-            async move { kv.get(prefix, Some(options)).await }
+    /// All keys of the registry, and etcd's revision.
+    pub async fn everything(&self) -> Result<(i64, Vec<KeyValue>)> {
+        let client = self.client.clone();
+        let answer = insist("list", move || {
+            let options = GetOptions::new().with_prefix();
+            let mut kv = client.kv_client();
+            async move { kv.get(PREFIX, Some(options)).await }
         })
         .await?;
-        let mut registered = Registered::new();
+        let revision = answer.header().map_or(0, |header| header.revision());
+        let mut keys = Vec::new();
         for kv in answer.kvs() {
-            let name = kv.key_str()?.strip_prefix(prefix.as_str());
-            let (app, id) = name
-                .and_then(|name| name.split_once('/'))
-                .context("a key of an instance has no id")?;
-            let ids = registered.entry(app.to_owned()).or_default();
-            ids.insert(id.to_owned());
+            let key = kv.key_str()?;
+            keys.push(KeyValue {
+                key: key.strip_prefix(PREFIX).unwrap_or(key).to_owned(),
+                value: kv.value().to_vec(),
+                create_revision: kv.create_revision(),
+                mod_revision: kv.mod_revision(),
+                lease: kv.lease(),
+            });
+        }
+        Ok((revision, keys))
+    }
+
+    /// All instances that etcd has.
+    pub async fn registered(&self) -> Result<Registered> {
+        let (_, keys) = self.everything().await?;
+        let mut registered = Registered::new();
+        for KeyValue { key, .. } in &keys {
+            let name = key.strip_prefix("instances/");
+            if let Some((app, id)) = name.and_then(|name| name.split_once('/')) {
+                let ids = registered.entry(app.to_owned()).or_default();
+                ids.insert(id.to_owned());
+            }
         }
         Ok(registered)
     }
 
     /// Forgets all history up to now.
     pub async fn compact(&self) -> Result<()> {
-        let answer = insist("get", || {
-            let mut kv = self.client.kv_client();
-            async move { kv.get(PREFIX, None).await }
-        })
-        .await?;
-        let revision = answer.header().map_or(0, |header| header.revision());
+        let (revision, _) = self.everything().await?;
         let options = CompactionOptions::new().with_physical();
         timeout(
             ANSWER,

@@ -11,7 +11,8 @@ pub struct Outcome {
     pub tally: Tally,
     /// Changes of instances meanwhile.
     pub changes: u64,
-    /// From the end of the fault until each worker was right; or what was not.
+    /// How long it took after the fault until each worker was right; or what
+    /// was not.
     pub right_after: Result<Duration, String>,
 }
 

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use pointsman::dev::process::Launcher;
 use pointsman::dev::services::{
-    Agent, AgentConfig, Etcd, EtcdConfig, Nginx, NginxConfig, Redis, RedisConfig, Service,
+    Agent, AgentConfig, Nginx, NginxConfig, Redis, RedisConfig, Service,
 };
 use pointsman::dev::{Source, ports};
 use tempfile::TempDir;
 
+use crate::cluster::Etcd;
 use crate::relay::Relay;
 
 const WORKER_LOCATION: &str = "        location = /_worker { return 200 $pid; }\n";
@@ -32,14 +33,15 @@ pub struct Stack {
     /// Which of the two the agents write.
     primary: usize,
     edge_reads: EdgeReads,
-    to_agents: Relay,
-    to_edge: Relay,
+    /// What the agents reach Redis through, and the edge.
+    pub to_agents: Relay,
+    pub to_edge: Relay,
     dir: TempDir,
 }
 
 impl Stack {
     /// Starts it, and waits until all answer.
-    pub async fn start(edge_reads: EdgeReads) -> Result<Self> {
+    pub async fn start(etcd_nodes: usize, edge_reads: EdgeReads) -> Result<Self> {
         let dir = tempfile::Builder::new()
             .prefix("pointsman-chaos-")
             .tempdir()?;
@@ -47,15 +49,7 @@ impl Stack {
         std::fs::create_dir(&log_dir)?;
         let launcher = Launcher::new(pointsman()?);
 
-        let mut etcd = Etcd::spawn(
-            &launcher,
-            &EtcdConfig {
-                client: ports::free_loopback(),
-                peer: ports::free_loopback(),
-                data_dir: dir.path().join("etcd"),
-                log_dir: log_dir.clone(),
-            },
-        )?;
+        let mut etcd = Etcd::spawn(&launcher, etcd_nodes, dir.path(), &log_dir)?;
         let redis = [0, 1].map(|number| {
             let config = RedisConfig {
                 listen: ports::free_loopback(),
@@ -82,7 +76,7 @@ impl Stack {
             let config = AgentConfig {
                 id: format!("agent-{number}"),
                 admin: ports::free_loopback(),
-                etcd_url: etcd.url(),
+                etcd_url: etcd.urls(),
                 redis_url: to_agents.url(),
                 more_args: Vec::new(),
                 log_dir: log_dir.clone(),
@@ -134,6 +128,11 @@ impl Stack {
         &mut self.redis[self.primary]
     }
 
+    /// Its URL.
+    pub fn primary_url(&self) -> String {
+        self.redis[self.primary].url()
+    }
+
     /// A command to it.
     pub async fn call_primary(&self, command: &[&str]) -> Result<()> {
         call(&self.redis[self.primary], command).await
@@ -156,7 +155,7 @@ impl Stack {
         let redis = self.primary();
         redis.process().respawn().await?;
         redis.ready().await?;
-        Ok(())
+        self.replicate().await
     }
 
     /// The replica takes over, and what was the primary starts empty, as its
@@ -183,6 +182,9 @@ impl Stack {
 
     async fn replicate(&self) -> Result<()> {
         let primary = self.redis[self.primary].listen();
+        // A copy begins at once, and does not wait for other replicas.
+        self.call_primary(&["CONFIG", "SET", "repl-diskless-sync-delay", "0"])
+            .await?;
         let (host, port) = (primary.ip().to_string(), primary.port().to_string());
         self.call_replica(&["REPLICAOF", &host, &port]).await
     }
