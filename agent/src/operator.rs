@@ -31,6 +31,8 @@ pub enum OperatorError {
 pub struct Sides {
     epoch: Option<KeyValue>,
     revision: Revision,
+    /// The token of the last rebuild that etcd knows of.
+    rebuild: Revision,
     /// What etcd holds.
     pub etcd: Counts,
     redis: Meta,
@@ -74,6 +76,7 @@ pub async fn look(store: &dyn Store, sink: &dyn Sink) -> Result<Sides, OperatorE
         }
     };
     let (epoch, revision) = store.get("epoch").await?;
+    let (rebuild, _) = store.get("rebuild").await?;
     let table = list(store).await?;
     let (mut held, mut lacking) = (0, 0);
     let mut cursor = Some(0);
@@ -90,6 +93,7 @@ pub async fn look(store: &dyn Store, sink: &dyn Sink) -> Result<Sides, OperatorE
     Ok(Sides {
         epoch,
         revision,
+        rebuild: rebuild.map_or(0, |kv| kv.mod_revision),
         etcd: table.counts(),
         redis,
         held,
@@ -100,7 +104,10 @@ pub async fn look(store: &dyn Store, sink: &dyn Sink) -> Result<Sides, OperatorE
 /// Gives etcd a new epoch, which may replace the table in Redis; answers it.
 pub async fn adopt(store: &dyn Store, sides: &Sides) -> Result<String, OperatorError> {
     let named = sides.epoch.as_ref().map(name);
-    if named.as_deref() == Some(&sides.redis.epoch) && sides.redis.rev <= sides.revision {
+    if named.as_deref() == Some(&sides.redis.epoch)
+        && sides.redis.rev <= sides.revision
+        && sides.redis.claim <= sides.rebuild
+    {
         let text = "etcd and redis fit together: there is nothing to adopt";
         return Err(OperatorError::Nothing(text.into()));
     }

@@ -228,6 +228,7 @@ impl Sync {
                 }
                 Step::Listed(revision) => {
                     table.loaded(revision);
+                    table.keep_from(&self.read());
                     *self.table.write().unwrap_or_else(PoisonError::into_inner) = table;
                     self.show_table();
                     self.observer.listed();

@@ -31,6 +31,8 @@ pub struct Table {
     apps: BTreeMap<Box<str>, App>,
     owners: Owners,
     bad: BTreeMap<Box<str>, Bad>,
+    /// The records that frozen elements had before, where this table saw them.
+    kept: BTreeMap<Element, Box<str>>,
     settings: Option<Entry<Settings>>,
     /// What the registry calls itself, and the last rebuild's token.
     epoch: Option<Box<str>>,
@@ -122,6 +124,20 @@ impl Table {
             Key::Settings => self.settings.as_ref().map(|e| e.mod_revision),
             _ => None,
         }
+    }
+
+    /// The last good records of frozen elements, as far as this table saw them:
+    /// for a Redis that has lost them. An instance whose address has got
+    /// another owner since is left out.
+    pub fn kept(&self) -> Vec<Change> {
+        let kept = self.kept.iter().filter(|(element, _)| {
+            self.held(element) == Held::Frozen && !self.has_lost_address(element)
+        });
+        kept.map(|(element, value)| Change {
+            element: element.clone(),
+            value: Some(value.clone()),
+        })
+        .collect()
     }
 
     /// The elements that were touched after `revision`; `None` if that is too
@@ -300,6 +316,8 @@ impl Table {
                 return;
             }
         };
+        let element = key.element();
+        let was = element.as_ref().map(|element| self.held(element));
         let refused = match key {
             Key::Route(host) => self.put_route(&host, kv, touched).err(),
             Key::App(app) => {
@@ -339,11 +357,26 @@ impl Table {
             Some(bad) => self.bad.insert(kv.key.as_str().into(), bad),
             None => self.bad.remove(kv.key.as_str()),
         };
+        if let Some(element) = element {
+            match (self.held(&element), was) {
+                (Held::Frozen, Some(Held::Value(value))) => {
+                    self.kept.insert(element, value);
+                }
+                (Held::Frozen, _) => {}
+                _ => {
+                    self.kept.remove(&element);
+                }
+            }
+        }
     }
 
     fn delete(&mut self, key: &str, touched: &mut BTreeSet<Element>) {
         self.bad.remove(key);
-        match Key::parse(key) {
+        let parsed = Key::parse(key);
+        if let Some(element) = parsed.as_ref().ok().and_then(Key::element) {
+            self.kept.remove(&element);
+        }
+        match parsed {
             Ok(Key::Route(host)) => {
                 if self.routes.remove(host.as_str()).is_some() {
                     touched.insert(Element::Route(host.as_str().into()));
@@ -449,6 +482,65 @@ impl Table {
     fn refusal(&self, instance: &Instance) -> Option<Bad> {
         let settings = self.settings.as_ref()?.value.as_ref()?;
         settings.check(instance.addr).err()
+    }
+
+    /// Takes over from an older table the last good records of what is frozen
+    /// in this one.
+    pub fn keep_from(&mut self, older: &Table) {
+        let frozen = self
+            .bad
+            .keys()
+            .filter_map(|key| Key::parse(key).ok()?.element());
+        let kept: Vec<_> = frozen
+            .filter(|element| {
+                self.held(element) == Held::Frozen
+                    && self.created(element) == older.created(element)
+            })
+            .filter_map(|element| match older.held(&element) {
+                Held::Value(value) => Some((element, value)),
+                Held::Frozen => older
+                    .kept
+                    .get(&element)
+                    .cloned()
+                    .map(|value| (element, value)),
+                Held::Nothing => None,
+            })
+            .collect();
+        self.kept.extend(kept);
+    }
+
+    /// The create revision of the key that an element comes from.
+    fn created(&self, element: &Element) -> Option<Revision> {
+        match element {
+            Element::Route(host) => self.routes.get(host).map(|e| e.create_revision),
+            Element::App(app) => {
+                let policy = self.apps.get(app)?.policy.as_ref();
+                policy.map(|e| e.create_revision)
+            }
+            Element::Instance(app, id) => {
+                let instance = self.apps.get(app)?.instances.get(id);
+                instance.map(|e| e.create_revision)
+            }
+        }
+    }
+
+    /// Whether the address that an instance was kept at belongs to another one,
+    /// or is not allowed any more.
+    fn has_lost_address(&self, element: &Element) -> bool {
+        let (Element::Instance(..), Some(record)) = (element, self.kept.get(element)) else {
+            return false;
+        };
+        let Some(addr) = Instance::address_of(record) else {
+            return true;
+        };
+        let settings = self
+            .settings
+            .as_ref()
+            .and_then(|entry| entry.value.as_ref());
+        self.owners
+            .owner(addr)
+            .is_some_and(|owner| owner != *element)
+            || settings.is_some_and(|settings| settings.check(addr).is_err())
     }
 
     fn settings_are_bad(&self) -> bool {

@@ -60,23 +60,19 @@ impl Instance {
     fn from_fields(mut fields: Fields) -> Result<Self, Bad> {
         let addr = fields.require("addr")?;
         let Value::String(addr) = addr else {
-            return Err(Bad::new(
-                BadCode::BadAddr,
-                "\"addr\" must be a string, ip:port",
-            ));
+            let detail = "\"addr\" must be a string, ip:port";
+            return Err(Bad::new(BadCode::BadAddr, detail).field("addr"));
         };
         let instance = Self {
-            addr: Address::new(&addr)?,
+            addr: Address::new(&addr).map_err(|bad| bad.field("addr"))?,
             weight: fields.take("weight").map_or(Ok(DEFAULT_WEIGHT), weight)?,
             zone: fields.take_string("zone")?.map(zone).transpose()?,
             shared: match fields.take("shared") {
                 None => false,
                 Some(Value::Bool(shared)) => shared,
                 Some(_) => {
-                    return Err(Bad::new(
-                        BadCode::BadValue,
-                        "\"shared\" must be true or false",
-                    ));
+                    let detail = "\"shared\" must be true or false";
+                    return Err(Bad::new(BadCode::BadValue, detail).field("shared"));
                 }
             },
         };
@@ -94,6 +90,12 @@ impl Instance {
             value["shared"] = json!(true);
         }
         value.to_string()
+    }
+
+    /// The address in a record that [`Instance::record`] made.
+    pub fn address_of(record: &str) -> Option<Address> {
+        let fields: Vec<Value> = serde_json::from_str(record).ok()?;
+        Address::new(fields.get(1)?.as_str()?).ok()
     }
 
     /// The field's value in Redis: `["<rev>","<addr>",<weight>]`, with an
@@ -114,7 +116,7 @@ fn weight(value: Value) -> Result<u16, Bad> {
         .and_then(|n| u16::try_from(n).ok())
         .ok_or_else(|| {
             let detail = format!("\"weight\" must be a whole number from 0 to 65535, not {value}");
-            Bad::new(BadCode::BadWeight, detail)
+            Bad::new(BadCode::BadWeight, detail).field("weight")
         })
 }
 
@@ -129,5 +131,6 @@ fn zone(text: String) -> Result<Box<str>, Bad> {
             "\"zone\" must be 1 to {ZONE_LONGEST} visible ASCII characters, not {}",
             quoted(&text)
         ),
-    ))
+    )
+    .field("zone"))
 }

@@ -15,6 +15,11 @@ use crate::watch::Watcher;
 
 /// Fewer removals than this are never held back.
 const FEW: usize = 10;
+/// Whether so many removals are more than one believes without a word.
+pub(super) fn is_too_much(lacking: usize, held: usize) -> bool {
+    lacking >= FEW && lacking * 2 > held
+}
+
 /// How often Redis is counted anew while a listing is held back.
 const RECOUNT: Duration = Duration::from_secs(5);
 
@@ -27,7 +32,7 @@ impl Sync {
         };
         loop {
             let (held, lacking) = self.count_lacking().await;
-            if lacking < FEW || lacking * 2 <= held {
+            if !is_too_much(lacking, held) {
                 self.set_phase(Phase::Rebuilding, None);
                 return Ok(());
             }

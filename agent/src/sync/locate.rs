@@ -76,9 +76,22 @@ impl Sync {
                     )
                 })
             }
+            Found::Table(meta) if meta.ready && !self.knows_claim(meta).await? => Err(format!(
+                "etcd does not know the rebuild {} that redis's table comes from: it was restored \
+                 or replaced (see: pointsman adopt)",
+                meta.claim
+            )),
             found => fit(revision, found, self.sink.format()),
         };
         Ok(start.map(|start| (epoch, start)))
+    }
+
+    /// Whether etcd has been at the last rebuild of Redis: its key is never
+    /// deleted, and each claim moves it on.
+    async fn knows_claim(&mut self, meta: &Meta) -> Result<bool, ()> {
+        let read = self.store.get("rebuild").await;
+        let (kv, _) = self.heard(Side::Store, read)?;
+        Ok(kv.map_or(0, |kv| kv.mod_revision) >= meta.claim)
     }
 
     /// Names a registry that is new on both sides. Another agent may be

@@ -48,6 +48,7 @@ impl Sync {
         let sink = Arc::clone(&self.sink);
         self.done(|| sink.begin(&claim)).await?;
         let (piece, records) = self.write_all(token).await?;
+        let piece = self.restore_kept(token, piece).await?;
         let pieces = self.sweep(token, piece).await?;
         self.done(|| sink.end(token, pieces, revision)).await?;
 
@@ -78,6 +79,27 @@ impl Sync {
             self.done(|| sink.piece(token, piece, &changes)).await?;
             piece += 1;
         }
+    }
+
+    /// Writes the last good records of frozen elements where Redis has lost
+    /// them; where it has them, they stay as they are.
+    async fn restore_kept(&mut self, token: Revision, mut piece: u64) -> Result<u64, Turn> {
+        let sink = Arc::clone(&self.sink);
+        let kept = self.read().kept();
+        for kept in kept.chunks(PIECE) {
+            let elements: Vec<_> = kept.iter().map(|change| change.element.clone()).collect();
+            let reading = self.answered(|| sink.read(&elements)).await;
+            let lost = kept
+                .iter()
+                .zip(reading.values)
+                .filter(|(_, value)| value.is_none());
+            let changes: Vec<_> = lost.map(|(change, _)| change.clone()).collect();
+            if !changes.is_empty() {
+                self.done(|| sink.piece(token, piece, &changes)).await?;
+                piece += 1;
+            }
+        }
+        Ok(piece)
     }
 
     /// Removes what Redis holds and the table does not know. No other agent

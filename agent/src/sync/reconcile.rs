@@ -19,6 +19,7 @@ use tokio::time::{Instant, sleep};
 use tracing::debug;
 
 use super::SharedTable;
+use super::guard::is_too_much;
 use crate::model::{Element, Key};
 use crate::sink::{Found, Sink, SinkError};
 use crate::store::{Condition, Event, Revision, Store, StoreError, Written};
@@ -45,6 +46,9 @@ pub(super) enum Finding {
     Key { at: Revision, event: Event },
     /// Redis is wrong about an element.
     Element(Element),
+    /// Most of what is held would go: that needs a closer look, and perhaps a
+    /// word of an operator.
+    Doubt { lacking: usize, held: usize },
 }
 
 /// Why a pass was given up; the next one begins anew.
@@ -113,10 +117,27 @@ impl Reconciler {
     }
 
     async fn pass(&self) -> Result<(), GivenUp> {
-        self.check_settings().await?;
-        self.check_names("routes/", Table::route_keys).await?;
-        self.check_names("apps/", Table::policy_keys).await?;
-        self.check_instances().await?;
+        let mut findings = Vec::new();
+        self.check_settings(&mut findings).await?;
+        self.check_names("routes/", Table::route_keys, &mut findings)
+            .await?;
+        self.check_names("apps/", Table::policy_keys, &mut findings)
+            .await?;
+        self.check_instances(&mut findings).await?;
+        let gone = |finding: &&Finding| {
+            matches!(
+                finding,
+                Finding::Key {
+                    event: Event::Delete { .. },
+                    ..
+                }
+            )
+        };
+        let lacking = findings.iter().filter(gone).count();
+        let counts = self.table().counts();
+        let held = counts.routes + counts.apps + counts.instances;
+        self.tell_unless_too_much(findings, lacking, held).await;
+
         if self.table().eldest_agent() != Some(&self.agent) {
             return Ok(());
         }
@@ -124,7 +145,17 @@ impl Reconciler {
         self.check_strays().await
     }
 
-    async fn check_settings(&self) -> Result<(), GivenUp> {
+    /// Tells what was found, unless most of what is held would go by it.
+    async fn tell_unless_too_much(&self, findings: Vec<Finding>, lacking: usize, held: usize) {
+        if is_too_much(lacking, held) {
+            return self.tell(Finding::Doubt { lacking, held }).await;
+        }
+        for finding in findings {
+            self.tell(finding).await;
+        }
+    }
+
+    async fn check_settings(&self, findings: &mut Vec<Finding>) -> Result<(), GivenUp> {
         let key = Key::Settings.to_string();
         let known = self.table().key_revision(&key);
         let known = known.map(|revision| (key.clone(), revision));
@@ -133,7 +164,7 @@ impl Reconciler {
             from: key,
             known: known.into_iter().collect(),
         };
-        self.check_slice(slice).await
+        self.check_slice(slice, findings).await
     }
 
     /// Checks the keys `<kind><name>`, against etcd.
@@ -141,6 +172,7 @@ impl Reconciler {
         &self,
         kind: &str,
         keys: impl Fn(&Table, Option<&str>, usize) -> Vec<(String, Revision)>,
+        findings: &mut Vec<Finding>,
     ) -> Result<(), GivenUp> {
         let mut after: Option<String> = None;
         let mut from = kind.to_owned();
@@ -154,12 +186,12 @@ impl Reconciler {
                 .as_ref()
                 .map_or_else(|| end_of(kind), |key| format!("{key}\0"));
             let known = known.into_iter().collect();
-            self.check_slice(Slice {
+            let slice = Slice {
                 from,
                 to: to.clone(),
                 known,
-            })
-            .await?;
+            };
+            self.check_slice(slice, findings).await?;
             let Some(last) = last else {
                 return Ok(());
             };
@@ -169,7 +201,7 @@ impl Reconciler {
     }
 
     /// Checks the keys of all instances, against etcd.
-    async fn check_instances(&self) -> Result<(), GivenUp> {
+    async fn check_instances(&self, findings: &mut Vec<Finding>) -> Result<(), GivenUp> {
         const KIND: &str = "instances/";
         let mut apps = self.table().apps_by_key().into_iter().peekable();
         let mut from = KIND.to_owned();
@@ -189,14 +221,14 @@ impl Reconciler {
             slice.to = next.map_or_else(|| end_of(KIND), |app| format!("{KIND}{app}/"));
             from = slice.to.clone();
             let done = next.is_none();
-            self.check_slice(slice).await?;
+            self.check_slice(slice, findings).await?;
             if done {
                 return Ok(());
             }
         }
     }
 
-    async fn check_slice(&self, slice: Slice) -> Result<(), GivenUp> {
+    async fn check_slice(&self, slice: Slice, findings: &mut Vec<Finding>) -> Result<(), GivenUp> {
         let Slice {
             from,
             to,
@@ -220,7 +252,7 @@ impl Reconciler {
             self.drop_settled(&mut suspects, at);
         }
         if !suspects.is_empty() {
-            self.check_keys(suspects.into_keys()).await?;
+            self.check_keys(suspects.into_keys(), findings).await?;
         }
         sleep(begun.elapsed() * REST).await;
         Ok(())
@@ -239,7 +271,11 @@ impl Reconciler {
     }
 
     /// Compares single keys, behind a barrier.
-    async fn check_keys(&self, keys: impl Iterator<Item = String>) -> Result<(), GivenUp> {
+    async fn check_keys(
+        &self,
+        keys: impl Iterator<Item = String>,
+        findings: &mut Vec<Finding>,
+    ) -> Result<(), GivenUp> {
         let barrier = self.barrier().await?;
         self.wait_for(barrier).await?;
         for key in keys {
@@ -256,7 +292,7 @@ impl Reconciler {
                     },
                     Event::Put,
                 );
-                self.tell(Finding::Key { at, event }).await;
+                findings.push(Finding::Key { at, event });
             }
         }
         Ok(())
@@ -316,6 +352,7 @@ impl Reconciler {
 
     /// Checks whether Redis holds what the table does not know.
     async fn check_strays(&self) -> Result<(), GivenUp> {
+        let (mut strays, mut held) = (Vec::new(), 0);
         let mut cursor = Some(0);
         while let Some(from) = cursor {
             let begun = Instant::now();
@@ -324,21 +361,21 @@ impl Reconciler {
             let after = self.sink.meta().await?;
             self.caught_up(&after).await?;
             cursor = page.next;
-            let strays: Vec<_> = {
+            held += page.elements.len();
+            {
                 let table = self.table();
                 let unsure = table
                     .touched_since(revision(&before)?)
                     .ok_or(GivenUp::Unfit("too long ago"))?;
-                let strays = page.elements.into_iter().filter(|element| {
+                strays.extend(page.elements.into_iter().filter(|element| {
                     table.held(element) == Held::Nothing && !unsure.contains(element)
-                });
-                strays.collect()
-            };
-            for element in strays {
-                self.tell(Finding::Element(element)).await;
+                }));
             }
             sleep(begun.elapsed() * REST).await;
         }
+        let lacking = strays.len();
+        let findings = strays.into_iter().map(Finding::Element).collect();
+        self.tell_unless_too_much(findings, lacking, held).await;
         Ok(())
     }
 

@@ -120,7 +120,11 @@ impl Sync {
                         return turn;
                     }
                 }
-                Some(finding) = self.findings.recv() => self.take_finding(&mut stream, finding),
+                Some(finding) = self.findings.recv() => {
+                    if let Err(turn) = self.take_finding(&mut stream, finding) {
+                        return turn;
+                    }
+                }
             }
         }
     }
@@ -317,9 +321,15 @@ impl Sync {
     }
 
     /// Puts right what the reconciler found to differ.
-    fn take_finding(&mut self, stream: &mut Stream, finding: Finding) {
+    fn take_finding(&mut self, stream: &mut Stream, finding: Finding) -> Result<(), Turn> {
         let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
         let changes = match finding {
+            Finding::Doubt { lacking, held } => {
+                // The rebuild begins with the guard.
+                self.broken = true;
+                let why = format!("at rest, {lacking} of {held} records would go");
+                return Err(look_again(why));
+            }
             Finding::Element(element) => table.changes([&element]),
             Finding::Key { at, event } => {
                 let key = match &event {
@@ -333,7 +343,7 @@ impl Sync {
                     _ => table.revision() != at,
                 };
                 if moved_on {
-                    return;
+                    return Ok(());
                 }
                 warn!(%key, "etcd and the table differed");
                 table.correct(&event)
@@ -344,6 +354,7 @@ impl Sync {
         }
         self.observer.repaired(changes.len());
         stream.queue.repair(table.revision(), changes);
+        Ok(())
     }
 
     /// Publishes how far Redis is.

@@ -318,6 +318,77 @@ async fn a_listing_that_lacks_most_of_redis_waits_for_a_word() {
 }
 
 #[tokio::test]
+async fn another_etcd_of_the_same_epoch_that_is_ahead_is_not_believed() {
+    let mut bench = Bench::start().await;
+    for i in 0..20 {
+        bench.put(&format!("routes/h{i}.example"), SHOP).await;
+    }
+    bench.add_agent("a");
+    bench.settled().await;
+    bench.stop_agents().await;
+    let (epoch, ahead) = (bench.meta("epoch").await, bench.store.revision() + 20);
+    bench.store.wipe();
+    bench.put("epoch", &epoch).await;
+    while bench.store.revision() < ahead {
+        bench.put("apps/other", "{}").await;
+    }
+    bench.add_reconciling_agent("b");
+    bench.phase(Phase::Holding).await;
+    assert!(
+        bench
+            .status()
+            .hold_reason
+            .unwrap()
+            .contains("does not know the rebuild")
+    );
+    assert_eq!(bench.content().await.len(), 20);
+}
+
+#[tokio::test]
+async fn deletions_that_were_lost_in_bulk_wait_for_a_word() {
+    let mut bench = Bench::start().await;
+    for i in 0..20 {
+        bench.put(&format!("routes/h{i}.example"), SHOP).await;
+    }
+    bench.add_reconciling_agent("a");
+    bench.settled().await;
+    for i in 0..15 {
+        bench.store.lose_deletion(&format!("routes/h{i}.example"));
+    }
+    bench.phase(Phase::Holding).await;
+    let reason = bench.status().hold_reason.unwrap();
+    assert!(reason.contains("lacks 15 of the 20 records"), "{reason}");
+    assert_eq!(bench.content().await.len(), 20);
+}
+
+#[tokio::test]
+async fn the_last_good_record_of_a_bad_key_survives_an_emptied_redis() {
+    let mut bench = Bench::start().await;
+    bench.put("routes/a.example", SHOP).await;
+    bench.put("instances/shop/1", "10.0.0.1:80").await;
+    bench.put("instances/shop/2", "10.0.0.2:80").await;
+    bench.add_agent("a");
+    bench.settled().await;
+    let good = bench.content().await;
+    bench.put("routes/a.example", "{").await;
+    bench.put("instances/shop/1", "nowhere").await;
+    bench.put("instances/shop/2", "nowhere").await;
+    // Its address belongs to another one now: it must not come back.
+    bench.put("instances/blog/1", "10.0.0.2:80").await;
+    bench.settled().await;
+    bench.command(&["FLUSHALL"]).await;
+    bench.settled().await;
+    let now = bench.content().await;
+    for element in [
+        Element::Route("a.example".into()),
+        Element::Instance("shop".into(), "1".into()),
+    ] {
+        assert_eq!(now.get(&element), good.get(&element), "{element}");
+    }
+    assert_eq!(now.len(), 3, "{now:?}");
+}
+
+#[tokio::test]
 async fn deletions_that_come_as_events_are_never_held_back() {
     let mut bench = Bench::start().await;
     let keys: Vec<_> = (0..30).map(|i| format!("routes/h{i}.example")).collect();
