@@ -75,7 +75,7 @@ pub(super) async fn list(
     State(state): State<Arc<ApiState>>,
     Params(paging): Params<Paging>,
 ) -> Result<Response, Problem> {
-    let limit = paging.limit()?;
+    let limit = paging.checked_limit()?;
     let (mut found, revision) = {
         let table = state.table.read().unwrap_or_else(PoisonError::into_inner);
         let found = table.apps(&paging.prefix, paging.cursor.as_deref(), limit + 1);

@@ -15,7 +15,7 @@ use super::ApiState;
 use super::extract::{InstanceParam, JsonBody, Precondition};
 use super::problem::{Code, Problem};
 use super::storage::Thing;
-use crate::model::{Instance, Key};
+use crate::model::{Instance, Key, json_object};
 use crate::store::{Condition, StoreError};
 
 const SHORTEST_TTL: u64 = 2;
@@ -109,12 +109,7 @@ async fn leased(
 
 /// The instance, and its ttl in seconds.
 fn parse(body: &[u8]) -> Result<(Instance, Option<u64>), Problem> {
-    let bad_json = |detail: String| Problem::new(Code::BadJson, detail);
-    let value: Value = serde_json::from_slice(body)
-        .map_err(|e| bad_json(format!("an instance is not valid JSON: {e}")))?;
-    let Value::Object(mut map) = value else {
-        return Err(bad_json("an instance must be a JSON object".to_owned()));
-    };
+    let mut map = json_object("an instance", body)?;
     let ttl = map.remove("ttl").filter(|v| !v.is_null());
     let ttl = ttl.map(|v| parse_ttl(&v)).transpose()?;
     let instance = Instance::from_map(map).map_err(|mut bad| {

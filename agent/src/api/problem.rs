@@ -3,6 +3,7 @@
 //! A handler returns a [`Problem`]; the layer around all handlers gives it
 //! the request's id, writes the body, and logs what must not be shown.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
@@ -83,7 +84,7 @@ codes! {
 pub struct Problem {
     code: Code,
     detail: String,
-    field: Option<&'static str>,
+    field: Option<Cow<'static, str>>,
     headers: Vec<(HeaderName, HeaderValue)>,
     /// For the log only.
     source: Option<StoreError>,
@@ -102,8 +103,8 @@ impl Problem {
     }
 
     /// Names the field that it is about.
-    pub fn field(mut self, name: &'static str) -> Self {
-        self.field = Some(name);
+    pub fn field(mut self, name: impl Into<Cow<'static, str>>) -> Self {
+        self.field = Some(name.into());
         self
     }
 
@@ -135,7 +136,7 @@ impl Problem {
         body.insert("status".to_owned(), status.as_u16().into());
         body.insert("detail".to_owned(), self.detail.as_str().into());
         body.insert("code".to_owned(), self.code.as_str().into());
-        if let Some(field) = self.field {
+        if let Some(field) = &self.field {
             body.insert("field".to_owned(), json!(field));
         }
         body.insert("request_id".to_owned(), request_id.into());
@@ -166,23 +167,24 @@ impl IntoResponse for Problem {
 
 impl From<Bad> for Problem {
     fn from(bad: Bad) -> Self {
-        let (code, field) = match bad.code {
+        // What names no field of the body is about a part of the path.
+        let (code, part) = match bad.code {
             BadCode::BadJson => (Code::BadJson, None),
             BadCode::UnknownField => (Code::UnknownField, None),
             BadCode::MissingField => (Code::MissingField, None),
-            BadCode::BadAddr => (Code::BadAddr, Some("addr")),
-            BadCode::NotAllowed => (Code::NotAllowed, Some("addr")),
-            BadCode::BadWeight => (Code::BadWeight, Some("weight")),
+            BadCode::BadAddr => (Code::BadAddr, None),
+            BadCode::NotAllowed => (Code::NotAllowed, None),
+            BadCode::BadWeight => (Code::BadWeight, None),
             BadCode::BadHost => (Code::BadHost, Some("host")),
             BadCode::BadApp => (Code::BadApp, Some("app")),
             BadCode::BadId => (Code::BadId, Some("id")),
             BadCode::NotSupported => (Code::NotSupported, None),
             _ => (Code::BadValue, None),
         };
-        let problem = Self::new(code, bad.detail);
-        match field {
-            Some(field) => problem.field(field),
-            None => problem,
+        let named = bad.field.map(|name| Cow::Owned(name.into_string()));
+        Self {
+            field: named.or(part.map(Cow::Borrowed)),
+            ..Self::new(code, bad.detail)
         }
     }
 }

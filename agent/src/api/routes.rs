@@ -28,7 +28,18 @@ pub(super) struct Paging {
 }
 
 impl Paging {
-    pub(super) fn limit(&self) -> Result<usize, Problem> {
+    /// The limit, once the query is found to make sense.
+    pub(super) fn checked_limit(&self) -> Result<usize, Problem> {
+        let texts = [
+            ("prefix", Some(self.prefix.as_str())),
+            ("cursor", self.cursor.as_deref()),
+        ];
+        for (name, text) in texts {
+            if text.is_some_and(|text| text.contains(char::is_control)) {
+                let detail = format!("{name} must not hold control characters");
+                return Err(Problem::new(Code::BadQuery, detail).field(name));
+            }
+        }
         match self.limit.unwrap_or(USUAL) {
             n @ 1..=MOST => Ok(n),
             n => Err(Problem::new(
@@ -83,7 +94,7 @@ pub(super) async fn list(
     State(state): State<Arc<ApiState>>,
     Params(paging): Params<Paging>,
 ) -> Result<Response, Problem> {
-    let limit = paging.limit()?;
+    let limit = paging.checked_limit()?;
     let prefix = paging.prefix.to_ascii_lowercase();
     let (mut found, revision) = {
         let table = state.table.read().unwrap_or_else(PoisonError::into_inner);

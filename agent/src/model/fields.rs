@@ -1,7 +1,10 @@
 //! A JSON object taken apart field by field, so that each mistake gets its
 //! own code and a sentence that names the field.
 
-use serde_json::{Map, Value};
+use std::fmt;
+
+use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value};
 
 use super::{Bad, BadCode, quoted};
 
@@ -13,19 +16,13 @@ pub(crate) struct Fields {
 
 impl Fields {
     pub(crate) fn parse(what: &'static str, raw: &[u8]) -> Result<Self, Bad> {
-        let value: Value = serde_json::from_slice(raw)
-            .map_err(|e| Bad::new(BadCode::BadJson, format!("{what} is not valid JSON: {e}")))?;
-        Self::from_value(what, value)
+        let map = json_object(what, raw)?;
+        Ok(Self { what, map })
     }
 
     pub(crate) fn from_value(what: &'static str, value: Value) -> Result<Self, Bad> {
-        match value {
-            Value::Object(map) => Ok(Self { what, map }),
-            other => Err(Bad::new(
-                BadCode::BadJson,
-                format!("{what} must be a JSON object, not {}", kind(&other)),
-            )),
-        }
+        let map = object(what, value)?;
+        Ok(Self { what, map })
     }
 
     /// Takes a field out; JSON's `null` counts as absent.
@@ -40,6 +37,7 @@ impl Fields {
                 BadCode::MissingField,
                 format!("{what} needs the field \"{name}\""),
             )
+            .field(name)
         })
     }
 
@@ -62,8 +60,26 @@ impl Fields {
                     self.what,
                     quoted(name)
                 ),
-            )),
+            )
+            .field(name)),
         }
+    }
+}
+
+/// A JSON object; refused if it, or an object in it, has a field twice.
+pub(crate) fn json_object(what: &str, raw: &[u8]) -> Result<Map<String, Value>, Bad> {
+    let Unambiguous(value) = serde_json::from_slice(raw)
+        .map_err(|e| Bad::new(BadCode::BadJson, format!("{what} is not valid JSON: {e}")))?;
+    object(what, value)
+}
+
+fn object(what: &str, value: Value) -> Result<Map<String, Value>, Bad> {
+    match value {
+        Value::Object(map) => Ok(map),
+        other => Err(Bad::new(
+            BadCode::BadJson,
+            format!("{what} must be a JSON object, not {}", kind(&other)),
+        )),
     }
 }
 
@@ -73,7 +89,8 @@ pub(crate) fn string(name: &str, value: Value) -> Result<String, Bad> {
         other => Err(Bad::new(
             BadCode::BadValue,
             format!("\"{name}\" must be a string, not {}", kind(&other)),
-        )),
+        )
+        .field(name)),
     }
 }
 
@@ -86,5 +103,73 @@ pub(crate) fn kind(value: &Value) -> &'static str {
         Value::String(_) => "a string",
         Value::Array(_) => "an array",
         Value::Object(_) => "an object",
+    }
+}
+
+/// A value in which no object has a field twice. Of such fields, serde_json's
+/// own value keeps the last, and other readers the first.
+struct Unambiguous(Value);
+
+impl<'de> Deserialize<'de> for Unambiguous {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(UnambiguousVisitor).map(Self)
+    }
+}
+
+struct UnambiguousVisitor;
+
+impl<'de> Visitor<'de> for UnambiguousVisitor {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(Number::from_f64(value).map_or(Value::Null, Value::Number))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_string<E>(self, value: String) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
+        let mut items = Vec::new();
+        while let Some(Unambiguous(item)) = seq.next_element()? {
+            items.push(item);
+        }
+        Ok(items.into())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Value, A::Error> {
+        let mut map = Map::new();
+        while let Some((name, Unambiguous(value))) = fields.next_entry::<String, _>()? {
+            if map.contains_key(&name) {
+                let why = format!("the field {} is there twice", quoted(&name));
+                return Err(de::Error::custom(why));
+            }
+            map.insert(name, value);
+        }
+        Ok(map.into())
     }
 }

@@ -75,6 +75,9 @@ impl Host {
         if host.parse::<Ipv4Addr>().is_ok() {
             return Ok(Self(host.into()));
         }
+        if host.is_empty() {
+            return Err(bad(shown, "it is empty"));
+        }
         let name = host.strip_prefix("*.").unwrap_or(host);
         check_name(name).map_err(|why| bad(shown, why))?;
         if host.len() > LONGEST {
@@ -96,8 +99,11 @@ fn bad(shown: &str, why: &str) -> Bad {
 }
 
 fn check_name(name: &str) -> Result<(), &'static str> {
-    if name.is_empty() {
-        return Err("it is empty");
+    let but_trailing_dot = name.strip_suffix('.').unwrap_or(name);
+    if but_trailing_dot.split('.').any(str::is_empty) {
+        return Err(
+            "it has an empty label (a dot in front, or two in a row, or nothing behind *.)",
+        );
     }
     if name.contains("://") || name.contains('/') {
         return Err("give the host alone, without a scheme or a path");
@@ -118,9 +124,6 @@ fn check_name(name: &str) -> Result<(), &'static str> {
         return Err("a host has at most 253 characters");
     }
     for label in name.split('.') {
-        if label.is_empty() {
-            return Err("it has an empty label (two dots in a row, or one in front)");
-        }
         if label.len() > 63 {
             return Err("a label has at most 63 characters");
         }

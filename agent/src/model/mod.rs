@@ -17,6 +17,7 @@ mod settings;
 
 pub use address::Address;
 pub use coordination::{Adoption, Confirmation};
+pub(crate) use fields::json_object;
 pub use host::Host;
 pub use instance::{DEFAULT_WEIGHT, Instance};
 pub use key::Key;
@@ -26,12 +27,17 @@ pub use record::{Change, Element, changes_json};
 pub use route::{Route, Rule, Target};
 pub use settings::Settings;
 
+/// How much of a user's text an error repeats, in characters.
+const LONGEST_QUOTE: usize = 80;
+
 /// Why a value or a name is not acceptable.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{detail}")]
 pub struct Bad {
     /// The stable word for programs.
     pub code: BadCode,
+    /// The field of the value that it is about, if it is about one.
+    pub field: Option<Box<str>>,
     /// The sentence for people: what is wrong, where, and what would be right.
     pub detail: String,
 }
@@ -39,8 +45,17 @@ pub struct Bad {
 impl Bad {
     /// A refusal with its sentence.
     pub fn new(code: BadCode, detail: impl Into<String>) -> Self {
-        let detail = detail.into();
-        Self { code, detail }
+        Self {
+            code,
+            field: None,
+            detail: detail.into(),
+        }
+    }
+
+    /// Names the field that it is about; like all that is quoted, it is cut.
+    pub(crate) fn field(mut self, name: &str) -> Self {
+        self.field = Some(name.chars().take(LONGEST_QUOTE).collect());
+        self
     }
 }
 
@@ -118,10 +133,9 @@ impl fmt::Display for BadCode {
 
 /// `text` for an error message: quoted, escaped, and cut after 80 characters.
 pub(crate) fn quoted(text: &str) -> String {
-    const LONGEST: usize = 80;
-    if text.chars().count() <= LONGEST {
+    if text.chars().count() <= LONGEST_QUOTE {
         return format!("{text:?}");
     }
-    let head: String = text.chars().take(LONGEST).collect();
+    let head: String = text.chars().take(LONGEST_QUOTE).collect();
     format!("{head:?}…")
 }

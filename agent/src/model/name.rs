@@ -14,6 +14,17 @@ macro_rules! name {
             /// Takes a name as it is; nothing is folded.
             pub fn new(name: &str) -> Result<Self, Bad> {
                 let ok: fn(u8) -> bool = $ok;
+                // HTTP clients take these two out of a path, and the API
+                // would not be asked for the thing any more.
+                if matches!(name, "." | "..") {
+                    return Err(Bad::new(
+                        $code,
+                        format!(
+                            concat!("{} is not ", $what, ": it would change the path of a URL"),
+                            quoted(name)
+                        ),
+                    ));
+                }
                 if (1..=$longest).contains(&name.len()) && name.bytes().all(ok) {
                     return Ok(Self(name.into()));
                 }
@@ -41,12 +52,12 @@ macro_rules! name {
 }
 
 name!(
-    /// An app: `[a-z0-9._-]{1,128}`.
+    /// An app: `[a-z0-9._-]{1,128}`, but neither `.` nor `..`.
     AppName, BadCode::BadApp, "an app name", 128, "a-z 0-9 . _ -",
     |b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-')
 );
 name!(
-    /// An instance of an app: `[A-Za-z0-9._:-]{1,256}`.
+    /// An instance of an app: `[A-Za-z0-9._:-]{1,256}`, but neither `.` nor `..`.
     InstanceId, BadCode::BadId, "an instance id", 256, "A-Z a-z 0-9 . _ : -",
     |b| matches!(b, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'_' | b':' | b'-')
 );

@@ -92,11 +92,13 @@ fn balance(text: &str) -> Result<Balance, Bad> {
                 "\"balance\": {} is not built yet; \"round_robin\" is",
                 quoted(text)
             ),
-        )),
+        )
+        .field("balance")),
         _ => Err(Bad::new(
             BadCode::BadValue,
             format!("\"balance\" must be \"round_robin\", not {}", quoted(text)),
-        )),
+        )
+        .field("balance")),
     }
 }
 
@@ -108,7 +110,7 @@ fn retries(value: &Value) -> Result<u8, Bad> {
         .ok_or_else(|| {
             let detail =
                 format!("\"retries\" must be a whole number from 0 to {MOST_RETRIES}, not {value}");
-            Bad::new(BadCode::BadValue, detail)
+            Bad::new(BadCode::BadValue, detail).field("retries")
         })
 }
 
@@ -121,6 +123,6 @@ fn fail_timeout(text: &str) -> Result<Duration, Bad> {
                 "\"fail_timeout\" must be a duration from 100ms to 1h, like \"10s\", not {}",
                 quoted(text)
             );
-            Bad::new(BadCode::BadValue, detail)
+            Bad::new(BadCode::BadValue, detail).field("fail_timeout")
         })
 }

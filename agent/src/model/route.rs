@@ -35,13 +35,13 @@ impl Route {
     pub fn from_value(raw: &[u8]) -> Result<Self, Bad> {
         let mut fields = Fields::parse("a route", raw)?;
         let rules = match (fields.take("app"), fields.take("rules")) {
-            (Some(app), None) => vec![Rule::to_app(AppName::new(&string("app", app)?)?)],
+            (Some(app), None) => vec![Rule::to_app(app_name(&string("app", app)?)?)],
             (None, Some(Value::Array(rules))) => {
                 rules.into_iter().map(rule).collect::<Result<_, _>>()?
             }
             (None, Some(other)) => {
                 let detail = format!("\"rules\" must be an array, not {}", kind(&other));
-                return Err(Bad::new(BadCode::BadValue, detail));
+                return Err(Bad::new(BadCode::BadValue, detail).field("rules"));
             }
             (Some(_), Some(_)) => {
                 let detail = "a route has either \"app\" or \"rules\", not both";
@@ -59,9 +59,10 @@ impl Route {
             0 => Err(Bad::new(
                 BadCode::BadValue,
                 "\"rules\" is empty; to unbind the host, delete the route",
-            )),
+            )
+            .field("rules")),
             1 => Ok(Self { rules }),
-            _ => Err(not_yet("more than one rule for a host")),
+            _ => Err(not_yet("rules", "more than one rule for a host")),
         }
     }
 
@@ -110,42 +111,50 @@ impl Rule {
 }
 
 fn rule(value: Value) -> Result<Rule, Bad> {
-    let mut fields = Fields::from_value("a rule", value)?;
+    let mut fields = Fields::from_value("a rule", value).map_err(|bad| bad.field("rules"))?;
     let path = fields
         .take_string("path")?
         .unwrap_or_else(|| "/".to_owned());
     if path != "/" {
-        return Err(not_yet(&format!("a rule for the path {}", quoted(&path))));
+        return Err(not_yet(
+            "path",
+            &format!("a rule for the path {}", quoted(&path)),
+        ));
     }
     let to = match fields.require("to")? {
         Value::Array(to) => to,
         other => {
             let detail = format!("\"to\" must be an array, not {}", kind(&other));
-            return Err(Bad::new(BadCode::BadValue, detail));
+            return Err(Bad::new(BadCode::BadValue, detail).field("to"));
         }
     };
     fields.finish("path, to")?;
     let mut targets = to.into_iter().map(target).collect::<Result<Vec<_>, _>>()?;
     match (targets.pop(), targets.is_empty()) {
-        (None, _) => Err(Bad::new(BadCode::BadValue, "\"to\" is empty; name an app")),
+        (None, _) => Err(Bad::new(BadCode::BadValue, "\"to\" is empty; name an app").field("to")),
         (Some(target), true) => Ok(Rule::to_app(target.app)),
-        (Some(_), false) => Err(not_yet("a split over several apps")),
+        (Some(_), false) => Err(not_yet("to", "a split over several apps")),
     }
 }
 
 fn target(value: Value) -> Result<Target, Bad> {
-    let mut fields = Fields::from_value("a target", value)?;
-    let app = AppName::new(&fields.require_string("app")?)?;
+    let mut fields = Fields::from_value("a target", value).map_err(|bad| bad.field("to"))?;
+    let app = app_name(&fields.require_string("app")?)?;
     if fields.take("weight").is_some() {
-        return Err(not_yet("a target's \"weight\""));
+        return Err(not_yet("weight", "a target's \"weight\""));
     }
     fields.finish("app")?;
     Ok(Target { app })
 }
 
-fn not_yet(what: &str) -> Bad {
+fn app_name(text: &str) -> Result<AppName, Bad> {
+    AppName::new(text).map_err(|bad| bad.field("app"))
+}
+
+fn not_yet(field: &str, what: &str) -> Bad {
     Bad::new(
         BadCode::NotSupported,
         format!("{what} is not built yet; a host goes to one app"),
     )
+    .field(field)
 }

@@ -41,7 +41,7 @@ impl Settings {
             Some(networks) if !networks.iter().any(|network| network.contains(&ip)) => {
                 let detail =
                     format!("{address} is in none of the networks that the settings allow");
-                Err(Bad::new(BadCode::NotAllowed, detail))
+                Err(Bad::new(BadCode::NotAllowed, detail).field("addr"))
             }
             _ => Ok(()),
         }
@@ -53,7 +53,7 @@ fn networks(value: Value) -> Result<Vec<IpNet>, Bad> {
         let detail = format!(
             "\"allowed_networks\" must be an array of networks like \"10.0.0.0/8\", {what}"
         );
-        Bad::new(BadCode::BadValue, detail)
+        Bad::new(BadCode::BadValue, detail).field("allowed_networks")
     };
     let Value::Array(items) = value else {
         return Err(bad("and it is no array"));

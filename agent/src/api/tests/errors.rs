@@ -194,3 +194,86 @@ fn every_code_of_a_bad_value_is_a_code_of_the_api() {
         assert_eq!(problem.code().as_str(), code.as_str());
     }
 }
+
+#[tokio::test]
+async fn a_problem_names_the_field_that_it_is_about() {
+    let api = Api::new();
+    let (route, app) = ("/v1/routes/a.example", "/v1/apps/shop");
+    let instance = "/v1/apps/shop/instances/a";
+    for (path, body, code, field) in [
+        ("/v1/routes/a_b", SHOP, "bad_host", "host"),
+        ("/v1/apps/A", "{}", "bad_app", "app"),
+        ("/v1/apps/A/instances/a", "{}", "bad_app", "app"),
+        ("/v1/apps/a/instances/+", "{}", "bad_id", "id"),
+        (route, r#"{"ap":"shop"}"#, "unknown_field", "ap"),
+        (route, r#"{"app":1}"#, "bad_value", "app"),
+        (route, r#"{"app":"A"}"#, "bad_app", "app"),
+        (route, r#"{"rules":1}"#, "bad_value", "rules"),
+        (route, r#"{"rules":[]}"#, "bad_value", "rules"),
+        (route, r#"{"rules":[1]}"#, "bad_json", "rules"),
+        (route, r#"{"rules":[{}]}"#, "missing_field", "to"),
+        (route, r#"{"rules":[{"to":1}]}"#, "bad_value", "to"),
+        (route, r#"{"rules":[{"to":[]}]}"#, "bad_value", "to"),
+        (route, r#"{"rules":[{"to":[1]}]}"#, "bad_json", "to"),
+        (route, r#"{"rules":[{"to":[{}]}]}"#, "missing_field", "app"),
+        (route, r#"{"rules":[{"path":1}]}"#, "bad_value", "path"),
+        (
+            route,
+            r#"{"rules":[{"path":"/a"}]}"#,
+            "not_supported",
+            "path",
+        ),
+        (app, r#"{"retries":17}"#, "bad_value", "retries"),
+        (app, r#"{"balance":"x"}"#, "bad_value", "balance"),
+        (app, r#"{"balance":"ewma"}"#, "not_supported", "balance"),
+        (app, r#"{"fail_timeout":"2h"}"#, "bad_value", "fail_timeout"),
+        (app, r#"{"fail_timeout":10}"#, "bad_value", "fail_timeout"),
+        (instance, "{}", "missing_field", "addr"),
+        (instance, r#"{"ttl":1}"#, "bad_ttl", "ttl"),
+        (
+            "/v1/settings",
+            r#"{"allowed_networks":[]}"#,
+            "bad_value",
+            "allowed_networks",
+        ),
+    ] {
+        let answer = api.put(path, body).await;
+        let status = if code == "not_supported" { 422 } else { 400 };
+        answer.refused(status, code);
+        assert_eq!(answer.json()["field"], field, "{path} {body}");
+    }
+    for body in ["[]", "{", "{}", r#"{"app":"a","rules":[]}"#] {
+        let answer = api.put(route, body).await;
+        assert!(answer.json().get("field").is_none(), "{}", answer.text);
+    }
+}
+
+#[tokio::test]
+async fn a_field_that_is_there_twice_is_refused() {
+    let api = Api::new();
+    for (path, body) in [
+        ("/v1/routes/a.example", r#"{"app":"a","app":"a"}"#),
+        (
+            "/v1/routes/a.example",
+            r#"{"rules":[{"to":[{"app":"a","\u0061pp":"b"}]}]}"#,
+        ),
+        ("/v1/apps/shop", r#"{"retries":1,"retries":null}"#),
+        (
+            "/v1/apps/shop/instances/a",
+            r#"{"addr":"10.0.0.1:80","addr":"10.0.0.2:80"}"#,
+        ),
+        (
+            "/v1/apps/shop/instances/a",
+            r#"{"addr":"10.0.0.1:80","ttl":"9s","ttl":"10s"}"#,
+        ),
+        (
+            "/v1/settings",
+            r#"{"allowed_networks":null,"allowed_networks":["10.0.0.0/8"]}"#,
+        ),
+    ] {
+        let answer = api.put(path, body).await;
+        answer.refused(400, "bad_json");
+        assert!(answer.text.contains("twice"), "{}", answer.text);
+    }
+    assert_eq!(api.store.revision(), 1, "nothing was written");
+}

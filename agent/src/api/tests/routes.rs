@@ -138,6 +138,29 @@ async fn hosts_that_cannot_be_bound_are_refused() {
 }
 
 #[tokio::test]
+async fn a_refused_host_tells_what_is_wrong_with_it() {
+    let api = Api::new();
+    for (host, why) in [
+        ("shop.example.com.", "trailing dot"),
+        ("*.example.com.", "trailing dot"),
+        ("..", "empty label"),
+        ("%2E", "empty label"),
+        ("*.", "empty label"),
+        ("*..", "empty label"),
+        (".example.com", "empty label"),
+        ("*..example.com", "empty label"),
+        ("a..b", "empty label"),
+        ("a..", "empty label"),
+        ("my_shop.example.com", "underscore"),
+        ("shop.example.com:80", "port"),
+    ] {
+        let answer = api.put(&format!("/v1/routes/{host}"), SHOP).await;
+        answer.refused(400, "bad_host");
+        assert!(answer.text.contains(why), "{}", answer.text);
+    }
+}
+
+#[tokio::test]
 async fn bodies_that_are_no_route_are_refused() {
     let api = Api::new();
     for (body, status, code) in [
@@ -338,6 +361,10 @@ async fn a_query_that_is_not_understood_is_refused() {
         "limit=",
         "colour=red",
         "limit=1&limit=2",
+        "cursor=%00",
+        "cursor=a%0Ab",
+        "prefix=%7F",
+        "prefix=%C2%85",
     ] {
         api.get(&format!("/v1/routes?{query}"))
             .await
