@@ -17,6 +17,16 @@ fn candidates_go_from_the_host_to_the_catch_all() {
 }
 
 #[test]
+fn no_host_fits_the_catch_all_alone() {
+    check(
+        r#"
+        local match = require "pointsman.match"
+        same(match.candidates(""), { "*" })
+        "#,
+    );
+}
+
+#[test]
 fn an_ip_address_has_no_parents() {
     check(
         r#"
