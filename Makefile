@@ -110,7 +110,7 @@ chaos: deps-run ## Real faults under load, a table of what they do; SEED, CHAOS_
 
 .PHONY: test-chaos
 test-chaos: CHAOS_SHORT = 1
-test-chaos: deps-run ## The same, each fault for two seconds.
+test-chaos: deps-run ## The same, each fault for a moment.
 	$(CARGO) test --locked -p pointsman-bench --bins
 	$(CARGO) build --locked -p pointsman -p pointsman-bench --bin pointsman --bin chaos
 	$(CARGO) run --locked --quiet -p pointsman-bench --bin chaos -- $(CHAOS_ARGS)

@@ -30,17 +30,21 @@ pub enum Fault {
     RedisSetBack,
     RedisFailedOver,
     RedisGarbage,
+    RecordsChanged,
+    RedisEmptiedUnseen,
+    RedisAwayNginxReloaded,
     AgentsCutOff,
     EdgeCutOff,
     EtcdRestarted,
     EtcdPaused,
     EtcdLeaderKilled,
+    AllAtOnce,
     NginxReloaded,
     WorkersKilled,
 }
 
 impl Fault {
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 23] = [
         Self::Nothing,
         Self::ConstantChanges,
         Self::AgentKilled,
@@ -53,11 +57,15 @@ impl Fault {
         Self::RedisSetBack,
         Self::RedisFailedOver,
         Self::RedisGarbage,
+        Self::RecordsChanged,
+        Self::RedisEmptiedUnseen,
+        Self::RedisAwayNginxReloaded,
         Self::AgentsCutOff,
         Self::EdgeCutOff,
         Self::EtcdRestarted,
         Self::EtcdPaused,
         Self::EtcdLeaderKilled,
+        Self::AllAtOnce,
         Self::NginxReloaded,
         Self::WorkersKilled,
     ];
@@ -76,11 +84,15 @@ impl Fault {
             Self::RedisSetBack => "Redis set back to a snapshot",
             Self::RedisFailedOver => "Redis fails over to a late replica",
             Self::RedisGarbage => "garbage and wrong types in Redis",
+            Self::RecordsChanged => "records in Redis changed by hand",
+            Self::RedisEmptiedUnseen => "Redis emptied while no agent runs",
+            Self::RedisAwayNginxReloaded => "nginx reloaded while Redis is away",
             Self::AgentsCutOff => "agents cut off from Redis (relay)",
             Self::EdgeCutOff => "edge cut off from Redis (relay)",
             Self::EtcdRestarted => "etcd killed, restarted",
             Self::EtcdPaused => "etcd paused",
             Self::EtcdLeaderKilled => "etcd's leader killed, restarted",
+            Self::AllAtOnce => "etcd, Redis, agents killed, restarted",
             Self::NginxReloaded => "nginx reloaded, several times",
             Self::WorkersKilled => "nginx workers killed, one by one",
         }
@@ -91,9 +103,17 @@ impl Fault {
         self == Self::EtcdLeaderKilled
     }
 
+    /// Whether only the comparison mends it that agents make once a minute.
+    pub fn mends_slowly(self) -> bool {
+        self == Self::RecordsChanged
+    }
+
     /// Whether plain nginx, too, would have broken off exchanges.
     pub fn takes_connections(self) -> bool {
-        matches!(self, Self::NginxReloaded | Self::WorkersKilled)
+        matches!(
+            self,
+            Self::NginxReloaded | Self::WorkersKilled | Self::RedisAwayNginxReloaded
+        )
     }
 
     /// Injects it, keeps it for so long, and heals it.
@@ -167,6 +187,33 @@ impl Fault {
                 at.stack.fail_over().await?;
             }
             Self::RedisGarbage => garbage(at.stack, lasting).await?,
+            Self::RecordsChanged => {
+                for command in BY_HAND {
+                    at.stack.call_primary(command).await?;
+                }
+                sleep(lasting).await;
+            }
+            Self::RedisEmptiedUnseen => {
+                at.facts.broken();
+                for agent in &mut at.stack.agents {
+                    agent.process().kill().await;
+                }
+                at.stack.call_primary(&["FLUSHALL"]).await?;
+                sleep(lasting).await;
+                for agent in &mut at.stack.agents {
+                    agent.process().respawn().await?;
+                }
+            }
+            Self::RedisAwayNginxReloaded => {
+                at.facts.broken();
+                at.stack.primary().process().kill().await;
+                forget(&at.stack.snapshot())?;
+                for _ in 0..TIMES {
+                    sleep(lasting / TIMES).await;
+                    at.stack.nginx.reload();
+                }
+                at.stack.restart_primary().await?;
+            }
             Self::AgentsCutOff => {
                 at.facts.broken();
                 at.stack.to_agents.hold(true);
@@ -203,6 +250,27 @@ impl Fault {
                 sleep(lasting).await;
                 leader.respawn().await?;
             }
+            Self::AllAtOnce => {
+                at.facts.broken();
+                for agent in &mut at.stack.agents {
+                    agent.process().kill().await;
+                }
+                at.stack.primary().process().kill().await;
+                forget(&at.stack.snapshot())?;
+                for node in at.stack.etcd.processes() {
+                    node.kill().await;
+                }
+                sleep(lasting).await;
+                // The agents first: they wait for the others.
+                for agent in &mut at.stack.agents {
+                    agent.process().respawn().await?;
+                }
+                at.stack.restart_primary().await?;
+                for node in at.stack.etcd.processes() {
+                    node.respawn().await?;
+                }
+                at.stack.etcd.ready().await?;
+            }
             Self::NginxReloaded => {
                 for _ in 0..TIMES {
                     at.stack.nginx.reload();
@@ -221,6 +289,24 @@ impl Fault {
         Ok(())
     }
 }
+
+/// Records that are well-formed and wrong; nobody will notice by a change.
+const BY_HAND: [&[&str]; 5] = [
+    &["DEL", "pointsman:route:www.steady0.example"],
+    &["DEL", "pointsman:inst:steady1"],
+    &["HDEL", "pointsman:inst:steady0", "steady0-1"],
+    &[
+        "HSET",
+        "pointsman:inst:steady0",
+        "x",
+        "[\"1\",\"127.0.0.9:9\",100]",
+    ],
+    &[
+        "SET",
+        "pointsman:route:more.example",
+        "{\"rev\":\"1\",\"rules\":[]}",
+    ],
+];
 
 /// How often what comes several times comes.
 const TIMES: u32 = 4;
