@@ -50,6 +50,10 @@ local added = redis.pcall("XADD", stream, "MAXLEN", "~", length, to .. "-*",
                           "kind", repair and "repair" or "batch",
                           "changes", body)
 if type(added) == "table" and added.err then
+    -- Read-only, out of memory: that passes, and nothing was written.
+    if not string.find(added.err, "ERR ", 1, true) then
+        return added
+    end
     return { "broken", "changes: " .. added.err }
 end
 for i = 1, #changes do
