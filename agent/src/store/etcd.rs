@@ -36,6 +36,12 @@ const DECODE_LIMIT: usize = 1 << 30;
 /// etcd's own limit on a request (`--max-request-bytes`) is about this.
 const LARGE: usize = 1 << 20;
 
+/// What etcd says to a wrong login, and to none where one is needed.
+const LOGIN_REFUSED: [&str; 2] = ["authentication failed", "user name is empty"];
+
+/// What etcd says to a token from before the last change of roles or users.
+const TOKEN_IS_OLD: &str = "revision of auth store is old";
+
 /// How to reach etcd.
 #[derive(Clone)]
 pub struct EtcdOptions {
@@ -183,7 +189,7 @@ impl EtcdStore {
             .and_then([op])
             .or_else([TxnOp::get(full, None)]);
         let client = self.client().await?;
-        let answer = call(CALL_TIMEOUT, || {
+        let answer = call(client, CALL_TIMEOUT, || {
             let (mut kv, txn) = (client.kv_client(), txn.clone());
             async move { kv.txn(txn).await }
         })
@@ -215,7 +221,7 @@ impl Store for EtcdStore {
             options = options.with_revision(at);
         }
         let client = self.client().await?;
-        let answer = call(LIST_TIMEOUT, || {
+        let answer = call(client, LIST_TIMEOUT, || {
             let mut kv = client.kv_client().max_decoding_message_size(DECODE_LIMIT);
             let (key, options) = (self.full(from), options.clone());
             async move { kv.get(key, Some(options)).await }
@@ -240,7 +246,7 @@ impl Store for EtcdStore {
     ) -> Result<(Vec<(String, Revision)>, Revision), StoreError> {
         let options = GetOptions::new().with_range(self.full(to)).with_keys_only();
         let client = self.client().await?;
-        let answer = call(LIST_TIMEOUT, || {
+        let answer = call(client, LIST_TIMEOUT, || {
             let mut kv = client.kv_client().max_decoding_message_size(DECODE_LIMIT);
             let (key, options) = (self.full(from), options.clone());
             async move { kv.get(key, Some(options)).await }
@@ -257,7 +263,7 @@ impl Store for EtcdStore {
     async fn get_at(&self, key: &str, at: Revision) -> Result<Option<KeyValue>, StoreError> {
         let options = GetOptions::new().with_revision(at);
         let client = self.client().await?;
-        let answer = call(CALL_TIMEOUT, || {
+        let answer = call(client, CALL_TIMEOUT, || {
             let (mut kv, key, options) = (client.kv_client(), self.full(key), options.clone());
             async move { kv.get(key, Some(options)).await }
         })
@@ -268,7 +274,7 @@ impl Store for EtcdStore {
 
     async fn get(&self, key: &str) -> Result<(Option<KeyValue>, Revision), StoreError> {
         let client = self.client().await?;
-        let answer = call(CALL_TIMEOUT, || {
+        let answer = call(client, CALL_TIMEOUT, || {
             let (mut kv, key) = (client.kv_client(), self.full(key));
             async move { kv.get(key, None).await }
         })
@@ -282,7 +288,7 @@ impl Store for EtcdStore {
             .with_range(self.range_end())
             .with_start_revision(from);
         let client = self.client().await?;
-        let stream = call(CALL_TIMEOUT, || {
+        let stream = call(client, CALL_TIMEOUT, || {
             let mut client = client
                 .watch_client()
                 .max_decoding_message_size(DECODE_LIMIT);
@@ -322,7 +328,7 @@ impl Store for EtcdStore {
     async fn lease_grant(&self, ttl: u64) -> Result<LeaseId, StoreError> {
         let ttl = i64::try_from(ttl).unwrap_or(i64::MAX);
         let client = self.client().await?;
-        let answer = call(CALL_TIMEOUT, || {
+        let answer = call(client, CALL_TIMEOUT, || {
             let mut lease = client.lease_client();
             async move { lease.grant(ttl, None).await }
         })
@@ -332,7 +338,7 @@ impl Store for EtcdStore {
 
     async fn lease_renew(&self, lease: LeaseId) -> Result<u64, StoreError> {
         let client = self.client().await?;
-        let answer = call(CALL_TIMEOUT, || {
+        let answer = call(client, CALL_TIMEOUT, || {
             let mut client = client.lease_client();
             async move {
                 let (mut keeper, mut stream) = client.keep_alive(lease).await?;
@@ -353,7 +359,7 @@ impl Store for EtcdStore {
 
     async fn lease_revoke(&self, lease: LeaseId) -> Result<(), StoreError> {
         let client = self.client().await?;
-        call(CALL_TIMEOUT, || {
+        call(client, CALL_TIMEOUT, || {
             let mut lease_client = client.lease_client();
             async move { lease_client.revoke(lease).await }
         })
@@ -409,8 +415,14 @@ impl Watch for EtcdWatch {
 
 /// Runs a call within `limit`. A call whose connection could not be opened was
 /// never sent, so it is tried again: with one endpoint of several dead, the
-/// client hands a share of the calls to the dead one.
-async fn call<T, F>(limit: Duration, mut once: impl FnMut() -> F) -> Result<T, StoreError>
+/// client hands a share of the calls to the dead one. One whose token is older
+/// than the last change of any role or user is refused, until the token is
+/// renewed; the client does that for expired ones only.
+async fn call<T, F>(
+    client: &Client,
+    limit: Duration,
+    mut once: impl FnMut() -> F,
+) -> Result<T, StoreError>
 where
     F: Future<Output = Result<T, etcd_client::Error>>,
 {
@@ -420,6 +432,10 @@ where
             match once().await {
                 Err(error) if tried < TRIES && never_sent(&error) => {
                     sleep(RETRY_PAUSE * tried).await;
+                    tried += 1;
+                }
+                Err(error) if tried < TRIES && token_is_old(&error) => {
+                    client.refresh_token().await.map_err(classify)?;
                     tried += 1;
                 }
                 outcome => return outcome.map_err(classify),
@@ -443,6 +459,11 @@ fn never_sent(error: &etcd_client::Error) -> bool {
     false
 }
 
+fn token_is_old(error: &etcd_client::Error) -> bool {
+    matches!(error, etcd_client::Error::GRpcStatus(status)
+        if status.code() == Code::InvalidArgument && status.message().contains(TOKEN_IS_OLD))
+}
+
 fn timed_out(elapsed: tokio::time::error::Elapsed) -> StoreError {
     StoreError::Unavailable(Box::new(elapsed))
 }
@@ -462,6 +483,11 @@ fn classify(error: etcd_client::Error) -> StoreError {
         };
     };
     match status.code() {
+        // A wrong login, and none where one is needed, have no code of their
+        // own.
+        Code::InvalidArgument if LOGIN_REFUSED.iter().any(|m| status.message().contains(m)) => {
+            StoreError::Denied(Box::new(error))
+        }
         // The only thing that we ask for and that can be missing is a lease.
         Code::NotFound => StoreError::NoLease(0),
         Code::OutOfRange => StoreError::Compacted {
