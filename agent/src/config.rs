@@ -66,6 +66,8 @@ pub struct Tls {
 pub struct Redis {
     /// The URL, with the password in it.
     pub url: RedisUrl,
+    /// Certificates that Redis's own is checked against; `None`: the system's.
+    pub ca: Option<Secret>,
     /// What our keys begin with.
     pub prefix: String,
     /// About how many entries the change stream keeps.
@@ -253,7 +255,13 @@ impl Reader {
         let password = self.optional("redis.password_file", password_file);
         let prefix = self.read("redis.prefix", types::redis_prefix);
         let stream_length = self.read("redis.stream_length", types::stream_length);
+        let ca = self.pem("redis.ca_file");
         let mut url = url?;
+        if let Some(given) = self.given("redis.ca_file")
+            && !url.is_tls()
+        {
+            self.note(&given, "it has no effect unless redis.url is rediss://");
+        }
         if let Some(given) = self.given("redis.password_file")
             && url.has_password()
         {
@@ -264,6 +272,7 @@ impl Reader {
         }
         Some(Redis {
             url,
+            ca,
             prefix: prefix?,
             stream_length: stream_length?,
         })

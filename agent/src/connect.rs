@@ -34,6 +34,10 @@ pub fn store(config: &config::Etcd, below: &str) -> Arc<dyn Store> {
 
 /// The table in Redis.
 pub fn sink(config: &config::Redis) -> Result<Arc<dyn Sink>, SinkError> {
-    let sink = RedisSink::new(config.url.expose(), &config.prefix, config.stream_length)?;
+    let (url, length) = (config.url.expose(), config.stream_length);
+    let sink = match &config.ca {
+        Some(ca) => RedisSink::trusting(url, ca.expose().as_bytes(), &config.prefix, length)?,
+        None => RedisSink::new(url, &config.prefix, length)?,
+    };
     Ok(Arc::new(sink))
 }

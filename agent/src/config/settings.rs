@@ -134,13 +134,18 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "redis.url",
         "URL",
-        "The Redis to write to: redis://[[user]:password@]host[:port][/db], or rediss:// for TLS.",
+        "The Redis to write to: redis://[[user]:password@]host[:port][/db], rediss:// for TLS, or redis+sentinel://[[user]:password@]host:port,…/master[/db] for the master that Sentinels name.",
     )
     .default("redis://127.0.0.1:6379"),
     setting(
         "redis.password_file",
         "PATH",
         "File that holds the password of Redis (one line), instead of one in the URL.",
+    ),
+    setting(
+        "redis.ca_file",
+        "PATH",
+        "PEM file of the authority that signed Redis's certificate; if not given, those of the system.",
     ),
     setting(
         "redis.prefix",

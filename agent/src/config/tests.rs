@@ -169,6 +169,8 @@ fn a_redis_url_is_checked_and_never_shown_with_its_password() {
         "rediss://h:1/2",
         "redis://:p@h:1",
         "redis://u:p%40x@[::1]:1/0",
+        "redis+sentinel://h:1/table",
+        "redis+sentinel://:p@h:1,[::1]:2,i:3/table/4",
     ] {
         let config = from_env(&[("POINTSMAN_AGENT_REDIS_URL", good)]).unwrap();
         assert_eq!(config.redis.url.expose(), good);
@@ -186,6 +188,13 @@ fn a_redis_url_is_checked_and_never_shown_with_its_password() {
         "redis://h:99999",
         "redis://h/x",
         "redis://h?db=1",
+        "redis+sentinel://h:1",
+        "redis+sentinel://h/table",
+        "redis+sentinel://h:1,/table",
+        "redis+sentinel://h:1,i:0/table",
+        "redis+sentinel://h:1/table/x",
+        "redis+sentinel://h:1/ta ble",
+        "rediss+sentinel://h:1/table",
         "unix:/run/redis.sock",
     ] {
         let result = from_env(&[("POINTSMAN_AGENT_REDIS_URL", bad)]);

@@ -33,10 +33,15 @@ impl fmt::Debug for Secret {
 pub struct RedisUrl(String);
 
 impl RedisUrl {
-    /// Reads `redis://` and `rediss://` URLs.
+    /// Reads `redis://`, `rediss://` and `redis+sentinel://` URLs.
     pub fn parse(text: &str) -> Result<Self, String> {
         // The text may hold a password: no message repeats it.
-        let accepted = "accepted: redis://[[user]:password@]host[:port][/db], or rediss:// for TLS";
+        let accepted = "accepted: redis://[[user]:password@]host[:port][/db], rediss:// for TLS, \
+                        or redis+sentinel://[[user]:password@]host:port,…/master[/db]";
+        if let Some(rest) = text.strip_prefix("redis+sentinel://") {
+            check_sentinels(rest).map_err(|e| format!("{e} ({accepted})"))?;
+            return Ok(Self(text.to_owned()));
+        }
         let uri: Uri = text
             .parse()
             .map_err(|_| format!("not a URL ({accepted}; encode special characters as %XX)"))?;
@@ -60,6 +65,11 @@ impl RedisUrl {
     /// The URL with its password: for the client library, never for a log.
     pub fn expose(&self) -> &str {
         &self.0
+    }
+
+    /// Whether the connection is to be encrypted.
+    pub fn is_tls(&self) -> bool {
+        self.0.starts_with("rediss:")
     }
 
     /// Whether the URL carries a password.
@@ -103,6 +113,30 @@ impl fmt::Debug for RedisUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
+}
+
+/// Checks what follows `redis+sentinel://`.
+fn check_sentinels(rest: &str) -> Result<(), String> {
+    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let (login, hosts) = authority.rsplit_once('@').unwrap_or(("", authority));
+    for host in hosts.split(',') {
+        let uri: Uri = format!("redis://{login}@{host}")
+            .parse()
+            .map_err(|_| "the login or a Sentinel's host:port cannot be read".to_owned())?;
+        if uri.host().unwrap_or_default().is_empty() || uri.port().is_none() {
+            return Err("a Sentinel lacks its host or its port".to_owned());
+        }
+        check_port(&uri)?;
+    }
+    let (name, db) = path.split_once('/').unwrap_or((path, "0"));
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+    if name.is_empty() || !name.bytes().all(plain) {
+        return Err("the master's name, as Sentinel knows it, must follow the hosts".to_owned());
+    }
+    if db.parse::<u32>().is_err() {
+        return Err("the database must be a number".to_owned());
+    }
+    Ok(())
 }
 
 fn percent_encode(text: &str) -> String {
