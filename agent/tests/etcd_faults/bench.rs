@@ -1,0 +1,48 @@
+//! One etcd behind a relay, one Redis, one agent between them.
+
+use pointsman::store::etcd::EtcdStore;
+use redis::aio::MultiplexedConnection;
+
+use crate::faults::agent::{self, Agent};
+use crate::faults::program::{self, Etcd, Redis};
+use crate::faults::relay::Relay;
+
+pub struct Bench {
+    pub etcd: Etcd,
+    pub relay: Relay,
+    /// The test's own store, which does not go through the relay.
+    pub store: EtcdStore,
+    pub redis: Redis,
+    pub connection: MultiplexedConnection,
+}
+
+impl Bench {
+    pub async fn start() -> Self {
+        let (etcd, redis) = tokio::join!(Etcd::start(), Redis::start());
+        Self {
+            relay: Relay::to(etcd.client).await,
+            store: program::store(&[etcd.url()]),
+            connection: redis.connection().await,
+            etcd,
+            redis,
+        }
+    }
+
+    /// An agent that reaches etcd through the relay.
+    pub fn agent(&self) -> Agent {
+        let store = program::store(&[program::through(&self.relay)]);
+        Agent::start("a", store, self.redis.sink())
+    }
+
+    pub async fn put(&self, key: &str, value: &str) {
+        agent::put(&self.store, key, value).await;
+    }
+
+    pub async fn settled(&mut self) {
+        agent::settled(&self.store, &mut self.connection).await;
+    }
+
+    pub async fn claim(&mut self) -> String {
+        agent::claim(&mut self.connection).await
+    }
+}

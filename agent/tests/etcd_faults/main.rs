@@ -1,0 +1,21 @@
+//! The agent's store, watch and sync against a real etcd that misbehaves: the
+//! defaults of the etcd client that bite, one by one.
+
+#![allow(clippy::unwrap_used, reason = "a test that meets an error has failed")]
+
+#[path = "../faults_support/mod.rs"]
+mod faults;
+#[path = "../support/registry.rs"]
+#[allow(dead_code, reason = "each suite uses a part of it")]
+mod registry;
+
+// The registry's helper asks its neighbour for the prefix.
+mod etcd {
+    pub use crate::faults::program::ETCD_PREFIX as PREFIX;
+}
+
+mod access;
+mod bench;
+mod cut_off;
+mod members;
+mod sizes;

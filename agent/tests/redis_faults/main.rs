@@ -1,0 +1,20 @@
+//! The agent's sink and sync against a real Redis that misbehaves.
+
+#![allow(clippy::unwrap_used, reason = "a test that meets an error has failed")]
+
+#[path = "../faults_support/mod.rs"]
+mod faults;
+#[path = "../support/registry.rs"]
+#[allow(dead_code, reason = "each suite uses a part of it")]
+mod registry;
+
+// The registry's helper asks its neighbour for the prefix.
+mod etcd {
+    pub use crate::faults::program::ETCD_PREFIX as PREFIX;
+}
+
+mod access;
+mod bench;
+mod replicas;
+mod slow;
+mod unfit;
