@@ -62,6 +62,7 @@ async fn after_random_churn_redis_and_all_workers_are_right() {
         &hosts_under_load(&hosts, &hot),
         Duration::from_micros(200),
     );
+    let (stable, _own) = stable_load(&world).await;
     let mut changers = Vec::new();
     for number in 0..WRITERS {
         let (registry, hot) = (world.registry().await, Arc::clone(&hot));
@@ -88,8 +89,28 @@ async fn after_random_churn_redis_and_all_workers_are_right() {
         "churn: all right after {:.1} s; under load: {tally:?}",
         begin.elapsed().as_secs_f64()
     );
+    let calm = stable.stop().await;
+    assert!(
+        calm.keys().eq(["200"]),
+        "seed {seed}: what never changed was answered {calm:?}"
+    );
     let failed = tally.keys().any(|what| !ANSWERS.contains(&what.as_str()));
     assert!(!failed, "seed {seed}: requests failed: {tally:?}");
+}
+
+/// A load on a route and a wildcard that nothing ever touches.
+async fn stable_load(world: &World) -> (Load, Upstreams) {
+    let own = Upstreams::start(1).await;
+    let registry = world.registry().await;
+    registry.put_instance("stable", "1", own.addrs[0]).await;
+    registry.put_route("stable.test", "stable").await;
+    registry.put_route("*.stable.test", "stable").await;
+    let hosts = ["stable.test", "any.stable.test"].map(str::to_owned);
+    for host in &hosts {
+        world.settles_at(host, 200, None).await;
+    }
+    let pause = Duration::from_millis(2);
+    (Load::start(world.nginx.edge(), 2, &hosts, pause), own)
 }
 
 /// Half of the requests are for hosts that change this very moment.
@@ -129,7 +150,7 @@ async fn churn(
 async fn leases_have_ended(world: &World) {
     let registry = world.registry().await;
     wait::until("all leases have ended", SETTLE, async || {
-        let leased = registry.leased().await;
+        let leased = registry.leased_instances().await;
         if leased.is_empty() {
             Ok(())
         } else {

@@ -132,13 +132,15 @@ impl Registry {
         self.client.lease_client().revoke(lease).await.map(drop)
     }
 
-    /// The keys that hang on a lease.
-    pub async fn leased(&self) -> Vec<String> {
+    /// The instances that hang on a lease. (So do the agents' own keys, for as
+    /// long as they run.)
+    pub async fn leased_instances(&self) -> Vec<String> {
         let options = GetOptions::new().with_prefix().with_keys_only();
+        let prefix = format!("{PREFIX}instances/");
         let answer = self
             .client
             .kv_client()
-            .get(PREFIX, Some(options))
+            .get(prefix, Some(options))
             .await
             .unwrap();
         let leased = answer.kvs().iter().filter(|kv| kv.lease() != 0);
