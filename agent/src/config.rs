@@ -27,6 +27,8 @@ pub struct Config {
     pub id: String,
     /// How long a shutdown may take.
     pub grace: Duration,
+    /// How often etcd, the table and Redis are compared at rest.
+    pub reconcile: Duration,
     /// How etcd is reached.
     pub etcd: Etcd,
     /// How Redis is reached, and what is kept there.
@@ -168,6 +170,7 @@ impl Reader {
             None => Some(default_id()),
         };
         let grace = self.read("grace", types::duration);
+        let reconcile = self.read("reconcile", types::duration);
         let etcd = self.etcd();
         let redis = self.redis();
         let listen = self.read("admin.listen", types::listen);
@@ -177,6 +180,7 @@ impl Reader {
         Some(Config {
             id: id?,
             grace: grace?,
+            reconcile: reconcile?,
             etcd: etcd?,
             redis: redis?,
             admin: Admin {

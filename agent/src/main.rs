@@ -100,6 +100,7 @@ async fn serve(sources: Sources) -> anyhow::Result<u8> {
         body_limit: config.admin.body_limit,
         patience: config.etcd.timeout,
         grace: config.grace,
+        reconcile: config.reconcile,
     };
     serve::run(agent, listener, stop).await?;
     Ok(0)

@@ -33,6 +33,8 @@ pub struct Agent {
     pub patience: Duration,
     /// How long a shutdown may take.
     pub grace: Duration,
+    /// How often etcd, the table and Redis are compared at rest.
+    pub reconcile: Duration,
 }
 
 /// Runs an agent until `stop`. A task that ends before that is an error.
@@ -57,7 +59,7 @@ pub async fn run(
     let mut tasks = Tasks::new(stop.clone());
     let token = stop.clone();
     tasks.spawn("sync", async move {
-        sync.run(token).await;
+        sync.reconcile_every(agent.reconcile).run(token).await;
         Ok::<_, Infallible>(())
     });
     if let Ok(address) = listener.local_addr() {

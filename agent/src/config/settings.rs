@@ -88,6 +88,12 @@ pub const SETTINGS: &[Setting] = &[
     .default("10s")
     .register_too(),
     setting(
+        "reconcile",
+        "DURATION",
+        "How often the agent compares etcd, its table and Redis at rest, with a quarter of jitter.",
+    )
+    .default("60s"),
+    setting(
         "etcd.endpoints",
         "URL,…",
         "Where etcd listens; several are tried in turn. All http:// or all https://.",

@@ -89,7 +89,7 @@ fn all_mistakes_are_told_in_one_go_with_their_places() {
     let text = error.to_string();
     let path = path(&file);
     for expected in [
-        format!("{path}:colour: there is no such key; there are id, grace,"),
+        format!("{path}:colour: there is no such key; there are id, grace, reconcile,"),
         format!("{path}:etcd.endpoint: there is no such key; is etcd.endpoints meant?"),
         format!("{path}:etcd.timeout: \"5\" is not accepted: a duration with its unit"),
         format!("{path}:admin.listen: \"localhost:80\" is not accepted: IPv4:port"),

@@ -15,40 +15,40 @@ pub struct DevArgs {
     pub host: IpAddr,
 
     /// nginx: the port that takes requests.
-    #[arg(long, env = "POINTSMAN_DEV_EDGE_PORT", default_value_t = 8080)]
+    #[arg(long, env = "POINTSMAN_DEV_EDGE_PORT", default_value_t = 8080, value_parser = clap::value_parser!(u16).range(1..))]
     pub edge_port: u16,
 
     /// nginx: the port that shows its status.
-    #[arg(long, env = "POINTSMAN_DEV_STATUS_PORT", default_value_t = 8082)]
+    #[arg(long, env = "POINTSMAN_DEV_STATUS_PORT", default_value_t = 8082, value_parser = clap::value_parser!(u16).range(1..))]
     pub status_port: u16,
 
     /// The admin API.
-    #[arg(long, env = "POINTSMAN_DEV_API_PORT", default_value_t = 8081)]
+    #[arg(long, env = "POINTSMAN_DEV_API_PORT", default_value_t = 8081, value_parser = clap::value_parser!(u16).range(1..))]
     pub api_port: u16,
 
     /// etcd: the port for clients.
-    #[arg(long, env = "POINTSMAN_DEV_ETCD_PORT", default_value_t = 12379)]
+    #[arg(long, env = "POINTSMAN_DEV_ETCD_PORT", default_value_t = 12379, value_parser = clap::value_parser!(u16).range(1..))]
     pub etcd_port: u16,
 
     /// etcd: the port for other members.
-    #[arg(long, env = "POINTSMAN_DEV_ETCD_PEER_PORT", default_value_t = 12380)]
+    #[arg(long, env = "POINTSMAN_DEV_ETCD_PEER_PORT", default_value_t = 12380, value_parser = clap::value_parser!(u16).range(1..))]
     pub etcd_peer_port: u16,
 
     /// Redis.
-    #[arg(long, env = "POINTSMAN_DEV_REDIS_PORT", default_value_t = 16379)]
+    #[arg(long, env = "POINTSMAN_DEV_REDIS_PORT", default_value_t = 16379, value_parser = clap::value_parser!(u16).range(1..))]
     pub redis_port: u16,
 
     /// The first demo instance.
-    #[arg(long, env = "POINTSMAN_DEV_DEMO_PORT_1", default_value_t = 9001)]
+    #[arg(long, env = "POINTSMAN_DEV_DEMO_PORT_1", default_value_t = 9001, value_parser = clap::value_parser!(u16).range(1..))]
     pub demo_port_1: u16,
 
     /// The second demo instance.
-    #[arg(long, env = "POINTSMAN_DEV_DEMO_PORT_2", default_value_t = 9002)]
+    #[arg(long, env = "POINTSMAN_DEV_DEMO_PORT_2", default_value_t = 9002, value_parser = clap::value_parser!(u16).range(1..))]
     pub demo_port_2: u16,
 
     /// nginx: worker processes. Each takes the instances in turn by itself.
-    #[arg(long, env = "POINTSMAN_DEV_WORKERS", default_value_t = 1)]
-    pub workers: usize,
+    #[arg(long, env = "POINTSMAN_DEV_WORKERS", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=512))]
+    pub workers: u16,
 
     /// Data and logs.
     #[arg(long, env = "POINTSMAN_DEV_DATA_DIR", default_value = ".pointsman")]

@@ -136,7 +136,7 @@ async fn start(
         edge,
         status: args.at(args.status_port),
         redis_url,
-        workers: args.workers,
+        workers: args.workers.into(),
         server_lines: String::new(),
         dir: dirs.data.join("nginx"),
         log_dir: dirs.logs.clone(),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures::future::select_all;
 
 use super::error::DevError;
+use super::say;
 use super::services::Service;
 
 /// How long each service gets to end by itself.
@@ -28,13 +29,25 @@ impl Stack {
         }
     }
 
-    /// Waits for the first service that ends, and says what it left in its log.
+    /// Waits for the first essential service that ends, and says what it left
+    /// in its log. What ends of the others is told meanwhile.
     pub async fn first_death(&mut self) -> DevError {
-        let ends = self
-            .services
-            .iter_mut()
-            .map(|service| Box::pin(service.process().died()));
-        select_all(ends).await.0
+        loop {
+            let ends = self
+                .services
+                .iter_mut()
+                .map(|service| Box::pin(service.process().died()));
+            let (death, at, _) = select_all(ends).await;
+            if self.services[at].is_essential() {
+                return death;
+            }
+            drop(self.services.remove(at));
+            let death = death.to_string();
+            say(&format!(
+                "\n{}; the rest goes on.",
+                death.lines().next().unwrap_or_default()
+            ));
+        }
     }
 
     /// Stops all of them, the last one first.

@@ -25,8 +25,8 @@ use crate::sink::{Found, Sink, SinkError};
 use crate::store::{Condition, Event, Revision, Store, StoreError, Written};
 use crate::table::{Held, Table};
 
-/// How often a pass begins, with a quarter of jitter.
-pub(super) const INTERVAL: Duration = Duration::from_secs(60);
+/// How often a pass begins, with a quarter of jitter, unless told otherwise.
+const INTERVAL: Duration = Duration::from_secs(60);
 /// Keys or elements in a slice.
 const SLICE: usize = 500;
 /// A slice is followed by a rest of so many times what it took.

@@ -117,7 +117,8 @@ impl World {
             admin: ports::free_loopback(),
             etcd_url: self.etcd.url(),
             redis_url: self.redis.url(),
-            more_args: Vec::new(),
+            // Often, so that what it does, and at rest it does nothing, shows.
+            more_args: vec!["--reconcile=3s".into()],
             log_dir: self.dir().join("logs"),
         };
         self.agents

@@ -32,6 +32,12 @@ pub trait Service {
 
     /// Waits until it answers.
     async fn ready(&mut self) -> Result<(), DevError>;
+
+    /// Whether all is over when it ends by itself. An instance may die: that
+    /// is what the rest is for.
+    fn is_essential(&self) -> bool {
+        true
+    }
 }
 
 /// Creates a folder with all above it.

@@ -83,6 +83,10 @@ impl Service for Register {
         &mut self.process
     }
 
+    fn is_essential(&self) -> bool {
+        false
+    }
+
     async fn ready(&mut self) -> Result<(), DevError> {
         let addr = self.addr;
         self.process
