@@ -30,6 +30,7 @@ const FLAGS: [&str; 8] = [
 const EDGE: usize = 0;
 const API: usize = 2;
 const REDIS: usize = 5;
+const DEMO: usize = 6;
 
 /// A `pointsman dev` with ports and a folder of its own.
 struct Dev {
@@ -239,6 +240,35 @@ async fn a_service_that_dies_takes_the_rest_with_it_and_is_named() {
     let said = dev.output();
     assert!(said.contains("redis ended by itself"), "{said}");
     assert!(said.contains("redis.log"), "{said}");
+    dev.leaves_nothing(dir.path(), Duration::from_millis(200))
+        .await;
+}
+
+#[tokio::test]
+async fn an_instance_that_dies_is_told_and_the_other_one_answers() {
+    let dir = folder();
+    let ports = free_ports();
+    let mut dev = Dev::spawn(dir.path(), "dev", "data", &ports);
+    dev.runs().await;
+    let instance = ports::holder(ports[DEMO]).unwrap();
+    kill(Pid::from_raw(instance.pid), Signal::SIGKILL).unwrap();
+    wait::until("its end is told", PATIENCE, async || {
+        let said = dev.output();
+        if said.contains("demo-1 ended by itself") {
+            Ok(())
+        } else {
+            Err(said)
+        }
+    })
+    .await
+    .unwrap();
+    for _ in 0..10 {
+        let answer = http::get(ports[EDGE], "demo.localhost", "/").await.unwrap();
+        assert_eq!(answer.status, 200);
+        assert!(answer.text().contains("demo-2"), "{}", answer.text());
+    }
+    dev.process.signal(Signal::SIGINT);
+    assert_eq!(dev.exit_code().await, Some(0));
     dev.leaves_nothing(dir.path(), Duration::from_millis(200))
         .await;
 }
