@@ -1,5 +1,6 @@
 //! A Redis that cannot hold the table, and says so before anything is written.
 
+use pointsman::dev::ports;
 use pointsman::sink::{Sink, SinkError};
 
 use crate::bench::Bench;
@@ -14,7 +15,9 @@ async fn refusal(redis: &Redis) -> String {
 
 #[tokio::test]
 async fn cluster_mode_is_refused() {
-    let redis = Redis::start_with(&["--cluster-enabled", "yes"]).await;
+    // By itself it would take its port plus 10,000, which somebody may have.
+    let bus = ports::free_loopback().port().to_string();
+    let redis = Redis::start_with(&["--cluster-enabled", "yes", "--cluster-port", &bus]).await;
     let said = refusal(&redis).await;
     assert!(said.contains("cluster mode"), "{said}");
 }
