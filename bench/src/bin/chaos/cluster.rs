@@ -61,10 +61,7 @@ impl Etcd {
 
     /// Their URLs, as many clients take them: with commas between.
     pub fn urls(&self) -> String {
-        let urls = self
-            .nodes
-            .iter()
-            .map(|node| format!("http://{}", node.client));
+        let urls = (0..self.nodes.len()).map(|at| self.url(at));
         urls.collect::<Vec<_>>().join(",")
     }
 
@@ -92,19 +89,32 @@ impl Etcd {
         self.nodes.iter_mut().map(|node| &mut node.process)
     }
 
-    /// The process of the leader.
-    pub async fn leader(&mut self) -> Result<&mut Process> {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// The process of one.
+    pub fn member(&mut self, at: usize) -> &mut Process {
+        &mut self.nodes[at].process
+    }
+
+    /// The URL of one.
+    pub fn url(&self, at: usize) -> String {
+        format!("http://{}", self.nodes[at].client)
+    }
+
+    /// Which one leads.
+    pub async fn leader(&self) -> Result<usize> {
         let mut leading = None;
-        for (at, node) in self.nodes.iter().enumerate() {
-            let url = format!("http://{}", node.client);
-            let mut client = Client::connect([url], None).await?;
+        for at in 0..self.nodes.len() {
+            let mut client = Client::connect([self.url(at)], None).await?;
             let status = timeout(ANSWER, client.status()).await??;
             let itself = status.header().map(|header| header.member_id());
             if itself == Some(status.leader()) {
                 leading = Some(at);
             }
         }
-        let at = leading.context("etcd has no leader")?;
-        Ok(&mut self.nodes[at].process)
+        leading.context("etcd has no leader")
     }
 }

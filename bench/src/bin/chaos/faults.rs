@@ -1,6 +1,6 @@
 //! The faults: each is injected, lasts, and is healed, while the load goes on.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use nix::sys::signal::{Signal, kill};
@@ -23,6 +23,8 @@ pub enum Fault {
     AgentKilled,
     AgentsKilled,
     AgentPaused,
+    AgentPausedLong,
+    AgentSlow,
     CompactionWhilePaused,
     RedisEmptied,
     RedisRestartedEmpty,
@@ -38,18 +40,23 @@ pub enum Fault {
     EtcdRestarted,
     EtcdPaused,
     EtcdLeaderKilled,
+    EtcdMemberKilled,
+    EtcdMemberPaused,
+    EtcdMajorityKilled,
     AllAtOnce,
     NginxReloaded,
     WorkersKilled,
 }
 
 impl Fault {
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 28] = [
         Self::Nothing,
         Self::ConstantChanges,
         Self::AgentKilled,
         Self::AgentsKilled,
         Self::AgentPaused,
+        Self::AgentPausedLong,
+        Self::AgentSlow,
         Self::CompactionWhilePaused,
         Self::RedisEmptied,
         Self::RedisRestartedEmpty,
@@ -65,6 +72,9 @@ impl Fault {
         Self::EtcdRestarted,
         Self::EtcdPaused,
         Self::EtcdLeaderKilled,
+        Self::EtcdMemberKilled,
+        Self::EtcdMemberPaused,
+        Self::EtcdMajorityKilled,
         Self::AllAtOnce,
         Self::NginxReloaded,
         Self::WorkersKilled,
@@ -77,6 +87,8 @@ impl Fault {
             Self::AgentKilled => "an agent killed, restarted",
             Self::AgentsKilled => "both agents killed, restarted",
             Self::AgentPaused => "an agent paused",
+            Self::AgentPausedLong => "an agent paused for a minute",
+            Self::AgentSlow => "agents of two speeds",
             Self::CompactionWhilePaused => "compaction while an agent is paused",
             Self::RedisEmptied => "Redis emptied",
             Self::RedisRestartedEmpty => "Redis killed, restarted empty",
@@ -92,6 +104,9 @@ impl Fault {
             Self::EtcdRestarted => "etcd killed, restarted",
             Self::EtcdPaused => "etcd paused",
             Self::EtcdLeaderKilled => "etcd's leader killed, restarted",
+            Self::EtcdMemberKilled => "a member of etcd killed, restarted",
+            Self::EtcdMemberPaused => "a member of etcd paused",
+            Self::EtcdMajorityKilled => "most of etcd killed, restarted",
             Self::AllAtOnce => "etcd, Redis, agents killed, restarted",
             Self::NginxReloaded => "nginx reloaded, several times",
             Self::WorkersKilled => "nginx workers killed, one by one",
@@ -100,7 +115,18 @@ impl Fault {
 
     /// Whether it needs three nodes of etcd.
     pub fn needs_cluster(self) -> bool {
-        self == Self::EtcdLeaderKilled
+        matches!(
+            self,
+            Self::EtcdLeaderKilled
+                | Self::EtcdMemberKilled
+                | Self::EtcdMemberPaused
+                | Self::EtcdMajorityKilled
+        )
+    }
+
+    /// Whether it takes a minute.
+    pub fn is_long(self) -> bool {
+        matches!(self, Self::AgentPausedLong | Self::EtcdMemberPaused) || self.mends_slowly()
     }
 
     /// Whether only the comparison mends it that agents make once a minute.
@@ -145,6 +171,22 @@ impl Fault {
                 at.stack.agents[which].process().pause();
                 sleep(lasting).await;
                 at.stack.agents[which].process().resume();
+            }
+            Self::AgentPausedLong => {
+                let which = at.some_agent();
+                at.stack.agents[which].process().pause();
+                sleep(MINUTE).await;
+                at.stack.agents[which].process().resume();
+            }
+            Self::AgentSlow => {
+                let which = at.some_agent();
+                let begin = Instant::now();
+                while begin.elapsed() < lasting {
+                    at.stack.agents[which].process().pause();
+                    sleep(HALTED).await;
+                    at.stack.agents[which].process().resume();
+                    sleep(RUNNING).await;
+                }
             }
             Self::CompactionWhilePaused => {
                 let which = at.some_agent();
@@ -246,9 +288,47 @@ impl Fault {
             Self::EtcdLeaderKilled => {
                 at.facts.broken();
                 let leader = at.stack.etcd.leader().await?;
+                let leader = at.stack.etcd.member(leader);
                 leader.kill().await;
                 sleep(lasting).await;
                 leader.respawn().await?;
+            }
+            Self::EtcdMemberKilled => {
+                let follower = at.some_follower().await?;
+                let follower = at.stack.etcd.member(follower);
+                follower.kill().await;
+                sleep(lasting).await;
+                follower.respawn().await?;
+            }
+            Self::EtcdMemberPaused => {
+                let follower = at.some_follower().await?;
+                let url = at.stack.etcd.url(follower);
+                // Else the changes would wait there, not go on.
+                at.churn.set(Pace::Still);
+                at.registry.avoid(&url).await?;
+                sleep(AVOIDED).await;
+                at.facts.broken();
+                let follower = at.stack.etcd.member(follower);
+                follower.pause();
+                at.churn.set(Pace::Normal);
+                sleep(GIVEN_UP).await;
+                at.facts.whole();
+                sleep(lasting).await;
+                follower.resume();
+                at.registry.use_again(&url).await?;
+            }
+            Self::EtcdMajorityKilled => {
+                at.facts.broken();
+                let spared = at.some_member();
+                let killed = (0..at.stack.etcd.len()).filter(|member| *member != spared);
+                for member in killed.clone() {
+                    at.stack.etcd.member(member).kill().await;
+                }
+                sleep(lasting).await;
+                for member in killed {
+                    at.stack.etcd.member(member).respawn().await?;
+                }
+                at.stack.etcd.ready().await?;
             }
             Self::AllAtOnce => {
                 at.facts.broken();
@@ -310,6 +390,15 @@ const BY_HAND: [&[&str]; 5] = [
 
 /// How often what comes several times comes.
 const TIMES: u32 = 4;
+const MINUTE: Duration = Duration::from_secs(60);
+/// A slow agent is halted for so long, and then runs for so long.
+const HALTED: Duration = Duration::from_millis(200);
+const RUNNING: Duration = Duration::from_millis(20);
+/// By then the agents have left a member of etcd that is silent: they give a
+/// watch up after 15 s.
+const GIVEN_UP: Duration = Duration::from_secs(25);
+/// By then no change is under way at a member that is avoided.
+const AVOIDED: Duration = Duration::from_millis(300);
 
 /// What a fault may touch.
 pub struct Scene<'a> {
@@ -323,6 +412,17 @@ pub struct Scene<'a> {
 impl Scene<'_> {
     fn some_agent(&mut self) -> usize {
         self.random.random_range(0..self.stack.agents.len())
+    }
+
+    fn some_member(&mut self) -> usize {
+        self.random.random_range(0..self.stack.etcd.len())
+    }
+
+    /// A member of etcd that does not lead.
+    async fn some_follower(&mut self) -> Result<usize> {
+        let leader = self.stack.etcd.leader().await?;
+        let members = self.stack.etcd.len();
+        Ok((leader + self.random.random_range(1..members)) % members)
     }
 }
 

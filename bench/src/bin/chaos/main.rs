@@ -50,7 +50,7 @@ struct Args {
     #[arg(long, env = "CHAOS_SEED")]
     seed: Option<u64>,
 
-    /// Each fault for a moment only, and none that takes a minute to mend.
+    /// Each fault for a moment only, and none that takes a minute.
     #[arg(long)]
     short: bool,
 
@@ -62,9 +62,10 @@ struct Args {
     #[arg(long, default_value = "")]
     only: String,
 
-    /// Nodes of etcd; with three, its leader is killed too.
-    #[arg(long, default_value_t = 1)]
-    etcd_nodes: usize,
+    /// Nodes of etcd for all faults; otherwise one and, in the long form, three
+    /// for the faults that need them.
+    #[arg(long)]
+    etcd_nodes: Option<usize>,
 
     /// Which Redis the edge reads.
     #[arg(long, value_enum, default_value = "primary")]
@@ -76,6 +77,9 @@ const SETTLE: Duration = Duration::from_secs(20);
 /// Agents compare all of Redis once a minute.
 const RECONCILED: Duration = Duration::from_secs(90);
 
+/// So many nodes of etcd outlive one of them.
+const CLUSTER: usize = 3;
+
 fn main() -> Result<ExitCode> {
     let args = Args::parse();
     // Children die with the thread that started them: it must be this one.
@@ -85,27 +89,44 @@ fn main() -> Result<ExitCode> {
 async fn run(args: &Args) -> Result<ExitCode> {
     let begin = Instant::now();
     let seed = args.seed.unwrap_or_else(rand::random);
-    let faults: Vec<Fault> = Fault::ALL
+    let faults = Fault::ALL
         .into_iter()
         .filter(|fault| fault.name().contains(&args.only))
-        .filter(|fault| args.etcd_nodes >= 3 || !fault.needs_cluster())
-        .filter(|fault| !args.short || !fault.mends_slowly())
-        .collect();
+        .filter(|fault| !args.short || !fault.is_long());
+    let (clustered, plain): (Vec<_>, Vec<_>) = faults.partition(|fault| fault.needs_cluster());
+    let passes = match args.etcd_nodes {
+        None if args.short => vec![(1, plain)],
+        None => vec![(1, plain), (CLUSTER, clustered)],
+        Some(nodes) if nodes < CLUSTER => vec![(nodes, plain)],
+        Some(nodes) => vec![(nodes, [plain, clustered].concat())],
+    };
     println!("chaos: CHAOS_SEED={seed}\n\n{}", Outcome::head());
-    let mut chaos = Box::pin(Chaos::start(args, seed)).await?;
     let mut violations = Vec::new();
-    for fault in faults {
-        let outcome = chaos.inject(fault).await?;
-        println!("{}", outcome.row());
-        let of_it = outcome.violations().into_iter();
-        violations.extend(of_it.map(|what| format!("{}: {what}", fault.name())));
+    let mut logs = Vec::new();
+    for (nodes, faults) in passes {
+        if faults.is_empty() {
+            continue;
+        }
+        let mut chaos = Box::pin(Chaos::start(args, nodes, seed)).await?;
+        let before = violations.len();
+        for fault in faults {
+            let outcome = chaos.inject(fault).await?;
+            println!("{}", outcome.row());
+            let of_it = outcome.violations().into_iter();
+            violations.extend(of_it.map(|what| format!("{}: {what}", fault.name())));
+        }
+        if violations.len() > before {
+            logs.push(chaos.stack.keep_logs());
+        }
     }
     println!("\nall in {} s, seed {seed}", begin.elapsed().as_secs());
     if violations.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }
     println!("violations:\n  {}", violations.join("\n  "));
-    println!("logs: {}", chaos.stack.keep_logs().display());
+    for dir in logs {
+        println!("logs: {}", dir.display());
+    }
     Ok(ExitCode::FAILURE)
 }
 
@@ -127,8 +148,8 @@ struct Chaos {
 }
 
 impl Chaos {
-    async fn start(args: &Args, seed: u64) -> Result<Self> {
-        let stack = Stack::start(args.etcd_nodes, args.edge_reads).await?;
+    async fn start(args: &Args, etcd_nodes: usize, seed: u64) -> Result<Self> {
+        let stack = Stack::start(etcd_nodes, args.edge_reads).await?;
         let facts = Arc::new(Facts::new());
         let registry = Registry::connect(&stack.etcd.urls(), &facts).await?;
         let instances = Instances::start().await?;

@@ -40,6 +40,16 @@ impl Registry {
         })
     }
 
+    /// Begins nothing at this member of etcd any more.
+    pub async fn avoid(&self, url: &str) -> Result<()> {
+        Ok(self.client.remove_endpoint(url).await?)
+    }
+
+    /// Takes it in again.
+    pub async fn use_again(&self, url: &str) -> Result<()> {
+        Ok(self.client.add_endpoint(url).await?)
+    }
+
     pub async fn register(&self, instance: &Instance) -> Result<()> {
         self.facts.registering(&instance.id);
         self.put(&instance.key(), &instance.addr.to_string()).await
