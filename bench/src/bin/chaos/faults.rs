@@ -43,13 +43,14 @@ pub enum Fault {
     EtcdMemberKilled,
     EtcdMemberPaused,
     EtcdMajorityKilled,
+    SentinelFailsOver,
     AllAtOnce,
     NginxReloaded,
     WorkersKilled,
 }
 
 impl Fault {
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::Nothing,
         Self::ConstantChanges,
         Self::AgentKilled,
@@ -75,6 +76,7 @@ impl Fault {
         Self::EtcdMemberKilled,
         Self::EtcdMemberPaused,
         Self::EtcdMajorityKilled,
+        Self::SentinelFailsOver,
         Self::AllAtOnce,
         Self::NginxReloaded,
         Self::WorkersKilled,
@@ -107,6 +109,7 @@ impl Fault {
             Self::EtcdMemberKilled => "a member of etcd killed, restarted",
             Self::EtcdMemberPaused => "a member of etcd paused",
             Self::EtcdMajorityKilled => "most of etcd killed, restarted",
+            Self::SentinelFailsOver => "Sentinel fails over to a late replica",
             Self::AllAtOnce => "etcd, Redis, agents killed, restarted",
             Self::NginxReloaded => "nginx reloaded, several times",
             Self::WorkersKilled => "nginx workers killed, one by one",
@@ -122,6 +125,11 @@ impl Fault {
                 | Self::EtcdMemberPaused
                 | Self::EtcdMajorityKilled
         )
+    }
+
+    /// Whether it needs Sentinel.
+    pub fn needs_sentinel(self) -> bool {
+        self == Self::SentinelFailsOver
     }
 
     /// Whether it takes a minute.
@@ -330,6 +338,17 @@ impl Fault {
                 }
                 at.stack.etcd.ready().await?;
             }
+            Self::SentinelFailsOver => {
+                at.facts.broken();
+                for command in NO_REPLICATION {
+                    at.stack.call_primary(command).await?;
+                }
+                sleep(lasting.min(LATE)).await;
+                at.stack.primary().process().kill().await;
+                forget(&at.stack.snapshot())?;
+                sleep(lasting).await;
+                at.stack.promoted().await?;
+            }
             Self::AllAtOnce => {
                 at.facts.broken();
                 for agent in &mut at.stack.agents {
@@ -387,6 +406,14 @@ const BY_HAND: [&[&str]; 5] = [
         "{\"rev\":\"1\",\"rules\":[]}",
     ],
 ];
+
+/// No replica may follow the primary any more.
+const NO_REPLICATION: [&[&str]; 2] = [
+    &["ACL", "SETUSER", "default", "-psync", "-sync"],
+    &["CLIENT", "KILL", "TYPE", "replica"],
+];
+/// Sentinel does not promote a replica that has been late for longer than 5 s.
+const LATE: Duration = Duration::from_secs(3);
 
 /// How often what comes several times comes.
 const TIMES: u32 = 4;

@@ -19,6 +19,7 @@ mod load;
 mod registry;
 mod relay;
 mod report;
+mod sentinel;
 mod stack;
 mod stored;
 
@@ -41,7 +42,7 @@ use instances::{Instances, PROBE_APP, PROBE_HOST};
 use load::Load;
 use registry::Registry;
 use report::Outcome;
-use stack::{EdgeReads, Stack};
+use stack::{EdgeReads, Shape, Stack};
 
 /// Injects real faults under load, and looks for what they do to requests.
 #[derive(Parser)]
@@ -93,21 +94,32 @@ async fn run(args: &Args) -> Result<ExitCode> {
         .into_iter()
         .filter(|fault| fault.name().contains(&args.only))
         .filter(|fault| !args.short || !fault.is_long());
-    let (clustered, plain): (Vec<_>, Vec<_>) = faults.partition(|fault| fault.needs_cluster());
+    let (watched, others): (Vec<_>, Vec<_>) = faults.partition(|fault| fault.needs_sentinel());
+    let (clustered, plain): (Vec<_>, Vec<_>) =
+        others.into_iter().partition(|fault| fault.needs_cluster());
+    let shape = |etcd_nodes, with_sentinel| Shape {
+        etcd_nodes,
+        edge_reads: args.edge_reads,
+        with_sentinel,
+    };
     let passes = match args.etcd_nodes {
-        None if args.short => vec![(1, plain)],
-        None => vec![(1, plain), (CLUSTER, clustered)],
-        Some(nodes) if nodes < CLUSTER => vec![(nodes, plain)],
-        Some(nodes) => vec![(nodes, [plain, clustered].concat())],
+        None if args.short => vec![(shape(1, false), plain)],
+        None => vec![
+            (shape(1, false), plain),
+            (shape(CLUSTER, false), clustered),
+            (shape(1, true), watched),
+        ],
+        Some(nodes) if nodes < CLUSTER => vec![(shape(nodes, false), plain)],
+        Some(nodes) => vec![(shape(nodes, false), [plain, clustered].concat())],
     };
     println!("chaos: CHAOS_SEED={seed}\n\n{}", Outcome::head());
     let mut violations = Vec::new();
     let mut logs = Vec::new();
-    for (nodes, faults) in passes {
+    for (shape, faults) in passes {
         if faults.is_empty() {
             continue;
         }
-        let mut chaos = Box::pin(Chaos::start(args, nodes, seed)).await?;
+        let mut chaos = Box::pin(Chaos::start(args, shape, seed)).await?;
         let before = violations.len();
         for fault in faults {
             let outcome = chaos.inject(fault).await?;
@@ -148,8 +160,8 @@ struct Chaos {
 }
 
 impl Chaos {
-    async fn start(args: &Args, etcd_nodes: usize, seed: u64) -> Result<Self> {
-        let stack = Stack::start(etcd_nodes, args.edge_reads).await?;
+    async fn start(args: &Args, shape: Shape, seed: u64) -> Result<Self> {
+        let stack = Stack::start(shape).await?;
         let facts = Arc::new(Facts::new());
         let registry = Registry::connect(&stack.etcd.urls(), &facts).await?;
         let instances = Instances::start().await?;

@@ -1,5 +1,6 @@
-//! etcd, two Redis, agents and nginx, as real processes on free ports.
+//! etcd, two Redis (three with Sentinel), agents and nginx, as real processes on free ports.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
@@ -12,6 +13,7 @@ use tempfile::TempDir;
 
 use crate::cluster::Etcd;
 use crate::relay::Relay;
+use crate::sentinel::Sentinel;
 
 const WORKER_LOCATION: &str = "        location = /_worker { return 200 $pid; }\n";
 const AGENTS: usize = 2;
@@ -24,6 +26,16 @@ pub enum EdgeReads {
     Replica,
 }
 
+/// What a stack is made of.
+#[derive(Clone, Copy)]
+pub struct Shape {
+    pub etcd_nodes: usize,
+    pub edge_reads: EdgeReads,
+    /// Whether Sentinel names the primary to the agents. The edge reads a third
+    /// Redis then, which is never promoted.
+    pub with_sentinel: bool,
+}
+
 /// All of it.
 pub struct Stack {
     pub etcd: Etcd,
@@ -33,15 +45,24 @@ pub struct Stack {
     /// Which of the two the agents write.
     primary: usize,
     edge_reads: EdgeReads,
+    watched: Option<Watched>,
     /// What the agents reach Redis through, and the edge.
     pub to_agents: Relay,
     pub to_edge: Relay,
     dir: TempDir,
 }
 
+/// What there is with Sentinel only.
+struct Watched {
+    sentinel: Sentinel,
+    /// What the edge reads.
+    replica: Redis,
+}
+
 impl Stack {
     /// Starts it, and waits until all answer.
-    pub async fn start(etcd_nodes: usize, edge_reads: EdgeReads) -> Result<Self> {
+    pub async fn start(shape: Shape) -> Result<Self> {
+        let edge_reads = shape.edge_reads;
         let dir = tempfile::Builder::new()
             .prefix("pointsman-chaos-")
             .tempdir()?;
@@ -49,35 +70,53 @@ impl Stack {
         std::fs::create_dir(&log_dir)?;
         let launcher = Launcher::new(pointsman()?);
 
-        let mut etcd = Etcd::spawn(&launcher, etcd_nodes, dir.path(), &log_dir)?;
-        let redis = [0, 1].map(|number| {
+        let mut etcd = Etcd::spawn(&launcher, shape.etcd_nodes, dir.path(), &log_dir)?;
+        let spawn_redis = |number: usize| {
             let config = RedisConfig {
                 listen: ports::free_loopback(),
                 data_dir: dir.path().join(format!("redis-{number}")),
                 log_dir: log_dir.clone(),
             };
             Redis::spawn(&launcher, &config)
-        });
-        let [first, second] = redis;
-        let mut redis = [first?, second?];
+        };
+        let mut redis = [spawn_redis(0)?, spawn_redis(1)?];
         for redis in &mut redis {
             redis.ready().await?;
+            // A copy begins at once, and does not wait for other replicas.
+            call(redis, &["CONFIG", "SET", "repl-diskless-sync-delay", "0"]).await?;
+        }
+        let mut watched = None;
+        if shape.with_sentinel {
+            let mut replica = spawn_redis(2)?;
+            replica.ready().await?;
+            let master = redis[0].listen();
+            for one in [&redis[1], &replica] {
+                replicate(one, master).await?;
+            }
+            call(&replica, &["CONFIG", "SET", "replica-priority", "0"]).await?;
+            let mut sentinel = Sentinel::spawn(&launcher, master, dir.path(), &log_dir)?;
+            sentinel.knows(2, replica.listen()).await?;
+            watched = Some(Watched { sentinel, replica });
         }
         etcd.ready().await?;
-        let read = match edge_reads {
-            EdgeReads::Primary => &redis[0],
-            EdgeReads::Replica => &redis[1],
+        let read = match (&watched, edge_reads) {
+            (Some(watched), _) => &watched.replica,
+            (None, EdgeReads::Primary) => &redis[0],
+            (None, EdgeReads::Replica) => &redis[1],
         };
         let to_edge = Relay::start(read.listen()).await?;
         let to_agents = Relay::start(redis[0].listen()).await?;
 
+        let redis_url = watched
+            .as_ref()
+            .map_or_else(|| to_agents.url(), |watched| watched.sentinel.url());
         let mut agents = Vec::new();
         for number in 1..=AGENTS {
             let config = AgentConfig {
                 id: format!("agent-{number}"),
                 admin: ports::free_loopback(),
                 etcd_url: etcd.urls(),
-                redis_url: to_agents.url(),
+                redis_url: redis_url.clone(),
                 more_args: Vec::new(),
                 log_dir: log_dir.clone(),
             };
@@ -101,11 +140,14 @@ impl Stack {
             redis,
             primary: 0,
             edge_reads,
+            watched,
             to_agents,
             to_edge,
             dir,
         };
-        stack.replicate().await?;
+        if stack.watched.is_none() {
+            stack.replicate().await?;
+        }
         stack.ready().await?;
         Ok(stack)
     }
@@ -185,8 +227,21 @@ impl Stack {
         // A copy begins at once, and does not wait for other replicas.
         self.call_primary(&["CONFIG", "SET", "repl-diskless-sync-delay", "0"])
             .await?;
-        let (host, port) = (primary.ip().to_string(), primary.port().to_string());
-        self.call_replica(&["REPLICAOF", &host, &port]).await
+        replicate(&self.redis[1 - self.primary], primary).await
+    }
+
+    /// Waits until Sentinel has promoted the replica in place of the primary,
+    /// which must have been killed, and starts that anew, empty.
+    pub async fn promoted(&mut self) -> Result<()> {
+        let watched = self.watched.as_mut().context("there is no Sentinel")?;
+        let left = self.primary;
+        let promoted = self.redis[1 - left].listen();
+        watched.sentinel.names(promoted).await?;
+        self.primary = 1 - left;
+        let other = &mut self.redis[left];
+        other.process().respawn().await?;
+        other.ready().await?;
+        Ok(())
     }
 
     /// Keeps the logs; answers where.
@@ -194,6 +249,11 @@ impl Stack {
         self.dir.disable_cleanup(true);
         self.dir.path().join("logs")
     }
+}
+
+async fn replicate(replica: &Redis, primary: SocketAddr) -> Result<()> {
+    let (host, port) = (primary.ip().to_string(), primary.port().to_string());
+    call(replica, &["REPLICAOF", &host, &port]).await
 }
 
 /// Removes a file that may be there.
