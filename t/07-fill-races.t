@@ -132,11 +132,13 @@ local done = false
 t.together(
     function() t.show("shop.test") end,
     function()
-        -- both workers ask all the time, whatever is in the shared dict
+        -- both workers ask all the time, whatever is in the shared dict; but
+        -- not so often that nginx ends the connection (keepalive_requests)
         for _, worker in ipairs(workers) do
             t.together(function()
                 while not done do
-                    worker:request("shop.test")
+                    assert(worker:request("shop.test"))
+                    t.sleep(0.001)
                 end
             end)
         end
