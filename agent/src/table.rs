@@ -9,14 +9,18 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 
-use crate::model::{Address, Bad, Change, Element, Host, Instance, Key, Policy, Route, Settings};
+use crate::model::{Bad, Change, Element, Host, Instance, Key, Policy, Route, Settings};
 use crate::store::{Event, KeyValue, Revision};
 
+mod beneath;
+mod instances;
+mod kept;
 mod owners;
 mod recent;
 mod view;
 
-use owners::{Claim, Owners};
+use beneath::domain;
+use owners::Owners;
 use recent::Recent;
 pub use view::{AppSummary, AppView, Counts, InstanceState, InstanceView, RouteView, Shadowed};
 
@@ -124,20 +128,6 @@ impl Table {
             Key::Settings => self.settings.as_ref().map(|e| e.mod_revision),
             _ => None,
         }
-    }
-
-    /// The last good records of frozen elements, as far as this table saw them:
-    /// for a Redis that has lost them. An instance whose address has got
-    /// another owner since is left out.
-    pub fn kept(&self) -> Vec<Change> {
-        let kept = self.kept.iter().filter(|(element, _)| {
-            self.held(element) == Held::Frozen && !self.has_lost_address(element)
-        });
-        kept.map(|(element, value)| Change {
-            element: element.clone(),
-            value: Some(value.clone()),
-        })
-        .collect()
     }
 
     /// The elements that were touched after `revision`; `None` if that is too
@@ -425,171 +415,6 @@ impl Table {
         bad.map_or(Ok(()), Err)
     }
 
-    /// Counts a route key that came or went for each wildcard above it; one
-    /// whose `deeper` turns over is touched.
-    fn count_beneath(&mut self, host: &str, came: bool, touched: &mut BTreeSet<Element>) {
-        for domain in domains_above(host) {
-            let turned = if came {
-                let count = self.beneath.entry(domain.into()).or_insert(0);
-                *count += 1;
-                *count == 1
-            } else {
-                let count = self.beneath.get_mut(domain);
-                let left = count.map_or(0, |count| {
-                    *count = count.saturating_sub(1);
-                    *count
-                });
-                if left == 0 {
-                    self.beneath.remove(domain);
-                }
-                left == 0
-            };
-            let wildcard = wildcard_of(domain);
-            if turned && self.routes.contains_key(wildcard.as_str()) {
-                touched.insert(Element::Route(wildcard.into()));
-            }
-        }
-    }
-
-    fn put_instance(
-        &mut self,
-        app: &str,
-        id: &str,
-        entry: Entry<Instance>,
-        touched: &mut BTreeSet<Element>,
-    ) {
-        touched.insert(Element::Instance(app.into(), id.into()));
-        let claim = self
-            .claimed(&entry)
-            .map(|addr| (addr, entry.create_revision));
-        if let Some(old) = self.app(app).instances.insert(id.into(), entry) {
-            self.release(app, id, &old, touched);
-        }
-        if let Some((addr, created)) = claim {
-            let changed = self.owners.claim(addr, Claim::new(created, app, id));
-            touched.extend(changed.into_iter().flatten());
-        }
-    }
-
-    /// The address that an instance claims for itself alone.
-    fn claimed(&self, entry: &Entry<Instance>) -> Option<Address> {
-        let claims = |i: &&Instance| !i.shared && self.refusal(i).is_none();
-        entry.value.as_ref().filter(claims).map(|i| i.addr)
-    }
-
-    /// Why the settings do not allow an instance. Bad ones forbid nothing, but
-    /// freeze all instances.
-    fn refusal(&self, instance: &Instance) -> Option<Bad> {
-        let settings = self.settings.as_ref()?.value.as_ref()?;
-        settings.check(instance.addr).err()
-    }
-
-    /// Takes over from an older table the last good records of what is frozen
-    /// in this one.
-    pub fn keep_from(&mut self, older: &Table) {
-        let frozen = self
-            .bad
-            .keys()
-            .filter_map(|key| Key::parse(key).ok()?.element());
-        let kept: Vec<_> = frozen
-            .filter(|element| {
-                self.held(element) == Held::Frozen
-                    && self.created(element) == older.created(element)
-            })
-            .filter_map(|element| match older.held(&element) {
-                Held::Value(value) => Some((element, value)),
-                Held::Frozen => older
-                    .kept
-                    .get(&element)
-                    .cloned()
-                    .map(|value| (element, value)),
-                Held::Nothing => None,
-            })
-            .collect();
-        self.kept.extend(kept);
-    }
-
-    /// The create revision of the key that an element comes from.
-    fn created(&self, element: &Element) -> Option<Revision> {
-        match element {
-            Element::Route(host) => self.routes.get(host).map(|e| e.create_revision),
-            Element::App(app) => {
-                let policy = self.apps.get(app)?.policy.as_ref();
-                policy.map(|e| e.create_revision)
-            }
-            Element::Instance(app, id) => {
-                let instance = self.apps.get(app)?.instances.get(id);
-                instance.map(|e| e.create_revision)
-            }
-        }
-    }
-
-    /// Whether the address that an instance was kept at belongs to another one,
-    /// or is not allowed any more.
-    fn has_lost_address(&self, element: &Element) -> bool {
-        let (Element::Instance(..), Some(record)) = (element, self.kept.get(element)) else {
-            return false;
-        };
-        let Some(addr) = Instance::address_of(record) else {
-            return true;
-        };
-        let settings = self
-            .settings
-            .as_ref()
-            .and_then(|entry| entry.value.as_ref());
-        self.owners
-            .owner(addr)
-            .is_some_and(|owner| owner != *element)
-            || settings.is_some_and(|settings| settings.check(addr).is_err())
-    }
-
-    fn settings_are_bad(&self) -> bool {
-        self.settings
-            .as_ref()
-            .is_some_and(|entry| entry.value.is_none())
-    }
-
-    /// Judges all instances anew, after the settings have changed.
-    fn judge_instances(&mut self, touched: &mut BTreeSet<Element>) {
-        self.owners = Owners::default();
-        let mut claims = Vec::new();
-        let mut refusals = Vec::new();
-        for (app, held) in &self.apps {
-            for (id, entry) in &held.instances {
-                touched.insert(Element::Instance(app.clone(), id.clone()));
-                if let Some(addr) = self.claimed(entry) {
-                    claims.push((addr, Claim::new(entry.create_revision, app, id)));
-                }
-                if let Some(instance) = &entry.value {
-                    refusals.push((format!("instances/{app}/{id}"), self.refusal(instance)));
-                }
-            }
-        }
-        for (addr, claim) in claims {
-            self.owners.claim(addr, claim);
-        }
-        for (key, refusal) in refusals {
-            match refusal {
-                Some(bad) => self.bad.insert(key.into(), bad),
-                None => self.bad.remove(key.as_str()),
-            };
-        }
-    }
-
-    fn release(
-        &mut self,
-        app: &str,
-        id: &str,
-        old: &Entry<Instance>,
-        touched: &mut BTreeSet<Element>,
-    ) {
-        // A claim that was never made cannot be taken back, which is as well.
-        if let Some(addr) = old.value.as_ref().map(|instance| instance.addr) {
-            let claim = Claim::new(old.create_revision, app, id);
-            touched.extend(self.owners.release(addr, &claim).into_iter().flatten());
-        }
-    }
-
     fn app(&mut self, name: &str) -> &mut App {
         if !self.apps.contains_key(name) {
             self.apps.insert(name.into(), App::default());
@@ -639,35 +464,6 @@ fn split<T>(result: Result<T, Bad>) -> (Option<T>, Option<Bad>) {
         Ok(value) => (Some(value), None),
         Err(bad) => (None, Some(bad)),
     }
-}
-
-/// The domain of a wildcard: `example.com` for `*.example.com`, the empty
-/// string for `*`.
-fn domain(host: &str) -> Option<&str> {
-    if host == "*" {
-        return Some("");
-    }
-    host.strip_prefix("*.")
-}
-
-fn wildcard_of(domain: &str) -> String {
-    if domain.is_empty() {
-        "*".to_owned()
-    } else {
-        format!("*.{domain}")
-    }
-}
-
-/// The domains of all wildcards that lie above this route key.
-fn domains_above(host: &str) -> impl Iterator<Item = &str> {
-    let is_ip = host.starts_with('[') || host.parse::<std::net::Ipv4Addr>().is_ok();
-    let name = domain(host).unwrap_or(host);
-    // An IP literal has no parent domain; `*` has nothing above it.
-    let parents = if is_ip { "" } else { name };
-    parents
-        .match_indices('.')
-        .map(move |(dot, _)| &parents[dot + 1..])
-        .chain((host != "*").then_some(""))
 }
 
 #[cfg(test)]

@@ -1,0 +1,80 @@
+//! The last good records of frozen elements: for a Redis that has lost them.
+
+use super::{Held, Table};
+use crate::model::{Change, Element, Instance, Key};
+use crate::store::Revision;
+
+impl Table {
+    /// The last good records of frozen elements, as far as this table saw them:
+    /// for a Redis that has lost them. An instance whose address has got
+    /// another owner since is left out.
+    pub fn kept(&self) -> Vec<Change> {
+        let kept = self.kept.iter().filter(|(element, _)| {
+            self.held(element) == Held::Frozen && !self.has_lost_address(element)
+        });
+        kept.map(|(element, value)| Change {
+            element: element.clone(),
+            value: Some(value.clone()),
+        })
+        .collect()
+    }
+
+    /// Takes over from an older table the last good records of what is frozen
+    /// in this one.
+    pub fn keep_from(&mut self, older: &Table) {
+        let frozen = self
+            .bad
+            .keys()
+            .filter_map(|key| Key::parse(key).ok()?.element());
+        let kept: Vec<_> = frozen
+            .filter(|element| {
+                self.held(element) == Held::Frozen
+                    && self.created(element) == older.created(element)
+            })
+            .filter_map(|element| match older.held(&element) {
+                Held::Value(value) => Some((element, value)),
+                Held::Frozen => older
+                    .kept
+                    .get(&element)
+                    .cloned()
+                    .map(|value| (element, value)),
+                Held::Nothing => None,
+            })
+            .collect();
+        self.kept.extend(kept);
+    }
+
+    /// The create revision of the key that an element comes from.
+    fn created(&self, element: &Element) -> Option<Revision> {
+        match element {
+            Element::Route(host) => self.routes.get(host).map(|e| e.create_revision),
+            Element::App(app) => {
+                let policy = self.apps.get(app)?.policy.as_ref();
+                policy.map(|e| e.create_revision)
+            }
+            Element::Instance(app, id) => {
+                let instance = self.apps.get(app)?.instances.get(id);
+                instance.map(|e| e.create_revision)
+            }
+        }
+    }
+
+    /// Whether the address that an instance was kept at belongs to another one,
+    /// or is not allowed any more.
+    fn has_lost_address(&self, element: &Element) -> bool {
+        let (Element::Instance(..), Some(record)) = (element, self.kept.get(element)) else {
+            return false;
+        };
+        let Some(addr) = Instance::address_of(record) else {
+            return true;
+        };
+        let settings = self
+            .settings
+            .as_ref()
+            .and_then(|entry| entry.value.as_ref());
+        self.owners
+            .owner(addr)
+            .is_some_and(|owner| owner != *element)
+            || settings.is_some_and(|settings| settings.check(addr).is_err())
+    }
+}
