@@ -1,10 +1,13 @@
 -- The worker's own table of decoded routes and apps (L1) over the shared dicts
 -- (L2). All phases; nothing here yields.
 --
--- A hit compares one number, the generation, which is read once for each tick
--- of nginx's clock. When it has moved, a route and its app are checked against
--- their stripes, and only what did change is read from L2 again. Not being in
--- L2 is no change: it may have been evicted.
+-- A hit compares one number, the generation. When it has moved, a route and
+-- its app are checked against their stripes, and only what did change is read
+-- from L2 again. Not being in L2 is no change: it may have been evicted.
+--
+-- The generation is read for each request. Once for each tick of nginx's clock
+-- would spare some 260 instructions of 41,000, but a change would reach the
+-- last of four workers 0.35 ms later (medians of interleaved runs).
 
 local codec = require("pointsman.codec")
 local dicts = require("pointsman.dicts")
@@ -50,20 +53,15 @@ local seed = ""
 local wildcards, wildcards_n = {}, 0
 local apps, apps_n = {}, 0
 
--- The state of the shared dict as of the last tick.
-local tick, gen, topology, reval, live = 0, -1, 0, 0, false
+-- The state of the shared dict when the generation last moved.
+local gen, topology, reval, live = -1, 0, 0, false
 
 for i = 0, SHARDS - 1 do
     shards[i], sizes[i] = {}, 0
 end
 
 
-local function advance(now)
-    tick = now
-    local moved = dict_get("gen")
-    if moved == gen then
-        return
-    end
+local function advance(moved)
     gen = moved
     topology = dict_get("topology")
     reval = dict_get("reval")
@@ -292,9 +290,9 @@ end
 -- "l1" or "l2"; or nil and "no_route" or "miss": Redis must be asked.
 -- The hot path.
 function _M.find(host)
-    local now = ngx_now()
-    if now ~= tick then
-        advance(now)
+    local moved = dict_get("gen")
+    if moved ~= gen then
+        advance(moved)
     end
     local route = recent[host]
     if route and route[GEN] == gen then

@@ -283,7 +283,7 @@ function _M.applied(revision)
         local status = _M.status()
         return (status.applied or 0) >= revision and status, status
     end)
-    -- Workers look for changes once in each tick of nginx's clock.
+    -- The generation, by which workers see it, moves a moment after that.
     ngx.sleep(0.002)
     return state
 end
