@@ -237,12 +237,15 @@ pub fn sink(url: &str) -> RedisSink {
 
 /// A connection that waits for as long as a test does.
 pub async fn connection(url: &str) -> MultiplexedConnection {
+    try_connection(url).await.unwrap()
+}
+
+/// The same, where the server may be about to end its connections.
+pub async fn try_connection(url: &str) -> Result<MultiplexedConnection, String> {
     let config = redis::AsyncConnectionConfig::new().set_response_timeout(Some(PATIENCE));
     let client = redis::Client::open(url).unwrap();
-    client
-        .get_multiplexed_async_connection_with_config(&config)
-        .await
-        .unwrap()
+    let connection = client.get_multiplexed_async_connection_with_config(&config);
+    connection.await.map_err(|error| error.to_string())
 }
 
 /// Runs a command, given as words.
@@ -250,10 +253,19 @@ pub async fn command<T: redis::FromRedisValue>(
     connection: &mut MultiplexedConnection,
     words: &str,
 ) -> T {
+    try_command(connection, words).await.unwrap()
+}
+
+/// The same, where the server may be about to end its connections.
+pub async fn try_command<T: redis::FromRedisValue>(
+    connection: &mut MultiplexedConnection,
+    words: &str,
+) -> Result<T, String> {
     let mut words = words.split(' ');
     let mut command = redis::cmd(words.next().unwrap());
     command.arg(words.collect::<Vec<_>>());
-    command.query_async(connection).await.unwrap()
+    let answer = command.query_async(connection).await;
+    answer.map_err(|error| error.to_string())
 }
 
 /// The URL of an etcd behind a relay.

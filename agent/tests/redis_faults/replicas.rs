@@ -126,8 +126,8 @@ async fn a_fail_over_by_sentinel_to_a_replica_that_lagged_is_followed() {
     agent::put(&bench.store, "routes/during.example", SHOP).await;
     // A promotion ends the connections of all clients.
     let mut behind = until("the replica is promoted", async || {
-        let mut connection = replica.connection().await;
-        let info: String = program::command(&mut connection, "INFO replication").await;
+        let mut connection = program::try_connection(&replica.url()).await?;
+        let info: String = program::try_command(&mut connection, "INFO replication").await?;
         if info.contains("role:master") {
             return Ok(connection);
         }
