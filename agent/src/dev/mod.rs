@@ -20,7 +20,7 @@ pub mod http;
 mod lock;
 pub mod ports;
 pub mod process;
-mod programs;
+pub mod programs;
 pub mod services;
 mod source;
 mod stack;

@@ -18,6 +18,7 @@ mod register;
 pub use agent::{Agent, AgentConfig};
 pub use etcd::{Etcd, EtcdConfig};
 pub use nginx::{Nginx, NginxConfig};
+pub use nginx_program::NginxProgram;
 pub use redis::{Redis, RedisConfig};
 pub use register::{Register, RegisterConfig};
 

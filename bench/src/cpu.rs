@@ -1,0 +1,143 @@
+//! CPU time of processes, and which cores they run on.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::unistd::Pid;
+use procfs::process::{Process, all_processes};
+
+/// Which cores are whose: what is measured has one for itself, as long as there
+/// are two.
+#[derive(Clone, Debug)]
+pub struct Cores {
+    /// Of the proxy that is measured.
+    pub subject: Vec<usize>,
+    /// Of the apps, Redis, etcd and agents.
+    pub others: Vec<usize>,
+    /// Of the load.
+    pub load: Vec<usize>,
+}
+
+impl Cores {
+    /// From the cores that this process may use.
+    pub fn of_this_machine() -> Result<Self> {
+        let allowed = sched_getaffinity(Pid::from_raw(0))?;
+        let all: Vec<usize> = (0..CpuSet::count())
+            .filter(|core| allowed.is_set(*core).unwrap_or_default())
+            .collect();
+        let (subject, others, load) = match all.as_slice() {
+            [] | [_] => (all.clone(), all.clone(), all.clone()),
+            [first, second] => (vec![*first], vec![*second], vec![*second]),
+            [first, rest @ .., last] => (vec![*first], rest.to_vec(), vec![*last]),
+        };
+        Ok(Self {
+            subject,
+            others,
+            load,
+        })
+    }
+}
+
+/// A process and all that come of it.
+pub fn tree(root: i32) -> Result<Vec<i32>> {
+    let mut children: HashMap<i32, Vec<i32>> = HashMap::new();
+    for process in all_processes()?.flatten() {
+        if let Ok(stat) = process.stat() {
+            children.entry(stat.ppid).or_default().push(stat.pid);
+        }
+    }
+    let mut found = vec![root];
+    let mut at = 0;
+    while let Some(pid) = found.get(at) {
+        found.extend(children.get(pid).into_iter().flatten());
+        at += 1;
+    }
+    Ok(found)
+}
+
+/// Puts all threads of a process and of its children on these cores.
+pub fn pin(root: i32, cores: &[usize]) -> Result<()> {
+    for pid in tree(root)? {
+        let tasks = Process::new(pid)?.tasks()?;
+        for task in tasks.flatten() {
+            pin_thread(task.tid, cores)?;
+        }
+    }
+    Ok(())
+}
+
+/// Puts a thread on these cores; 0 is the one that calls.
+pub fn pin_thread(tid: i32, cores: &[usize]) -> Result<()> {
+    let mut set = CpuSet::new();
+    for core in cores {
+        set.set(*core)?;
+    }
+    sched_setaffinity(Pid::from_raw(tid), &set).context("failed to choose a core")
+}
+
+/// CPU time that these processes have spent, in user and kernel.
+pub fn spent(pids: &[i32]) -> Result<Duration> {
+    pids.iter().map(|pid| spent_by(*pid)).sum()
+}
+
+/// The scheduler's own count has nanoseconds. Where it is missing, the clock
+/// ticks of `/proc/<pid>/stat` (10 ms) must do.
+fn spent_by(pid: i32) -> Result<Duration> {
+    let mut sum = Duration::ZERO;
+    let process = Process::new(pid)?;
+    for task in process.tasks()?.flatten() {
+        let path = format!("/proc/{pid}/task/{}/schedstat", task.tid);
+        let Ok(text) = std::fs::read_to_string(path) else {
+            let stat = process.stat()?;
+            let seconds = (stat.utime + stat.stime) as f64 / procfs::ticks_per_second() as f64;
+            return Ok(Duration::from_secs_f64(seconds));
+        };
+        let spent = text.split_whitespace().next().context("no schedstat")?;
+        sum += Duration::from_nanos(spent.parse()?);
+    }
+    Ok(sum)
+}
+
+/// Memory of these processes in bytes, shared pages counted in each.
+pub fn resident(pids: &[i32]) -> Result<u64> {
+    let mut sum = 0;
+    for pid in pids {
+        sum += Process::new(*pid)?.stat()?.rss * procfs::page_size();
+    }
+    Ok(sum)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    #[test]
+    fn who_spins_spends_cpu_time() {
+        let me = i32::try_from(std::process::id()).unwrap();
+        let before = spent(&[me]).unwrap();
+        let begin = Instant::now();
+        while begin.elapsed() < Duration::from_millis(50) {
+            std::hint::black_box(begin);
+        }
+        let after = spent(&[me]).unwrap();
+        assert!(after > before, "{before:?} {after:?}");
+    }
+
+    #[test]
+    fn a_child_is_in_the_tree() {
+        let mut child = std::process::Command::new("sleep")
+            .arg("9")
+            .spawn()
+            .unwrap();
+        let me = i32::try_from(std::process::id()).unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        let found = tree(me).unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(found.contains(&me) && found.contains(&pid));
+    }
+}

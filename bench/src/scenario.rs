@@ -1,0 +1,47 @@
+//! The scenarios, in the order of the report.
+
+use std::pin::Pin;
+
+use anyhow::{Context as _, Result};
+
+use crate::context::Context;
+use crate::machine::Moment;
+use crate::report::Section;
+
+mod cost;
+
+/// A scenario that is under way. It stays on its thread: child processes die
+/// with the thread that started them.
+type Run<'a> = Pin<Box<dyn Future<Output = Result<Section>> + 'a>>;
+
+/// A scenario.
+pub struct Scenario {
+    /// Its name on the command line and in the results.
+    pub name: &'static str,
+    /// What it measures.
+    pub about: &'static str,
+    run: for<'a> fn(&'a Context) -> Run<'a>,
+}
+
+/// All of them.
+pub const ALL: &[Scenario] = &[Scenario {
+    name: "cost",
+    about: "what a request costs, beside plain nginx and other proxies",
+    run: |ctx| Box::pin(cost::run(ctx)),
+}];
+
+impl Scenario {
+    /// Runs it.
+    pub async fn run(&self, ctx: &Context) -> Result<Section> {
+        ctx.say(&format!("{}: {}", self.name, self.about));
+        let begin = ctx.elapsed();
+        let mut moment = Moment::now(ctx);
+        let mut section = (self.run)(ctx)
+            .await
+            .with_context(|| format!("the scenario {} broke off", self.name))?;
+        moment.seconds = (ctx.elapsed() - begin).as_secs_f64();
+        section.moment = moment;
+        section.size = ctx.size.name().to_owned();
+        Ok(section)
+    }
+}

@@ -1,0 +1,151 @@
+//! What one request costs, with one core: Pointsman beside plain nginx with the
+//! same proxy directives, and beside other proxies.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+
+use crate::context::Context;
+use crate::load::Hosts;
+use crate::measure::{self, Round, Series};
+use crate::nginx::{self, EdgeOptions};
+use crate::proxy::Proxy;
+use crate::report::{Aim, Chart, Line, Section};
+use crate::stack::Stack;
+use crate::{fill, peers};
+
+const HOST: &str = "shop.example";
+const APP: &str = "shop";
+const INSTANCES: usize = 4;
+const CONNECTIONS: usize = 32;
+const PATIENCE: Duration = Duration::from_secs(30);
+const AIM: f64 = 1.10;
+
+/// Runs it.
+pub async fn run(ctx: &Context) -> Result<Section> {
+    let servers = nginx::app_addrs(INSTANCES)?;
+    let apps = nginx::apps(ctx, &servers).await?;
+    let stack = Stack::start(ctx).await?;
+    let mut entries = vec![fill::route(HOST, APP)];
+    for (number, addr) in servers.iter().enumerate() {
+        entries.push(fill::instance(APP, &format!("{APP}-{number}"), *addr));
+    }
+    let revision = fill::put_all(&stack.etcd.url(), entries.into_iter()).await?;
+    stack.has_synced(revision, PATIENCE).await?;
+    set_in_redis(&stack, &servers[0].to_string()).await?;
+
+    let edge = nginx::edge(ctx, &stack.redis.url(), HOST, &EdgeOptions::default()).await?;
+    let mut candidates = vec![
+        (
+            "plain nginx",
+            nginx::plain(ctx, &servers, nginx::KEEPALIVE).await?,
+        ),
+        ("Pointsman", edge.proxy),
+        (
+            "plain nginx once more",
+            nginx::plain(ctx, &servers, nginx::KEEPALIVE).await?,
+        ),
+        (
+            "nginx asking Redis each time",
+            nginx::redis_each(ctx, stack.redis.listen(), HOST).await?,
+        ),
+    ];
+    let others = [
+        ("HAProxy", peers::haproxy(ctx, HOST, &servers).await?),
+        ("Caddy", peers::caddy(ctx, HOST, &servers).await?),
+        (
+            "Traefik (etcd)",
+            peers::traefik(ctx, &stack.etcd.url(), HOST, &servers).await?,
+        ),
+    ];
+    let mut skipped = Vec::new();
+    for (name, proxy) in others {
+        match proxy {
+            Some(proxy) => candidates.push((name, proxy)),
+            None => skipped.push(name),
+        }
+    }
+
+    let rounds = ctx.size.pick(2, 7, 21);
+    let round = Round {
+        connections: CONNECTIONS,
+        time: Duration::from_millis(ctx.size.pick(200, 1500, 3000)),
+        hosts: Hosts::one(HOST),
+    };
+    let named: Vec<(String, &Proxy)> = candidates
+        .iter()
+        .map(|(name, proxy)| ((*name).to_owned(), proxy))
+        .collect();
+    let all = measure::rounds(ctx, &named, rounds, &round).await?;
+    for (_, proxy) in candidates {
+        proxy.stop().await;
+    }
+    stack.stop().await;
+    apps.stop().await;
+    section(rounds, &round, &all, &skipped)
+}
+
+/// What the nginx that asks Redis each time finds there.
+async fn set_in_redis(stack: &Stack, addr: &str) -> Result<()> {
+    let client = redis::Client::open(stack.redis.url())?;
+    let mut connection = client.get_multiplexed_async_connection().await?;
+    let mut command = redis::cmd("SET");
+    command.arg(format!("bench:{HOST}")).arg(addr);
+    let _ok: redis::Value = command.query_async(&mut connection).await?;
+    Ok(())
+}
+
+fn section(rounds: usize, round: &Round, all: &[Series], skipped: &[&str]) -> Result<Section> {
+    let (plain, pointsman) = (&all[0], &all[1]);
+    let ratio = pointsman.cpu_ratio(plain);
+    let mut notes = vec![format!(
+        "The second plain nginx differs from the first in nothing: its ratio, {}, is what the \
+         machine's noise amounts to.",
+        all[2].cpu_ratio(plain).show(3)
+    )];
+    if !skipped.is_empty() {
+        notes.push(format!(
+            "Skipped, as not installed: {}.",
+            skipped.join(", ")
+        ));
+    }
+    Ok(Section {
+        title: "Cost of a request".to_owned(),
+        text: vec![format!(
+            "One worker (nginx, HAProxy) or one Go thread (Caddy, Traefik) on a core of its own; \
+             {INSTANCES} instances behind, a small answer, connections kept on both sides; \
+             {} connections that ask again when they are answered; {rounds} interleaved rounds of \
+             {} s. Pointsman has all on: request headers, request id, metrics, retries, passive \
+             health. Plain nginx has the same proxy directives, read from the shipped include, and \
+             a static upstream with a keepalive pool of {}. Latencies are those of a proxy that is \
+             as busy as it can be.",
+            round.connections,
+            round.time.as_secs_f64(),
+            nginx::KEEPALIVE
+        )],
+        aims: vec![Aim {
+            what: "CPU a request on a hit, everything on, against plain nginx".to_owned(),
+            aim: format!("≤ {AIM:.2} ×"),
+            measured: format!("{} ×", ratio.show(3)),
+            reached: ratio.median <= AIM,
+        }],
+        tables: vec![measure::table("One core, the same upstream", all)],
+        charts: vec![Chart {
+            file: "cost".to_owned(),
+            title: "CPU time of the proxy for each request".to_owned(),
+            unit: "µs".to_owned(),
+            places: all.iter().map(|one| one.name.clone()).collect(),
+            lines: vec![Line {
+                name: "CPU".to_owned(),
+                points: all
+                    .iter()
+                    .map(|one| one.spread(|sample| sample.cpu))
+                    .map(|spread| [spread.min, spread.median, spread.max])
+                    .collect(),
+            }],
+        }],
+        notes,
+        raw: serde_json::to_value(all).context("failed to keep the runs")?,
+        ..Section::default()
+    })
+}

@@ -1,0 +1,130 @@
+//! etcd, Redis and an agent, on free ports.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use pointsman::dev::services::{Agent, AgentConfig, Etcd, EtcdConfig, Redis, RedisConfig, Service};
+use pointsman::dev::{http, ports, wait};
+use serde_json::Value;
+
+use crate::context::Context;
+use crate::cpu;
+
+const GRACE: Duration = Duration::from_secs(8);
+
+/// The three of them.
+pub struct Stack {
+    /// etcd.
+    pub etcd: Etcd,
+    /// Redis.
+    pub redis: Redis,
+    /// The agent.
+    pub agent: Agent,
+}
+
+impl Stack {
+    /// Starts them off the core of what is measured, and waits until all answer.
+    pub async fn start(ctx: &Context) -> Result<Self> {
+        let dir = ctx.folder("stack")?;
+        let log_dir = dir.join("logs");
+        let mut etcd = Etcd::spawn(
+            &ctx.launcher,
+            &EtcdConfig {
+                client: ports::free_loopback(),
+                peer: ports::free_loopback(),
+                data_dir: dir.join("etcd"),
+                log_dir: log_dir.clone(),
+            },
+        )?;
+        let mut redis = Redis::spawn(
+            &ctx.launcher,
+            &RedisConfig {
+                listen: ports::free_loopback(),
+                data_dir: dir.join("redis"),
+                log_dir: log_dir.clone(),
+            },
+        )?;
+        etcd.ready().await?;
+        redis.ready().await?;
+        let mut agent = Agent::spawn(
+            &ctx.launcher,
+            &AgentConfig {
+                id: "agent".to_owned(),
+                admin: ports::free_loopback(),
+                etcd_url: etcd.url(),
+                redis_url: redis.url(),
+                more_args: Vec::new(),
+                log_dir,
+            },
+        )?;
+        agent.ready().await?;
+        for process in [etcd.process(), redis.process(), agent.process()] {
+            cpu::pin(process.pid(), &ctx.cores.others)?;
+        }
+        Ok(Self { etcd, redis, agent })
+    }
+
+    /// Waits until the agent has written this revision to Redis.
+    pub async fn has_synced(&self, revision: i64, patience: Duration) -> Result<()> {
+        let client = redis::Client::open(self.redis.url())?;
+        let mut connection = client.get_multiplexed_async_connection().await?;
+        wait::until("the agent has synced", patience, async || {
+            let mut command = redis::cmd("HMGET");
+            command.arg("pointsman:meta").arg("rev").arg("state");
+            let (rev, state): (Option<i64>, Option<String>) = command
+                .query_async(&mut connection)
+                .await
+                .map_err(|error| error.to_string())?;
+            if rev >= Some(revision) && state.as_deref() == Some("ready") {
+                Ok(())
+            } else {
+                Err(format!("{state:?} at {rev:?} of {revision}"))
+            }
+        })
+        .await?;
+        Ok(())
+    }
+
+    /// Stops all of them.
+    pub async fn stop(mut self) {
+        for process in [
+            self.agent.process(),
+            self.redis.process(),
+            self.etcd.process(),
+        ] {
+            process.stop(GRACE).await;
+        }
+    }
+}
+
+/// The agent's binary, which is built beside this one.
+pub fn agent_program() -> Result<PathBuf> {
+    let here = std::env::current_exe()?;
+    let path = here.with_file_name("pointsman");
+    ensure!(
+        path.is_file(),
+        "{} is missing: build it first",
+        path.display()
+    );
+    Ok(path)
+}
+
+/// Waits until the edge whose status page this is has applied a revision.
+pub async fn has_applied(status: SocketAddr, revision: i64, patience: Duration) -> Result<()> {
+    wait::until("the edge is up to date", patience, async || {
+        let text = http::get(status, "localhost", "/pointsman/status")
+            .await
+            .map_err(|error| error.to_string())?
+            .text();
+        let facts: Value = serde_json::from_str(&text).map_err(|error| error.to_string())?;
+        if facts["applied"].as_i64() >= Some(revision) && facts["feed"]["state"] == "live" {
+            Ok(())
+        } else {
+            Err(text)
+        }
+    })
+    .await
+    .context("the table did not arrive at the edge")
+}
