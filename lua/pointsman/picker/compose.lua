@@ -1,0 +1,95 @@
+-- The picker that an app's policy asks for, as one object with one `pick`. Pure
+-- Lua, all phases.
+--
+-- An app with nothing but a round has the bare picker: what it does not use
+-- costs it nothing.
+
+local chash = require("pointsman.picker.chash")
+local ewma = require("pointsman.picker.ewma")
+local least_conn = require("pointsman.picker.least_conn")
+local random = require("pointsman.picker.random")
+local round_robin = require("pointsman.picker.round_robin")
+local warm = require("pointsman.picker.warm")
+local zone = require("pointsman.picker.zone")
+
+local type = type
+
+local BY_NAME = {
+    round_robin = round_robin.new, least_conn = least_conn.new,
+    ewma = ewma.new, random = random.new, hash = chash.new,
+}
+
+
+local _M = {}
+
+
+-- syntax: live, n = compose.live(peers)
+-- Who may get new requests, and how many. If all that are not draining failed
+-- their checks, the checks are not believed: all of those are used.
+function _M.live(peers)
+    local live, checked, n, n_checked = {}, {}, 0, 0
+    for i = 1, #peers do
+        local peer = peers[i]
+        if peer.weight > 0 and not peer.draining then
+            n_checked = n_checked + 1
+            checked[n_checked] = peer
+            if not peer.down then
+                n = n + 1
+                live[n] = peer
+            end
+        end
+    end
+    if n == 0 then
+        return checked, n_checked
+    end
+    return live, n
+end
+
+
+-- syntax: picker = compose.new(policy, peers, previous, options)
+-- `previous` is the picker before, or a random number; its state is taken over
+-- where the policy still asks for a picker of that kind, else `options.seed`
+-- takes its place. Options: `flight` (for least_conn, ewma and random), `zone`
+-- (the edge's own), `now` (seconds; for slow_start), `seed`.
+--
+-- To pick: picker:pick(skip?, request?), where `request.now` (seconds; for ewma
+-- and slow_start) and `request.key` (for hash) are read. One table can be used
+-- for all requests. Where there is a method `observe`, it wants to be told of
+-- answers: picker:observe(id, seconds, now).
+function _M.new(policy, peers, previous, options)
+    local balance, slow_start = policy.balance, policy.slow_start
+    local own_zone = policy.prefer_zone and options.zone or nil
+    local make = BY_NAME[balance]
+    local inner = options
+    local shape = balance
+
+    if slow_start then
+        shape = shape .. " warm"
+        local bare = make
+        inner = {
+            flight = options.flight, zone = options.zone, now = options.now,
+            slow_start = slow_start, by_key = balance == "hash",
+        }
+        function make(list, before, opts)
+            return warm.new(bare, list, before, opts)
+        end
+    end
+    if own_zone then
+        shape = shape .. " in " .. own_zone
+    end
+    if type(previous) == "table" and previous.shape ~= shape then
+        previous = options.seed
+    end
+
+    local picker
+    if own_zone then
+        picker = zone.new(make, peers, previous, inner)
+    else
+        picker = make(peers, previous, inner)
+    end
+    picker.shape = shape
+    return picker
+end
+
+
+return _M
