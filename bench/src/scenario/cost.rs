@@ -7,9 +7,8 @@ use anyhow::{Context as _, Result};
 
 use crate::context::Context;
 use crate::load::Hosts;
-use crate::measure::{self, Round, Series};
+use crate::measure::{self, Candidate, Round, Series};
 use crate::nginx::{self, EdgeOptions};
-use crate::proxy::Proxy;
 use crate::report::{Aim, Chart, Line, Section};
 use crate::stack::Stack;
 use crate::{fill, peers};
@@ -70,19 +69,20 @@ pub async fn run(ctx: &Context) -> Result<Section> {
     let round = Round {
         connections: CONNECTIONS,
         time: Duration::from_millis(ctx.size.pick(200, 1500, 3000)),
-        hosts: Hosts::one(HOST),
+        rate: None,
     };
-    let named: Vec<(String, &Proxy)> = candidates
+    let hosts = Hosts::one(HOST);
+    let named: Vec<_> = candidates
         .iter()
-        .map(|(name, proxy)| ((*name).to_owned(), proxy))
+        .map(|(name, proxy)| Candidate::new(*name, proxy, &hosts))
         .collect();
-    let all = measure::rounds(ctx, &named, rounds, &round).await?;
+    let all = measure::rounds(ctx, &named, rounds, round).await?;
     for (_, proxy) in candidates {
         proxy.stop().await;
     }
     stack.stop().await;
     apps.stop().await;
-    section(rounds, &round, &all, &skipped)
+    section(rounds, round, &all, &skipped)
 }
 
 /// What the nginx that asks Redis each time finds there.
@@ -95,7 +95,7 @@ async fn set_in_redis(stack: &Stack, addr: &str) -> Result<()> {
     Ok(())
 }
 
-fn section(rounds: usize, round: &Round, all: &[Series], skipped: &[&str]) -> Result<Section> {
+fn section(rounds: usize, round: Round, all: &[Series], skipped: &[&str]) -> Result<Section> {
     let (plain, pointsman) = (&all[0], &all[1]);
     let ratio = pointsman.cpu_ratio(plain);
     let mut notes = vec![format!(

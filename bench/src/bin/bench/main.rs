@@ -30,6 +30,10 @@ struct Args {
     #[arg(long)]
     out: Option<PathBuf>,
 
+    /// Prints the results at the end.
+    #[arg(long)]
+    show: bool,
+
     /// Names the scenarios.
     #[arg(long)]
     list: bool,
@@ -86,6 +90,10 @@ fn main() -> Result<()> {
         results.put(scenario.name, &section)?;
         results.write(&out, &order)?;
     }
-    println!("{}", out.join("RESULTS.md").display());
+    let results = out.join("RESULTS.md");
+    if args.show {
+        println!("\n{}", std::fs::read_to_string(&results)?);
+    }
+    println!("{}", results.display());
     Ok(())
 }
