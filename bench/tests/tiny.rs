@@ -1,6 +1,8 @@
 //! The benchmark at its smallest: that each scenario runs, and that what it
 //! writes is whole. No figure is judged.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 use std::path::Path;
 use std::process::Command;
 
