@@ -13,6 +13,8 @@ use etcd_client::{
     Client, Compare, CompareOp, ConnectOptions, EventType, GetOptions, PutOptions, Txn, TxnOp,
     TxnOpResponse, WatchOptions, WatchStream,
 };
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use tokio::sync::OnceCell;
 use tokio::time::{sleep, timeout};
 use tonic::Code;
@@ -30,6 +32,10 @@ const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(10), Duration::fro
 /// How often a call is tried whose connection could not even be opened.
 const TRIES: u32 = 4;
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
+/// A read that has no answer by then is sent once more beside itself: the
+/// client picks endpoints at random, also one that takes connections and stands
+/// still.
+const HEDGE: Duration = Duration::from_secs(1);
 /// Above a page of 100,000 small values or a catch-up of a thousand revisions
 /// of large ones; the client's own limit of 4 MiB fails both for ever.
 const DECODE_LIMIT: usize = 1 << 30;
@@ -104,6 +110,41 @@ impl EtcdStore {
             .await
             .map_err(timed_out)?
             .map_err(classify)
+    }
+
+    /// A call that may be sent several times at once, as it changes nothing. The
+    /// first answer counts.
+    async fn hedged<T, F>(
+        &self,
+        client: &Client,
+        once: impl Fn() -> F + Copy,
+    ) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, etcd_client::Error>>,
+    {
+        let is_alone = self.options.endpoints.len() == 1;
+        let mut more = if is_alone { 0 } else { TRIES - 1 };
+        let mut sent = FuturesUnordered::new();
+        sent.push(call(client, CALL_TIMEOUT, once));
+        let first = async {
+            loop {
+                let answer = match timeout(HEDGE, sent.next()).await {
+                    Ok(answer) => answer,
+                    Err(_) if more > 0 => {
+                        more -= 1;
+                        sent.push(call(client, CALL_TIMEOUT, once));
+                        continue;
+                    }
+                    Err(_) => sent.next().await,
+                };
+                match answer {
+                    Some(Err(StoreError::Unavailable(_))) if !sent.is_empty() => {}
+                    Some(answer) => return answer,
+                    None => return Err(StoreError::Unavailable("nothing was sent".into())),
+                }
+            }
+        };
+        timeout(CALL_TIMEOUT, first).await.map_err(timed_out)?
     }
 
     fn full(&self, key: &str) -> Vec<u8> {
@@ -274,11 +315,11 @@ impl Store for EtcdStore {
 
     async fn get(&self, key: &str) -> Result<(Option<KeyValue>, Revision), StoreError> {
         let client = self.client().await?;
-        let answer = call(client, CALL_TIMEOUT, || {
+        let get = || {
             let (mut kv, key) = (client.kv_client(), self.full(key));
             async move { kv.get(key, None).await }
-        })
-        .await?;
+        };
+        let answer = self.hedged(client, &get).await?;
         let revision = answer.header().map_or(0, |header| header.revision());
         Ok((answer.kvs().first().map(|kv| self.key_value(kv)), revision))
     }
@@ -288,14 +329,14 @@ impl Store for EtcdStore {
             .with_range(self.range_end())
             .with_start_revision(from);
         let client = self.client().await?;
-        let stream = call(client, CALL_TIMEOUT, || {
+        let open = || {
             let mut client = client
                 .watch_client()
                 .max_decoding_message_size(DECODE_LIMIT);
             let (key, options) = (self.full(""), options.clone());
             async move { client.watch(key, Some(options)).await }
-        })
-        .await?;
+        };
+        let stream = self.hedged(client, &open).await?;
         Ok(Box::new(EtcdWatch {
             stream,
             store: self.clone(),

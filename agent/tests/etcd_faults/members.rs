@@ -1,5 +1,6 @@
 //! Several endpoints, some of them dead.
 
+use futures::future::join_all;
 use pointsman::dev::ports;
 use pointsman::store::{Condition, Store};
 
@@ -29,6 +30,32 @@ async fn with_one_endpoint_of_three_dead_every_call_succeeds() {
             store.lease_revoke(lease).await.unwrap();
         }
     }
+}
+
+/// It takes connections and never answers. The client picks endpoints at random,
+/// so a good third of the calls go there first.
+#[tokio::test]
+async fn with_one_member_of_three_standing_still_reads_and_watches_go_on() {
+    let mut cluster = Cluster::start().await;
+    let store = program::store(&cluster.urls);
+    agent::put(&store, "routes/a.example", SHOP).await;
+    let follower = (cluster.leader().await + 1) % cluster.members.len();
+    cluster.members[follower].process.pause();
+    let calls = (0..60).map(|n| {
+        let store = store.clone();
+        async move {
+            if n % 2 == 0 {
+                store.get("epoch").await.map(drop)
+            } else {
+                store.watch(1).await.map(drop)
+            }
+        }
+    });
+    let outcomes = join_all(calls).await;
+    cluster.members[follower].process.resume();
+    let failed: Vec<_> = outcomes.into_iter().filter_map(Result::err).collect();
+    // All four tries of a call may go there: one in fifty does.
+    assert!(failed.len() <= 12, "{} of 60: {failed:?}", failed.len());
 }
 
 struct Cluster {
