@@ -1,14 +1,18 @@
 //! etcd, as one node or as three.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use etcd_client::Client;
 use pointsman::dev::process::{Launcher, Process, Spec};
 use pointsman::dev::{http, ports};
+use tokio::process::Command;
 use tokio::time::timeout;
+
+use crate::registry::{self, Login};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const ANSWER: Duration = Duration::from_secs(2);
@@ -21,11 +25,20 @@ pub struct Etcd {
 struct Node {
     process: Process,
     client: SocketAddr,
+    data_dir: PathBuf,
+    /// What a restored snapshot must be told as well: names and peers.
+    membership: [String; 3],
 }
 
 impl Etcd {
-    /// Starts so many; [`Etcd::ready`] waits until all answer.
-    pub fn spawn(launcher: &Launcher, count: usize, dir: &Path, log_dir: &Path) -> Result<Self> {
+    /// Starts so many, with these flags; [`Etcd::ready`] waits until all answer.
+    pub fn spawn(
+        launcher: &Launcher,
+        count: usize,
+        more_flags: &[String],
+        dir: &Path,
+        log_dir: &Path,
+    ) -> Result<Self> {
         let peers: Vec<String> = (0..count)
             .map(|_| format!("http://{}", ports::free_loopback()))
             .collect();
@@ -39,10 +52,12 @@ impl Etcd {
             let name = format!("etcd-{number}");
             let client = ports::free_loopback();
             let data_dir = dir.join(&name);
-            let flags = [
+            let membership = [
                 format!("--name={name}"),
                 format!("--initial-cluster={}", members.join(",")),
                 format!("--initial-advertise-peer-urls={peer}"),
+            ];
+            let own = [
                 format!("--listen-peer-urls={peer}"),
                 format!("--listen-client-urls=http://{client}"),
                 format!("--advertise-client-urls=http://{client}"),
@@ -50,10 +65,13 @@ impl Etcd {
                 "--logger=zap".to_owned(),
                 "--log-level=warn".to_owned(),
             ];
+            let flags = membership.iter().chain(&own).chain(more_flags).cloned();
             let spec = Spec::new(&name, "etcd", flags, log_dir);
             nodes.push(Node {
                 process: Process::spawn(launcher, spec)?,
                 client,
+                data_dir,
+                membership,
             });
         }
         Ok(Self { nodes })
@@ -67,9 +85,9 @@ impl Etcd {
 
     /// Waits until all answer.
     pub async fn ready(&mut self) -> Result<()> {
-        for Node { process, client } in &mut self.nodes {
-            let addr = *client;
-            let answers = process.answers(PATIENCE, async || {
+        for node in &mut self.nodes {
+            let addr = node.client;
+            let answers = node.process.answers(PATIENCE, async || {
                 let answer = http::get(addr, &addr.to_string(), "/health").await;
                 let answer = answer.map_err(|error| error.to_string())?;
                 // It answers 503 while it has no leader.
@@ -99,6 +117,50 @@ impl Etcd {
         &mut self.nodes[at].process
     }
 
+    /// Where clients reach one.
+    pub fn client(&self, at: usize) -> SocketAddr {
+        self.nodes[at].client
+    }
+
+    /// Removes all data of nodes that were killed.
+    pub fn wipe(&self) -> Result<()> {
+        for Node { data_dir, .. } in &self.nodes {
+            std::fs::remove_dir_all(data_dir)
+                .with_context(|| format!("failed to remove {}", data_dir.display()))?;
+        }
+        Ok(())
+    }
+
+    /// Saves a snapshot, of a single node; answers where.
+    pub async fn save(&self) -> Result<PathBuf> {
+        let node = &self.nodes[0];
+        let snapshot = node.data_dir.with_extension("snapshot");
+        let endpoints = format!("--endpoints={}", self.url(0));
+        let args = [endpoints.into(), "save".into(), snapshot.clone().into()];
+        etcdctl_snapshot(args).await?;
+        Ok(snapshot)
+    }
+
+    /// Gives a single node, which was killed, the data of a snapshot.
+    pub async fn restore(&self, snapshot: &Path) -> Result<()> {
+        self.wipe()?;
+        let node = &self.nodes[0];
+        let mut data_dir = OsString::from("--data-dir=");
+        data_dir.push(&node.data_dir);
+        let what = [data_dir, "restore".into(), snapshot.into()];
+        let membership = node.membership.iter().map(OsString::from);
+        etcdctl_snapshot(what.into_iter().chain(membership)).await
+    }
+
+    /// Lets only the one login in from now on.
+    pub async fn lock(&self, login: &Login) -> Result<()> {
+        let mut client = Client::connect([self.url(0)], None).await?;
+        client.user_add(&login.user, &login.password, None).await?;
+        client.user_grant_role(&login.user, registry::ROOT).await?;
+        client.auth_enable().await?;
+        Ok(())
+    }
+
     /// The URL of one.
     pub fn url(&self, at: usize) -> String {
         format!("http://{}", self.nodes[at].client)
@@ -117,4 +179,16 @@ impl Etcd {
         }
         leading.context("etcd has no leader")
     }
+}
+
+async fn etcdctl_snapshot(args: impl IntoIterator<Item = OsString>) -> Result<()> {
+    let mut command = Command::new("etcdctl");
+    command.arg("snapshot").args(args).kill_on_drop(true);
+    let output = timeout(PATIENCE, command.env("ETCDCTL_API", "3").output()).await??;
+    ensure!(
+        output.status.success(),
+        "etcdctl snapshot: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(())
 }

@@ -16,6 +16,7 @@ mod facts;
 mod faults;
 mod instances;
 mod load;
+mod operator;
 mod registry;
 mod relay;
 mod report;
@@ -37,7 +38,7 @@ use tokio::time::sleep;
 use churn::{Churn, Pace};
 use edge::Edge;
 use facts::Facts;
-use faults::{Fault, Scene};
+use faults::{Fault, Needs, Scene, Spans};
 use instances::{Instances, PROBE_APP, PROBE_HOST};
 use load::Load;
 use registry::Registry;
@@ -51,20 +52,20 @@ struct Args {
     #[arg(long, env = "CHAOS_SEED")]
     seed: Option<u64>,
 
-    /// Each fault for a moment only, and none that takes a minute.
+    /// Each fault for a moment only.
     #[arg(long)]
     short: bool,
 
     /// How long each fault lasts.
-    #[arg(long, default_value_t = 12)]
+    #[arg(long, default_value_t = 10)]
     seconds: u64,
 
     /// Only faults whose names hold this.
     #[arg(long, default_value = "")]
     only: String,
 
-    /// Nodes of etcd for all faults; otherwise one and, in the long form, three
-    /// for the faults that need them.
+    /// Nodes of etcd for all faults; otherwise one, and three for the faults
+    /// that need them.
     #[arg(long)]
     etcd_nodes: Option<usize>,
 
@@ -77,6 +78,7 @@ struct Args {
 const SETTLE: Duration = Duration::from_secs(20);
 /// Agents compare all of Redis once a minute.
 const RECONCILED: Duration = Duration::from_secs(90);
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// So many nodes of etcd outlive one of them.
 const CLUSTER: usize = 3;
@@ -90,27 +92,30 @@ fn main() -> Result<ExitCode> {
 async fn run(args: &Args) -> Result<ExitCode> {
     let begin = Instant::now();
     let seed = args.seed.unwrap_or_else(rand::random);
-    let faults = Fault::ALL
-        .into_iter()
-        .filter(|fault| fault.name().contains(&args.only))
-        .filter(|fault| !args.short || !fault.is_long());
-    let (watched, others): (Vec<_>, Vec<_>) = faults.partition(|fault| fault.needs_sentinel());
-    let (clustered, plain): (Vec<_>, Vec<_>) =
-        others.into_iter().partition(|fault| fault.needs_cluster());
-    let shape = |etcd_nodes, with_sentinel| Shape {
+    let chosen = |needs: &[Needs]| -> Vec<Fault> {
+        let faults = Fault::ALL.into_iter();
+        faults
+            .filter(|fault| fault.name().contains(&args.only) && needs.contains(&fault.needs()))
+            .collect()
+    };
+    let shape = |etcd_nodes, with_guards| Shape {
         etcd_nodes,
         edge_reads: args.edge_reads,
-        with_sentinel,
+        with_guards,
+        reconcile: if args.short { 3 } else { 60 },
     };
+    let single = [Needs::Nothing, Needs::OneNode];
     let passes = match args.etcd_nodes {
-        None if args.short => vec![(shape(1, false), plain)],
         None => vec![
-            (shape(1, false), plain),
-            (shape(CLUSTER, false), clustered),
-            (shape(1, true), watched),
+            (shape(1, false), chosen(&single)),
+            (shape(CLUSTER, false), chosen(&[Needs::Cluster])),
+            (shape(1, true), chosen(&[Needs::Guards])),
         ],
-        Some(nodes) if nodes < CLUSTER => vec![(shape(nodes, false), plain)],
-        Some(nodes) => vec![(shape(nodes, false), [plain, clustered].concat())],
+        Some(1) => vec![(shape(1, false), chosen(&single))],
+        Some(nodes) => vec![(
+            shape(nodes, false),
+            chosen(&[Needs::Nothing, Needs::Cluster]),
+        )],
     };
     println!("chaos: CHAOS_SEED={seed}\n\n{}", Outcome::head());
     let mut violations = Vec::new();
@@ -153,7 +158,7 @@ struct Chaos {
     stack: Stack,
     random: StdRng,
     /// How long a fault lasts, and how long it is looked at afterwards.
-    lasting: Duration,
+    spans: Spans,
     after: Duration,
     /// Looks so far.
     looks: usize,
@@ -163,7 +168,7 @@ impl Chaos {
     async fn start(args: &Args, shape: Shape, seed: u64) -> Result<Self> {
         let stack = Stack::start(shape).await?;
         let facts = Arc::new(Facts::new());
-        let registry = Registry::connect(&stack.etcd.urls(), &facts).await?;
+        let registry = Registry::connect(&stack.etcd.urls(), stack.login(), &facts).await?;
         let instances = Instances::start().await?;
         for instance in instances.staying.iter().chain(&instances.churning) {
             registry.register(instance).await?;
@@ -177,11 +182,21 @@ impl Chaos {
         edge.right(&registry, &instances.hosts, SETTLE).await?;
         let load = Load::start(stack.nginx.edge(), &instances.hosts, &facts, seed);
         let churn = Churn::start(registry.clone(), instances.churning.clone(), seed);
-        let (lasting, after) = if args.short {
-            (Duration::from_millis(1500), Duration::from_millis(1300))
+        let spans = if args.short {
+            Spans {
+                lasting: Duration::from_millis(700),
+                long: Duration::from_secs(3),
+                is_short: true,
+            }
         } else {
-            (Duration::from_secs(args.seconds), Duration::from_secs(4))
+            Spans {
+                lasting: Duration::from_secs(args.seconds),
+                long: MINUTE,
+                is_short: false,
+            }
         };
+        // Stale answers count from a second after all is whole.
+        let after = Duration::from_millis(if args.short { 1_100 } else { 4_000 });
         Ok(Self {
             load,
             churn,
@@ -191,7 +206,7 @@ impl Chaos {
             instances,
             stack,
             random: StdRng::seed_from_u64(seed),
-            lasting,
+            spans,
             after,
             looks: 0,
         })
@@ -204,12 +219,14 @@ impl Chaos {
         self.churn.set(Pace::Normal);
         let mut scene = Scene {
             stack: &mut self.stack,
-            churn: &self.churn,
+            churn: &mut self.churn,
             registry: &self.registry,
+            instances: &self.instances,
             facts: &self.facts,
             random: &mut self.random,
+            spans: self.spans,
         };
-        fault.strike(&mut scene, self.lasting).await?;
+        fault.strike(&mut scene).await?;
         let mut right_after = self.becomes_right().await?;
         self.facts.whole();
         self.churn.set(Pace::Normal);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use etcd_client::{Client, CompactionOptions, GetOptions};
+use etcd_client::{Client, CompactionOptions, ConnectOptions, GetOptions};
 use pointsman::store::KeyValue;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -20,6 +20,18 @@ const ANSWER: Duration = Duration::from_secs(30);
 const PATIENCE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// The user, and the role, that may do everything once authentication is on.
+pub const ROOT: &str = "root";
+/// What others than agents wrote.
+const CONTENT: [&str; 4] = ["apps/", "instances/", "routes/", "settings"];
+
+/// Who logs in to etcd.
+#[derive(Clone)]
+pub struct Login {
+    pub user: String,
+    pub password: String,
+}
+
 /// Ids of instances by app.
 pub type Registered = BTreeMap<String, BTreeSet<String>>;
 
@@ -32,10 +44,14 @@ pub struct Registry {
 
 impl Registry {
     /// To etcd at these URLs, with commas between.
-    pub async fn connect(urls: &str, facts: &Arc<Facts>) -> Result<Self> {
+    pub async fn connect(urls: &str, login: Option<&Login>, facts: &Arc<Facts>) -> Result<Self> {
         let urls: Vec<&str> = urls.split(',').collect();
+        let options = login.map(|Login { user, password }| {
+            let options = ConnectOptions::new().with_auto_token_refresh(true);
+            options.with_user(user, password)
+        });
         Ok(Self {
-            client: Client::connect(urls, None).await?,
+            client: Client::connect(urls, options).await?,
             facts: Arc::clone(facts),
         })
     }
@@ -52,7 +68,7 @@ impl Registry {
 
     pub async fn register(&self, instance: &Instance) -> Result<()> {
         self.facts.registering(&instance.id);
-        self.put(&instance.key(), &instance.addr.to_string()).await
+        self.put(&instance.key(), instance.addr.to_string()).await
     }
 
     pub async fn deregister(&self, instance: &Instance) -> Result<()> {
@@ -69,13 +85,52 @@ impl Registry {
 
     /// Binds a host to an app.
     pub async fn bind(&self, host: &str, app: &str) -> Result<()> {
-        self.put(&format!("routes/{host}"), &format!(r#"{{"app":"{app}"}}"#))
-            .await
+        let value = format!(r#"{{"app":"{app}"}}"#);
+        self.put(&format!("routes/{host}"), value).await
     }
 
-    async fn put(&self, key: &str, value: &str) -> Result<()> {
+    /// All that others than agents wrote.
+    pub async fn content(&self) -> Result<Vec<KeyValue>> {
+        let (_, mut keys) = self.everything().await?;
+        keys.retain(|kv| CONTENT.iter().any(|of| kv.key.starts_with(of)));
+        Ok(keys)
+    }
+
+    /// Writes it again.
+    pub async fn write(&self, content: &[KeyValue]) -> Result<()> {
+        for kv in content {
+            self.put(&kv.key, kv.value.clone()).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes what etcd has of these instances for the truth.
+    pub async fn believe(&self, instances: &[Instance]) -> Result<()> {
+        let registered = self.registered().await?;
+        for Instance { app, id, .. } in instances {
+            let is_there = registered.get(app).is_some_and(|ids| ids.contains(id));
+            if is_there {
+                self.facts.registering(id);
+            } else {
+                self.facts.deregistered(id);
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes a large route so many times, of about so many bytes.
+    pub async fn write_large(&self, times: usize, bytes: usize) -> Result<()> {
+        let path = "a".repeat(bytes);
+        for _ in 0..times {
+            let rules = format!(r#"{{"rules":[{{"path":"/{path}","to":[{{"app":"probe"}}]}}]}}"#);
+            self.put("routes/large.example", rules).await?;
+        }
+        Ok(())
+    }
+
+    async fn put(&self, key: &str, value: impl Into<Vec<u8>>) -> Result<()> {
         let key = format!("{PREFIX}{key}");
-        let (client, value) = (self.client.clone(), value.to_owned());
+        let (client, value) = (self.client.clone(), value.into());
         insist("put", move || {
             let (mut kv, key, value) = (client.kv_client(), key.clone(), value.clone());
             async move { kv.put(key, value, None).await }

@@ -1,4 +1,5 @@
-//! Sentinel, which promotes a replica when the master is gone.
+//! Three Sentinels, two of which must agree to promote a replica when the master
+//! is gone.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -12,54 +13,96 @@ use pointsman::dev::process::{Launcher, Process, Spec};
 /// What the master is called.
 const NAME: &str = "table";
 const PATIENCE: Duration = Duration::from_secs(30);
+const COUNT: usize = 3;
+const QUORUM: usize = 2;
 
-/// One alone, which decides by itself.
-pub struct Sentinel {
+/// All of them.
+pub struct Sentinels {
+    all: Vec<Sentinel>,
+}
+
+struct Sentinel {
     process: Process,
     listen: SocketAddr,
 }
 
-impl Sentinel {
-    /// Starts it; it keeps what it knows in this folder.
+impl Sentinels {
+    /// Starts them; they keep what they know in this folder.
     pub fn spawn(
         launcher: &Launcher,
         master: SocketAddr,
         dir: &Path,
         log_dir: &Path,
     ) -> Result<Self> {
+        let all = (0..COUNT)
+            .map(|number| Sentinel::spawn(launcher, number, master, dir, log_dir))
+            .collect::<Result<_>>()?;
+        Ok(Self { all })
+    }
+
+    /// The URL by which agents find the master.
+    pub fn url(&self) -> String {
+        let addrs = self.all.iter().map(|one| one.listen.to_string());
+        let addrs: Vec<String> = addrs.collect();
+        format!("redis+sentinel://{}/{NAME}", addrs.join(","))
+    }
+
+    /// Waits until each knows the others and these replicas, this one as never
+    /// to be promoted.
+    pub async fn know(&mut self, replicas: usize, never: SocketAddr) -> Result<()> {
+        for one in &mut self.all {
+            one.knows(replicas, never).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until each names this one as the master.
+    pub async fn name(&mut self, master: SocketAddr) -> Result<()> {
+        for one in &mut self.all {
+            one.names(master).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Sentinel {
+    fn spawn(
+        launcher: &Launcher,
+        number: usize,
+        master: SocketAddr,
+        dir: &Path,
+        log_dir: &Path,
+    ) -> Result<Self> {
         let listen = ports::free_loopback();
+        let name = format!("sentinel-{number}");
+        let dir = dir.join(&name);
+        std::fs::create_dir(&dir)?;
         let file = dir.join("sentinel.conf");
+        let (ip, port) = (master.ip(), master.port());
         let lines = [
             format!("bind {}\nport {}\n", listen.ip(), listen.port()),
             format!("dir {}\n", dir.display()),
-            format!(
-                "sentinel monitor {NAME} {} {} 1\n",
-                master.ip(),
-                master.port()
-            ),
-            format!("sentinel down-after-milliseconds {NAME} 500\n"),
+            format!("sentinel monitor {NAME} {ip} {port} {QUORUM}\n"),
+            format!("sentinel down-after-milliseconds {NAME} 1000\n"),
             format!("sentinel failover-timeout {NAME} 5000\n"),
         ];
         std::fs::write(&file, lines.concat())?;
         let args = [file.display().to_string(), "--sentinel".to_owned()];
-        let spec = Spec::new("sentinel", "redis-server", args, log_dir);
+        let spec = Spec::new(&name, "redis-server", args, log_dir);
         Ok(Self {
             process: Process::spawn(launcher, spec)?,
             listen,
         })
     }
 
-    /// The URL by which agents find the master.
-    pub fn url(&self) -> String {
-        format!("redis+sentinel://{}/{NAME}", self.listen)
-    }
-
-    /// Waits until it knows these replicas, this one as never to be promoted.
-    pub async fn knows(&mut self, replicas: usize, never: SocketAddr) -> Result<()> {
+    async fn knows(&mut self, replicas: usize, never: SocketAddr) -> Result<()> {
         let url = format!("redis://{}", self.listen);
         let never = never.port().to_string();
         let known = self.process.answers(PATIENCE, async || {
-            let known = replicas_at(&url).await.map_err(|e| e.to_string())?;
+            let others: Vec<HashMap<String, String>> =
+                ask(&url, "SENTINELS").await.map_err(|e| e.to_string())?;
+            let known: Vec<HashMap<String, String>> =
+                ask(&url, "REPLICAS").await.map_err(|e| e.to_string())?;
             let up = known.iter().filter(|replica| {
                 let says = |field: &str, value: &str| {
                     replica.get(field).is_some_and(|there| there == value)
@@ -67,20 +110,21 @@ impl Sentinel {
                 let is_spared = says("slave-priority", "0");
                 says("master-link-status", "ok") && is_spared == says("port", &never)
             });
-            if up.count() == replicas {
+            if up.count() == replicas && others.len() == COUNT - 1 {
                 Ok(())
             } else {
-                Err(format!("{known:?}"))
+                Err(format!("{known:?}, {} others", others.len()))
             }
         });
         Ok(known.await?)
     }
 
-    /// Waits until it names this one as the master.
-    pub async fn names(&mut self, master: SocketAddr) -> Result<()> {
+    async fn names(&mut self, master: SocketAddr) -> Result<()> {
         let url = format!("redis://{}", self.listen);
         let named = self.process.answers(PATIENCE, async || {
-            let named = master_at(&url).await.map_err(|e| e.to_string())?;
+            let named = ask(&url, "GET-MASTER-ADDR-BY-NAME").await;
+            let (host, port): (String, String) = named.map_err(|e| e.to_string())?;
+            let named = format!("{host}:{port}");
             if named == master.to_string() {
                 Ok(())
             } else {
@@ -91,21 +135,11 @@ impl Sentinel {
     }
 }
 
-async fn replicas_at(url: &str) -> Result<Vec<HashMap<String, String>>> {
+async fn ask<T: redis::FromRedisValue>(url: &str, what: &str) -> Result<T> {
     let mut connection = redis::Client::open(url)?
         .get_multiplexed_async_connection()
         .await?;
     let mut command = redis::cmd("SENTINEL");
-    command.arg("REPLICAS").arg(NAME);
+    command.arg(what).arg(NAME);
     Ok(command.query_async(&mut connection).await?)
-}
-
-async fn master_at(url: &str) -> Result<String> {
-    let mut connection = redis::Client::open(url)?
-        .get_multiplexed_async_connection()
-        .await?;
-    let mut command = redis::cmd("SENTINEL");
-    command.arg("GET-MASTER-ADDR-BY-NAME").arg(NAME);
-    let (host, port): (String, String) = command.query_async(&mut connection).await?;
-    Ok(format!("{host}:{port}"))
 }

@@ -1,4 +1,5 @@
-//! etcd, two Redis (three with Sentinel), agents and nginx, as real processes on free ports.
+//! etcd, two Redis (three with Sentinel), agents and nginx, as real processes on
+//! free ports.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -12,12 +13,15 @@ use pointsman::dev::{Source, ports};
 use tempfile::TempDir;
 
 use crate::cluster::Etcd;
+use crate::registry::{Login, ROOT};
 use crate::relay::Relay;
-use crate::sentinel::Sentinel;
+use crate::sentinel::Sentinels;
 
 const WORKER_LOCATION: &str = "        location = /_worker { return 200 $pid; }\n";
 const AGENTS: usize = 2;
 pub const WORKERS: usize = 4;
+/// Seconds.
+const TOKEN_LIVES: u64 = 2;
 
 /// Which Redis the edge reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -31,9 +35,11 @@ pub enum EdgeReads {
 pub struct Shape {
     pub etcd_nodes: usize,
     pub edge_reads: EdgeReads,
-    /// Whether Sentinel names the primary to the agents. The edge reads a third
-    /// Redis then, which is never promoted.
-    pub with_sentinel: bool,
+    /// Whether Sentinel names the primary to the agents, and etcd wants a login.
+    /// The edge reads a third Redis then, which is never promoted.
+    pub with_guards: bool,
+    /// How often agents compare etcd and Redis at rest, in seconds.
+    pub reconcile: u64,
 }
 
 /// All of it.
@@ -49,12 +55,15 @@ pub struct Stack {
     /// What the agents reach Redis through, and the edge.
     pub to_agents: Relay,
     pub to_edge: Relay,
+    /// What the agents reach etcd through, if it is a single node.
+    pub to_etcd: Relay,
+    login: Option<Login>,
     dir: TempDir,
 }
 
 /// What there is with Sentinel only.
 struct Watched {
-    sentinel: Sentinel,
+    sentinels: Sentinels,
     /// What the edge reads.
     replica: Redis,
 }
@@ -70,7 +79,13 @@ impl Stack {
         std::fs::create_dir(&log_dir)?;
         let launcher = Launcher::new(pointsman()?);
 
-        let mut etcd = Etcd::spawn(&launcher, shape.etcd_nodes, dir.path(), &log_dir)?;
+        let mut flags = Vec::new();
+        if shape.with_guards {
+            let secret = dir.path().join("secret");
+            std::fs::write(&secret, "a secret of the tests")?;
+            flags = tokens(&secret);
+        }
+        let mut etcd = Etcd::spawn(&launcher, shape.etcd_nodes, &flags, dir.path(), &log_dir)?;
         let spawn_redis = |number: usize| {
             let config = RedisConfig {
                 listen: ports::free_loopback(),
@@ -86,7 +101,7 @@ impl Stack {
             call(redis, &["CONFIG", "SET", "repl-diskless-sync-delay", "0"]).await?;
         }
         let mut watched = None;
-        if shape.with_sentinel {
+        if shape.with_guards {
             let mut replica = spawn_redis(2)?;
             replica.ready().await?;
             let master = redis[0].listen();
@@ -94,11 +109,31 @@ impl Stack {
                 replicate(one, master).await?;
             }
             call(&replica, &["CONFIG", "SET", "replica-priority", "0"]).await?;
-            let mut sentinel = Sentinel::spawn(&launcher, master, dir.path(), &log_dir)?;
-            sentinel.knows(2, replica.listen()).await?;
-            watched = Some(Watched { sentinel, replica });
+            let mut sentinels = Sentinels::spawn(&launcher, master, dir.path(), &log_dir)?;
+            sentinels.know(2, replica.listen()).await?;
+            watched = Some(Watched { sentinels, replica });
         }
         etcd.ready().await?;
+        let to_etcd = Relay::start(etcd.client(0)).await?;
+        let etcd_url = if etcd.len() == 1 {
+            format!("http://{}", to_etcd.listen())
+        } else {
+            etcd.urls()
+        };
+        let mut more_args = vec!["--reconcile".into(), format!("{}s", shape.reconcile).into()];
+        let mut login = None;
+        if shape.with_guards {
+            let root = Login {
+                user: ROOT.to_owned(),
+                password: "right".to_owned(),
+            };
+            etcd.lock(&root).await?;
+            more_args.extend(["--etcd-user".into(), root.user.clone().into()]);
+            let file = dir.path().join("password");
+            std::fs::write(&file, &root.password)?;
+            more_args.extend(["--etcd-password-file".into(), file.into()]);
+            login = Some(root);
+        }
         let read = match (&watched, edge_reads) {
             (Some(watched), _) => &watched.replica,
             (None, EdgeReads::Primary) => &redis[0],
@@ -107,17 +142,18 @@ impl Stack {
         let to_edge = Relay::start(read.listen()).await?;
         let to_agents = Relay::start(redis[0].listen()).await?;
 
-        let redis_url = watched
-            .as_ref()
-            .map_or_else(|| to_agents.url(), |watched| watched.sentinel.url());
+        let redis_url = watched.as_ref().map_or_else(
+            || redis_url_of(&to_agents),
+            |watched| watched.sentinels.url(),
+        );
         let mut agents = Vec::new();
         for number in 1..=AGENTS {
             let config = AgentConfig {
                 id: format!("agent-{number}"),
                 admin: ports::free_loopback(),
-                etcd_url: etcd.urls(),
+                etcd_url: etcd_url.clone(),
                 redis_url: redis_url.clone(),
-                more_args: Vec::new(),
+                more_args: more_args.clone(),
                 log_dir: log_dir.clone(),
             };
             agents.push(Agent::spawn(&launcher, &config)?);
@@ -126,7 +162,7 @@ impl Stack {
             source: Source::around(Path::new("."))?,
             edge: ports::free_loopback(),
             status: ports::free_loopback(),
-            redis_url: to_edge.url(),
+            redis_url: redis_url_of(&to_edge),
             workers: WORKERS,
             server_lines: WORKER_LOCATION.to_owned(),
             dir: dir.path().join("nginx"),
@@ -143,6 +179,8 @@ impl Stack {
             watched,
             to_agents,
             to_edge,
+            to_etcd,
+            login,
             dir,
         };
         if stack.watched.is_none() {
@@ -150,6 +188,11 @@ impl Stack {
         }
         stack.ready().await?;
         Ok(stack)
+    }
+
+    /// Who logs in to etcd, if somebody must.
+    pub fn login(&self) -> Option<&Login> {
+        self.login.as_ref()
     }
 
     /// Waits until all answer.
@@ -178,6 +221,17 @@ impl Stack {
     /// A command to it.
     pub async fn call_primary(&self, command: &[&str]) -> Result<()> {
         call(&self.redis[self.primary], command).await
+    }
+
+    /// Changes a setting of it.
+    pub async fn config(&self, name: &str, value: &str) -> Result<()> {
+        self.call_primary(&["CONFIG", "SET", name, value]).await
+    }
+
+    /// Where the primary listens, and the other one.
+    pub fn both(&self) -> (SocketAddr, SocketAddr) {
+        let replica = &self.redis[1 - self.primary];
+        (self.redis[self.primary].listen(), replica.listen())
     }
 
     /// A command to the other one.
@@ -236,7 +290,7 @@ impl Stack {
         let watched = self.watched.as_mut().context("there is no Sentinel")?;
         let left = self.primary;
         let promoted = self.redis[1 - left].listen();
-        watched.sentinel.names(promoted).await?;
+        watched.sentinels.name(promoted).await?;
         self.primary = 1 - left;
         let other = &mut self.redis[left];
         other.process().respawn().await?;
@@ -249,6 +303,19 @@ impl Stack {
         self.dir.disable_cleanup(true);
         self.dir.path().join("logs")
     }
+}
+
+fn redis_url_of(relay: &Relay) -> String {
+    format!("redis://{}", relay.listen())
+}
+
+/// Flags of an etcd whose tokens end, whatever is done with them.
+fn tokens(secret: &Path) -> Vec<String> {
+    let key = secret.display();
+    vec![
+        format!("--auth-token=jwt,sign-method=HS256,priv-key={key},ttl={TOKEN_LIVES}s"),
+        "--bcrypt-cost=4".to_owned(),
+    ]
 }
 
 async fn replicate(replica: &Redis, primary: SocketAddr) -> Result<()> {
@@ -277,7 +344,7 @@ async fn call(redis: &Redis, command: &[&str]) -> Result<()> {
 }
 
 /// The agent's binary, which is built beside this one.
-fn pointsman() -> Result<PathBuf> {
+pub fn pointsman() -> Result<PathBuf> {
     let path = std::env::current_exe()?.with_file_name("pointsman");
     ensure!(
         path.is_file(),
