@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use pointsman::dev::services::Service;
 use tokio::time::sleep;
 
 use super::scene::Scene;
@@ -128,7 +129,6 @@ pub async fn tokens_expire(at: &mut Scene<'_>) -> Result<()> {
 }
 
 pub async fn all_at_once(at: &mut Scene<'_>) -> Result<()> {
-    use pointsman::dev::services::Service;
     at.facts.broken();
     agents::kill(at).await;
     at.stack.primary().process().kill().await;
