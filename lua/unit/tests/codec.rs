@@ -20,6 +20,10 @@ fn golden_records_are_decoded_as_the_file_says() {
                 got, err = codec.instance(json, redis.field, redis.value)
             end
             same(err, nil, record.name)
+            if kind ~= "inst" then
+                same(got.plain, true, record.name)
+                got.plain = nil
+            end
             same(got, record.edge, record.name)
             seen[kind] = seen[kind] + 1
         end
@@ -67,29 +71,13 @@ fn a_record_that_redis_holds_as_no_string_is_refused() {
 }
 
 #[test]
-fn fields_that_an_edge_does_not_know_are_ignored() {
+fn extras_of_an_instance_that_an_edge_does_not_know_are_ignored() {
     check(
         r#"
         local codec = require "pointsman.codec"
-        local route = codec.route(json, '{"rev":"1","later":[1],"rules":'
-            .. '[{"path":"/","to":[{"app":"shop"}]}]}')
-        same(route.rules[1].to[1].app, "shop")
-        local policy = codec.policy(json, '{"rev":"2","later":{"a":1}}')
-        same(policy.rev, 2)
         local peer = codec.instance(json, "a",
             '["3","10.0.0.1:80",1,{"zone":"z","later":1},"later"]')
         same(peer.zone, "z")
-        "#,
-    );
-}
-
-#[test]
-fn a_rule_with_a_field_unknown_to_this_edge_is_not_read_without_it() {
-    check(
-        r#"
-        local codec = require "pointsman.codec"
-        fails("condition", codec.route(json, '{"rev":"1","rules":'
-            .. '[{"path":"/","method":"GET","to":[{"app":"shop"}]}]}'))
         "#,
     );
 }
@@ -101,7 +89,7 @@ fn an_app_without_a_record_has_the_default_policy_and_its_own_copy() {
         local codec = require "pointsman.codec"
         local policy = codec.policy(json, nil)
         same(policy, { rev = 0, balance = "round_robin", retries = 1,
-                       fail_timeout = 10 })
+                       fail_timeout = 10, plain = true })
         policy.retries = 7
         same(codec.policy(json, nil).retries, 1)
         "#,
@@ -128,7 +116,9 @@ fn golden_routes_survive_the_cache() {
         for _, record in ipairs(golden.good) do
             if record.redis.key:find("^route:") then
                 local text = codec.pack_route(record.edge, 77, 3)
-                local route, asof, v = codec.unpack_route(text)
+                local route, asof, v = codec.unpack_route(text, json)
+                same(route.plain, true)
+                route.plain = nil
                 same(route, record.edge, record.name)
                 same({ asof, v }, { 77, 3 })
             end
@@ -152,6 +142,7 @@ fn golden_apps_survive_the_cache_whole_and_sorted() {
             end
             name = record.redis.key:match("^app:(.*)")
             if name then
+                record.edge.plain = true
                 apps[name] = { name = name, policy = record.edge, peers = {} }
             end
         end
@@ -188,28 +179,13 @@ fn a_fail_timeout_survives_the_cache_to_the_millisecond() {
     check(
         r#"
         local codec = require "pointsman.codec"
-        for ms = 1, 3000 do
+        for ms = 0, 3000 do
             local raw = '{"rev":"1","fail_timeout_ms":' .. ms .. '}'
             local app = { name = "a", policy = codec.policy(json, raw),
                           peers = {} }
             local got = codec.unpack_app(codec.pack_app(app, 1, 1))
             same(got.policy.fail_timeout, ms / 1000)
         end
-        "#,
-    );
-}
-
-#[test]
-fn rules_and_splits_of_a_later_format_fit_the_cache() {
-    check(
-        r#"
-        local codec = require "pointsman.codec"
-        local route = { rev = 9, deeper = true, rules = {
-            { path = "/a b=c", to = { { app = "x", weight = 90 },
-                                      { app = "y", weight = 0 } } },
-            { path = "/", to = { { app = "z", weight = 1 } } },
-        } }
-        same(codec.unpack_route(codec.pack_route(route, 1, 1)), route)
         "#,
     );
 }
@@ -230,7 +206,7 @@ fn great_revisions_are_written_out_digit_by_digit() {
         r#"
         local codec = require "pointsman.codec"
         for _, n in ipairs { 1e14, 1e15, 2 ^ 53 - 1, 2 ^ 53 } do
-            local route = { rev = n, rules = {
+            local route = { rev = n, plain = true, rules = {
                 { path = "/", to = { { app = "shop", weight = 1 } } } } }
             local text = codec.pack_route(route, n, n)
             assert(not text:find("[eE]%+"), text)

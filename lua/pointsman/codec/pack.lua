@@ -1,0 +1,345 @@
+-- The cache's text form of records. Pure Lua; see codec.lua.
+--
+--     r <asof> <v> <rev> <deeper>\n
+--       /\t<app>=<weight>\n   or, for a route that is not plain, its JSON\n
+--     a <asof> <v> <name> <rev> <balance> <retries> <fail_timeout_ms>\n
+--       <JSON>\n              of a policy that has other fields than those
+--       <id> <rev> <host> <port> <weight> <zone>[ <flags>]\n ...
+--     n <asof> <v>\n
+--
+-- Names hold neither blanks nor control characters, so that the separators
+-- cannot occur in them. Instances are sorted by id, bytewise: so one can be
+-- found, put in or taken out in the text itself.
+
+local policies = require("pointsman.codec.policy")
+local routes = require("pointsman.codec.route")
+
+local byte = string.byte
+local concat = table.concat
+local find = string.find
+local floor = math.floor
+local format = string.format
+local match = string.match
+local pairs = pairs
+local sort = table.sort
+local sub = string.sub
+local tonumber = tonumber
+local type = type
+
+local BRACE = byte("{")
+local NEWLINE = byte("\n")
+
+local DEEPER_TEXT = { [true] = "1", [false] = "0" }
+local DEEPER = { ["1"] = true, ["0"] = false }
+
+local APP = "^a (%d+) (%d+) (%S+) (%d+) (%S+) (%d+) (%d+)\n()"
+local PEER = "^(%S+) (%d+) (%S+) (%d+) (%d+) (%S*) ?(d?x?)\n()"
+
+-- From so many instances on, it pays to compare with the text before.
+local MIN_KEPT = 32
+
+
+local function ends_well(text)
+    return type(text) == "string" and byte(text, -1) == NEWLINE
+end
+
+
+local function flags(peer)
+    if not peer.draining and not peer.down then
+        return ""
+    end
+    return (peer.draining and " d" or " ") .. (peer.down and "x" or "")
+end
+
+
+local function peer_line(peer)
+    return format("%s %.0f %s %.0f %.0f %s%s", peer.id, peer.rev, peer.host,
+                  peer.port, peer.weight, peer.zone or "", flags(peer))
+end
+
+
+local function app_header(name, policy, asof, v)
+    local line = format("a %.0f %.0f %s %.0f %s %.0f %.0f", asof, v, name,
+                        policy.rev, policy.balance, policy.retries,
+                        floor(policy.fail_timeout * 1000 + 0.5))
+    if policy.json then
+        return line .. "\n" .. policy.json
+    end
+    return line
+end
+
+
+-- The instance whose line begins at a place, and the place behind it.
+local function read_peer(text, at)
+    local id, rev, host, port, weight, zone, marks, behind =
+        match(text, PEER, at)
+    if not id then
+        return nil
+    end
+    return {
+        id = id, rev = tonumber(rev), addr = host .. ":" .. port,
+        host = host, port = tonumber(port), weight = tonumber(weight),
+        zone = zone ~= "" and zone or nil,
+        draining = byte(marks) == 100 or nil,
+        down = byte(marks, -1) == 120 or nil,
+    }, behind
+end
+
+
+-- Instances whose line is as before are those that were read before.
+local function read_peers(text, at, before)
+    local peers, n = {}, 0
+    local old, old_n, old_text, old_at = nil, 0, nil, nil
+    if before and before.text then
+        old, old_n = before.peers, #before.peers
+        old_text, old_at = before.text, before.at
+    end
+    local i = 1
+    local last = #text
+    while at <= last do
+        local stop = find(text, "\n", at, true)
+        local peer
+        if i <= old_n then
+            local old_stop = find(old_text, "\n", old_at, true)
+            if sub(text, at, stop) == sub(old_text, old_at, old_stop) then
+                peer, i, old_at = old[i], i + 1, old_stop + 1
+            end
+        end
+        if peer then
+            at = stop + 1
+        else
+            peer, at = read_peer(text, at)
+            if not peer then
+                return nil
+            end
+            while i <= old_n and old[i].id <= peer.id do
+                i = i + 1
+                old_at = find(old_text, "\n", old_at, true) + 1
+            end
+        end
+        n = n + 1
+        peers[n] = peer
+    end
+    return peers, n
+end
+
+
+-- The place of the first line whose id is not less than this one: lines are
+-- sorted. The place behind the end if there is none.
+local function place_of(text, from, id)
+    local low, high = from, #text + 1
+    while low < high do
+        local middle = floor((low + high) / 2)
+        local at = middle
+        if at > from then
+            at = find(text, "\n", at - 1, true) + 1
+        end
+        local stop = find(text, " ", at, true)
+        if stop and sub(text, at, stop - 1) < id then
+            low = at + 1
+        else
+            high = middle
+        end
+    end
+    if low > from then
+        return find(text, "\n", low - 1, true) + 1
+    end
+    return from
+end
+
+
+local _M = {}
+
+
+-- syntax: text = pack.route(route, asof, v)
+function _M.route(route, asof, v)
+    local head = format("r %.0f %.0f %.0f %s\n", asof, v, route.rev,
+                        DEEPER_TEXT[route.deeper] or "-")
+    if route.json then
+        return head .. route.json .. "\n"
+    end
+    local to = route.rules[1].to[1]
+    return head .. format("/\t%s=%.0f\n", to.app, to.weight)
+end
+
+
+-- syntax: route, asof, v = pack.read_route(text, json)
+-- nil and an error for a text that pack.route did not make.
+function _M.read_route(text, json)
+    local asof, v, rev, deeper, at
+    if ends_well(text) then
+        asof, v, rev, deeper, at =
+            match(text, "^r (%d+) (%d+) (%d+) ([01-])\n()")
+    end
+    if not asof then
+        return nil, "not a packed route"
+    end
+
+    local route, err
+    if byte(text, at) == BRACE then
+        if not json then
+            return nil, "no decoder for this route"
+        end
+        route, err = routes.read(json, sub(text, at, -2))
+        if not route then
+            return nil, err
+        end
+    else
+        local app, weight = match(text, "^/\t([^\t\n=]+)=(%d+)\n$", at)
+        if not app then
+            return nil, "not a packed route"
+        end
+        route = {
+            rev = tonumber(rev), deeper = DEEPER[deeper], plain = true,
+            rules = { { path = "/", to = { { app = app,
+                                             weight = tonumber(weight) } } } },
+        }
+    end
+    return route, tonumber(asof), tonumber(v)
+end
+
+
+-- syntax: text = pack.app(app, asof, v)
+-- app = { name =, policy =, peers = { peer, ... } }, the peers sorted by id.
+function _M.app(app, asof, v)
+    local out = { app_header(app.name, app.policy, asof, v) }
+    local peers = app.peers
+    for i = 1, #peers do
+        out[i + 1] = peer_line(peers[i])
+    end
+    out[#out + 1] = ""
+    return concat(out, "\n")
+end
+
+
+-- syntax: app, asof, v = pack.read_app(text, json, before?)
+-- nil and an error for a text that pack.app did not make. Of `before`, what
+-- this function returned for an older text, all is taken that is the same.
+function _M.read_app(text, json, before)
+    local asof, v, name, rev, balance, retries, fail_timeout_ms, at
+    if ends_well(text) then
+        asof, v, name, rev, balance, retries, fail_timeout_ms, at =
+            match(text, APP)
+    end
+    if not asof then
+        return nil, "not a packed app"
+    end
+
+    local policy, err
+    if byte(text, at) == BRACE then
+        if not json then
+            return nil, "no decoder for this app"
+        end
+        local stop = find(text, "\n", at, true)
+        local line = sub(text, at, stop - 1)
+        if before and before.policy.json == line then
+            policy = before.policy
+        else
+            policy, err = policies.read(json, line)
+        end
+        if not policy then
+            return nil, err
+        end
+        at = stop + 1
+    else
+        policy = policies.new(tonumber(rev), balance, tonumber(retries),
+                              tonumber(fail_timeout_ms) / 1000)
+    end
+
+    local peers, n = read_peers(text, at, before)
+    if not peers then
+        return nil, "not a packed app"
+    end
+    local app = { name = name, policy = policy, peers = peers }
+    if n >= MIN_KEPT then
+        app.text, app.at = text, at
+    end
+    return app, tonumber(asof), tonumber(v)
+end
+
+
+-- syntax: text, err = pack.edit_app(text, policy?, edits, asof, v)
+-- The text of an app with another policy, if one is given, and other instances:
+-- edits = { [id] = peer, or false for one that is gone }. It costs as much as
+-- there are edits, and a copy of the text.
+function _M.edit_app(text, policy, edits, asof, v)
+    local name, rest, at
+    if ends_well(text) then
+        name, rest, at = match(text, "^a %d+ %d+ (%S+)( [^\n]+\n)()")
+    end
+    if not name then
+        return nil, "not a packed app"
+    end
+
+    local from = at
+    if byte(text, at) == BRACE then
+        from = find(text, "\n", at, true) + 1
+    end
+    local out, n = {}, 2
+    if policy then
+        out[1], out[2] = app_header(name, policy, asof, v), "\n"
+    else
+        out[1] = format("a %.0f %.0f %s", asof, v, name)
+        out[2] = rest .. sub(text, at, from - 1)
+    end
+
+    local ids = {}
+    for id in pairs(edits) do
+        ids[#ids + 1] = id
+    end
+    sort(ids)
+    for i = 1, #ids do
+        local id = ids[i]
+        local place = place_of(text, from, id)
+        n = n + 1
+        out[n] = sub(text, from, place - 1)
+        from = place
+        if place <= #text
+                and sub(text, place, place + #id) == id .. " " then
+            from = find(text, "\n", place, true) + 1
+        end
+        if edits[id] then
+            n = n + 1
+            out[n] = peer_line(edits[id]) .. "\n"
+        end
+    end
+    out[n + 1] = sub(text, from)
+    return concat(out)
+end
+
+
+-- syntax: text = pack.negative(asof, v)
+function _M.negative(asof, v)
+    return format("n %.0f %.0f\n", asof, v)
+end
+
+
+-- syntax: asof, v = pack.read_negative(text)
+-- nil and an error for a text that pack.negative did not make.
+function _M.read_negative(text)
+    local asof, v
+    if ends_well(text) then
+        asof, v = match(text, "^n (%d+) (%d+)\n$")
+    end
+    if not asof then
+        return nil, "not a packed negative"
+    end
+    return tonumber(asof), tonumber(v)
+end
+
+
+-- syntax: asof, v = pack.stamp(text)
+-- Of any of these texts.
+function _M.stamp(text)
+    local asof, v
+    if ends_well(text) then
+        asof, v = match(text, "^[ran] (%d+) (%d+)[ \n]")
+    end
+    if not asof then
+        return nil, "not a packed record"
+    end
+    return tonumber(asof), tonumber(v)
+end
+
+
+return _M
