@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::context::Context;
+use crate::context::{Context, Size};
 use crate::cpu;
 use crate::fill;
 use crate::load::{Hosts, Load, Outcome, Until};
@@ -18,6 +18,8 @@ use crate::nginx::{self, Edge, EdgeOptions};
 use crate::proxy::Proxy;
 use crate::report::Section;
 use crate::stack::Stack;
+
+use report::Facts;
 
 const APP: &str = "shop";
 const INSTANCES: usize = 4;
@@ -62,8 +64,8 @@ struct Measured {
     sweeps: Vec<Sweep>,
     collections: Vec<(u64, gc::Cycles)>,
     filling: Filling,
-    evicted: f64,
-    misses: f64,
+    /// Of each edge: what the rounds counted, and what there was in all.
+    facts: Vec<(Facts, Facts)>,
 }
 
 /// How long the table took on its way, in seconds.
@@ -119,7 +121,14 @@ pub async fn run(ctx: &Context) -> Result<Section> {
         time: Duration::from_millis(ctx.size.pick(200, 1000, 2000)),
         rate: None,
     };
+    let before = status_of(&subjects).await?;
     let saturated = saturate(ctx, &plain, &sizes, &subjects, rounds, round).await?;
+    let after = status_of(&subjects).await?;
+    let facts = after
+        .iter()
+        .zip(before)
+        .map(|(after, before)| (after.since(before), *after))
+        .collect::<Vec<_>>();
     ctx.say("the load is taken back, to look for pauses");
     let paced = Round {
         connections: CONNECTIONS,
@@ -132,10 +141,8 @@ pub async fn run(ctx: &Context) -> Result<Section> {
         let cycles = gc::look(subject.edge.status, ctx.size.pick(1, 3, 5)).await?;
         collections.push((hosts, cycles));
     }
-    let full = subjects.last().context("no edge")?.edge.status;
-    let facts = report::status(full).await?;
     ensure!(
-        ctx.size == crate::context::Size::Tiny || facts.evicted > 0.0,
+        ctx.size == Size::Tiny || facts.last().is_some_and(|(_, full)| full.evicted > 0.0),
         "the dict that should be full never evicted"
     );
 
@@ -155,8 +162,7 @@ pub async fn run(ctx: &Context) -> Result<Section> {
         sweeps,
         collections,
         filling,
-        evicted: facts.evicted,
-        misses: facts.misses,
+        facts,
     })
 }
 
@@ -225,6 +231,14 @@ async fn sweep(ctx: &Context, subject: &Subject) -> Result<Sweep> {
         heap: gc::heap(subject.edge.status).await?,
         resident: cpu::resident(&proxy.pids()[1..])?,
     })
+}
+
+async fn status_of(subjects: &[Subject]) -> Result<Vec<Facts>> {
+    let mut all = Vec::new();
+    for subject in subjects {
+        all.push(report::status(subject.edge.status).await?);
+    }
+    Ok(all)
 }
 
 fn zipf(hosts: u64) -> Result<Hosts> {

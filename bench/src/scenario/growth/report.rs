@@ -15,11 +15,31 @@ const GROWTH_AIM: f64 = 1.05;
 const PAUSE_AIM_MS: f64 = 2.0;
 
 /// Facts of an edge's status page.
+#[derive(Clone, Copy, Debug, serde::Serialize)]
 pub struct Facts {
+    /// Requests whose route the worker had in its own table.
+    pub l1: f64,
+    /// Those whose route was in the shared dict.
+    pub l2: f64,
+    /// Those for which Redis was asked.
+    pub redis: f64,
     /// Routes that had to make room in the shared dict.
     pub evicted: f64,
-    /// Requests for which Redis was asked.
-    pub misses: f64,
+    /// Bytes of the shared dict that are not free.
+    pub used: f64,
+}
+
+impl Facts {
+    /// What was counted since.
+    pub fn since(self, before: Self) -> Self {
+        Self {
+            l1: self.l1 - before.l1,
+            l2: self.l2 - before.l2,
+            redis: self.redis - before.redis,
+            evicted: self.evicted - before.evicted,
+            used: self.used,
+        }
+    }
 }
 
 /// Reads them.
@@ -27,9 +47,13 @@ pub async fn status(status: SocketAddr) -> Result<Facts> {
     let answer = http::get(status, "localhost", "/pointsman/status").await?;
     let page: Value = serde_json::from_str(&answer.text())?;
     let number = |value: &Value| value.as_f64().context("the status page lacks a number");
+    let routes = &page["dicts"]["pointsman_routes"];
     Ok(Facts {
-        evicted: number(&page["dicts"]["pointsman_routes"]["evicted"])?,
-        misses: number(&page["hits"]["redis"])?,
+        l1: number(&page["hits"]["l1"])?,
+        l2: number(&page["hits"]["l2"])?,
+        redis: number(&page["hits"]["redis"])?,
+        evicted: number(&routes["evicted"])?,
+        used: number(&routes["capacity"])? - number(&routes["free"])?,
     })
 }
 
@@ -73,6 +97,7 @@ pub fn section(found: &Measured) -> Result<Section> {
         ],
         tables: vec![
             costs(plain, pointsman),
+            caches(found),
             sweeps(found),
             pauses(&found.pauses),
             collections(found),
@@ -83,6 +108,7 @@ pub fn section(found: &Measured) -> Result<Section> {
             "saturated": found.saturated,
             "pauses": found.pauses,
             "collections": found.collections,
+            "routes": found.facts,
         }),
         ..Section::default()
     })
@@ -134,6 +160,34 @@ fn costs(plain: &[Series], pointsman: &[Series]) -> Table {
             one.cpu_ratio(&pointsman[0]).show(3),
             format!("{:.0}", one.spread(|s| s.throughput).median),
             format!("{:.2}", one.spread(|s| s.outcome.p99 / 1e3).median),
+        ]);
+    }
+    table
+}
+
+/// Where the requests of the rounds found their routes.
+fn caches(found: &Measured) -> Table {
+    let mut table = Table::new(
+        "Where these requests found their route",
+        &[
+            "",
+            "worker's table",
+            "shared dict",
+            "Redis",
+            "evictions in all",
+            "shared dict MB",
+        ],
+    );
+    for (sweep, (rounds, all)) in found.sweeps.iter().zip(&found.facts) {
+        let sum = rounds.l1 + rounds.l2 + rounds.redis;
+        let share = |part: f64| format!("{:.1} %", part / sum.max(1.0) * 100.0);
+        table.row(vec![
+            sweep.name.clone(),
+            share(rounds.l1),
+            share(rounds.l2),
+            share(rounds.redis),
+            format!("{:.0}", all.evicted),
+            format!("{:.0}", all.used / 1e6),
         ]);
     }
     table
@@ -239,11 +293,6 @@ fn notes(found: &Measured, plain: &[Series]) -> Vec<String> {
             "Many hosts cost plain nginx, which does not look at them, {} × of one: that much is \
              the load's.",
             plain[largest].cpu_ratio(&plain[0]).show(3)
-        ),
-        format!(
-            "The full dict evicted {:.0} times; for {:.0} requests in all, the first ones \
-             included, its edge asked Redis.",
-            found.evicted, found.misses
         ),
         format!(
             "For the latencies, {:.0} requests a second came over {} connections, in {} s a round. \
