@@ -129,10 +129,11 @@ impl Outcome {
         self.good as f64 / self.seconds
     }
 
-    /// Fails if a request failed.
-    pub fn without_failures(self) -> Result<Self> {
+    /// Fails if more than one request in a thousand failed. (A machine that has
+    /// much else to do lets a look-up in Redis time out now and then.)
+    pub fn with_few_failures(self) -> Result<Self> {
         ensure!(
-            self.failed == 0 && self.good > 0,
+            self.good > 0 && self.failed * 1000 <= self.good,
             "{} requests were answered, {} failed: {:?}",
             self.good,
             self.failed,

@@ -98,7 +98,7 @@ pub async fn sample(
         seed,
     };
     let before = candidate.proxy.spent()?;
-    let outcome = load.run().await?.without_failures()?;
+    let outcome = load.run().await?.with_few_failures()?;
     let cpu = candidate.proxy.spent()?.saturating_sub(before);
     Ok(Sample {
         cpu: cpu.as_secs_f64() * 1e6 / outcome.good as f64,
@@ -134,6 +134,16 @@ pub async fn rounds(
         }
     }
     Ok(all)
+}
+
+/// What is to be said of requests that failed; nothing, if none did.
+pub fn failures(all: &[Series]) -> Option<String> {
+    let failed: u64 = all
+        .iter()
+        .flat_map(|one| &one.samples)
+        .map(|sample| sample.outcome.failed)
+        .sum();
+    (failed > 0).then(|| format!("{failed} requests failed in all."))
 }
 
 /// A row for each candidate; the first one is what the others are compared with.

@@ -103,6 +103,7 @@ fn section(rounds: usize, round: Round, all: &[Series], skipped: &[&str]) -> Res
          machine's noise amounts to.",
         all[2].cpu_ratio(plain).show(3)
     )];
+    notes.extend(measure::failures(all));
     if !skipped.is_empty() {
         notes.push(format!(
             "Skipped, as not installed: {}.",

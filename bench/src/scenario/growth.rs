@@ -38,12 +38,15 @@ fn name(number: u64, out: &mut String) {
 struct Subject {
     name: String,
     hosts: u64,
+    /// So many of them once, before all else.
+    first: u64,
     edge: Edge,
 }
 
 /// What an edge did when it was asked for each of its hosts for the first time.
 struct Sweep {
     name: String,
+    hosts: u64,
     cpu: f64,
     outcome: Outcome,
     heap: f64,
@@ -105,12 +108,18 @@ pub async fn run(ctx: &Context) -> Result<Section> {
     let name = "… and a shared dict that is full".to_owned();
     subjects.push(start_edge(ctx, &stack, name, all, &options).await?);
 
+    // Caches that are too small are full long before.
+    for subject in &mut subjects[sizes.len()..] {
+        subject.first = all / 4;
+    }
     let mut sweeps = Vec::new();
     for subject in &subjects {
         let swept = sweep(ctx, subject).await?;
         ctx.say(&format!(
-            "{}: asked for each of its hosts in {:.1} s",
-            subject.name, swept.outcome.seconds
+            "{}: asked for {} for the first time in {:.1} s",
+            subject.name,
+            report::count(subject.first),
+            swept.outcome.seconds
         ));
         sweeps.push(swept);
     }
@@ -206,26 +215,32 @@ async fn start_edge(
     let mut first = String::new();
     self::name(0, &mut first);
     let edge = nginx::edge(ctx, &stack.redis.url(), &first, &options).await?;
-    Ok(Subject { name, hosts, edge })
+    Ok(Subject {
+        name,
+        hosts,
+        first: hosts,
+        edge,
+    })
 }
 
-/// Asks for each host once: the caches fill, and the heap grows.
+/// Asks for hosts for the first time: the caches fill, and the heap grows.
 async fn sweep(ctx: &Context, subject: &Subject) -> Result<Sweep> {
     let proxy = &subject.edge.proxy;
     let load = Load {
         target: proxy.addr,
         connections: CONNECTIONS,
-        hosts: Hosts::each(subject.hosts, name),
-        until: Until::Requests(subject.hosts),
+        hosts: Hosts::each(subject.first, name),
+        until: Until::Requests(subject.first),
         rate: None,
         cores: ctx.cores.load.clone(),
         seed: 0,
     };
     let before = proxy.spent()?;
-    let outcome = load.run().await?.without_failures()?;
+    let outcome = load.run().await?.with_few_failures()?;
     let spent = (proxy.spent()? - before).as_secs_f64();
     Ok(Sweep {
         name: subject.name.clone(),
+        hosts: subject.first,
         cpu: spent * 1e6 / outcome.good as f64,
         outcome,
         heap: gc::heap(subject.edge.status).await?,

@@ -190,10 +190,13 @@ fn section(
                 },
             ],
         }],
-        notes: vec![format!(
+        notes: [format!(
             "With {} instances, a request cost Pointsman least with `keepalive {}`.",
             sizes[largest], pools[best]
-        )],
+        )]
+        .into_iter()
+        .chain(measure::failures(all))
+        .collect(),
         raw: serde_json::to_value(all)?,
         ..Section::default()
     })

@@ -7,7 +7,7 @@ use pointsman::dev::http;
 use serde_json::{Value, json};
 
 use super::{EXPONENT, INSTANCES, Measured};
-use crate::measure::Series;
+use crate::measure::{self, Series};
 use crate::nginx::KEEPALIVE;
 use crate::report::{Aim, Chart, Line, Section, Table};
 
@@ -119,7 +119,7 @@ fn text(found: &Measured, all: &str) -> Vec<String> {
         format!(
             "{all} in etcd and Redis, all of one app with {INSTANCES} instances. Each edge is \
              asked for the first 1, 1,000, … of them, and caches what it is asked for: first each \
-             host once, then by Zipf's law with the exponent {EXPONENT} (host n in proportion to \
+             once (a quarter of them where the caches are too small), then by Zipf's law with the exponent {EXPONENT} (host n in proportion to \
              1 / n). Plain nginx has one server for all names, the same instances and the same \
              keepalive pool of {KEEPALIVE}, and gets the same requests. {} interleaved rounds of \
              {} s; {} connections that ask again when they are answered.",
@@ -195,9 +195,11 @@ fn caches(found: &Measured) -> Table {
 
 fn sweeps(found: &Measured) -> Table {
     let mut table = Table::new(
-        "Each host for the first time (a look-up in Redis each)",
+        "Hosts asked for the first time (a look-up in Redis each)",
         &[
             "",
+            "first requests",
+            "failed",
             "CPU µs a request",
             "p50 ms",
             "p99 ms",
@@ -210,6 +212,8 @@ fn sweeps(found: &Measured) -> Table {
         let outcome = &sweep.outcome;
         table.row(vec![
             sweep.name.clone(),
+            count(sweep.hosts),
+            outcome.failed.to_string(),
             format!("{:.1}", sweep.cpu),
             format!("{:.2}", outcome.p50 / 1e3),
             format!("{:.2}", outcome.p99 / 1e3),
@@ -288,7 +292,7 @@ fn chart(found: &Measured, plain: &[Series], pointsman: &[Series]) -> Chart {
 
 fn notes(found: &Measured, plain: &[Series]) -> Vec<String> {
     let largest = plain.len() - 1;
-    vec![
+    let mut notes = vec![
         format!(
             "Many hosts cost plain nginx, which does not look at them, {} × of one: that much is \
              the load's.",
@@ -303,5 +307,7 @@ fn notes(found: &Measured, plain: &[Series]) -> Vec<String> {
             found.paced.connections,
             found.paced.time.as_secs_f64()
         ),
-    ]
+    ];
+    notes.extend(measure::failures(&found.saturated));
+    notes
 }
