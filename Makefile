@@ -126,6 +126,25 @@ bench-propagation: deps-run ## Time from an etcd change to the request that show
 	$(CARGO) build --locked --release -p pointsman -p pointsman-bench
 	$(CARGO) run --locked --release --quiet -p pointsman-bench --bin propagation -- $(BENCH_FLAGS)
 
+.PHONY: bench-instructions
+bench-instructions: deps ## Instructions a request, beside plain nginx; BENCH_FLAGS.
+	$(INSTRUCTIONS) $(BENCH_FLAGS)
+
+# What a request may cost is committed to, give or take 5 %.
+.PHONY: test-instructions
+test-instructions: deps ## Fails when a request costs more than bench/instructions.json says.
+	$(CARGO) test --locked -p pointsman-bench --bin instructions
+	$(INSTRUCTIONS) --only pointsman --limit bench/instructions.json
+
+.PHONY: bench-instructions-renew
+bench-instructions-renew: deps ## Commits to what a request costs now.
+	$(INSTRUCTIONS) --json bench/instructions.json
+
+INSTRUCTIONS = $(CARGO) build --locked -p pointsman -p pointsman-bench --bin pointsman --bin instructions && \
+	$(CARGO) run --locked --quiet -p pointsman-bench --bin instructions --
+
+test: test-instructions
+
 .PHONY: chaos
 chaos: deps-run ## Real faults under load, a table of what they do; SEED, CHAOS_SHORT=1, CHAOS_FLAGS.
 	$(CARGO) build --locked --release -p pointsman -p pointsman-bench
