@@ -5,10 +5,9 @@
 //! one process under valgrind, the rest natively. It warms up, until LuaJIT has
 //! compiled what a request runs; then some windows of as many requests each are
 //! counted, one at a time over one connection. The least window is what a
-//! request runs itself; LuaJIT's collector, which comes every few thousand
-//! requests, makes the difference to the mean. What nginx does meanwhile by the
-//! clock (timers, the feed) is counted while there are no requests, and taken
-//! off.
+//! request runs itself. What comes only now and then makes the difference to
+//! the mean: LuaJIT's collector, and timers (whose share depends on how fast the
+//! machine runs valgrind).
 
 #![allow(clippy::print_stdout, reason = "the table is the product")]
 
@@ -39,11 +38,11 @@ struct Args {
     warm_up: usize,
 
     /// Requests of a window.
-    #[arg(long, default_value_t = 500)]
+    #[arg(long, default_value_t = 200)]
     requests: usize,
 
     /// Windows; the least counts.
-    #[arg(long, default_value_t = 14)]
+    #[arg(long, default_value_t = 30)]
     windows: usize,
 
     /// Instances of the app, and servers of plain nginx's upstream.

@@ -9,7 +9,6 @@ use nix::sys::signal::Signal;
 use pointsman::dev::http::{self, Connection};
 use pointsman::dev::ports;
 use pointsman::dev::process::Process;
-use tokio::time::{Instant, sleep};
 
 use crate::backend::{self, Backend};
 use crate::callgrind::Callgrind;
@@ -19,10 +18,6 @@ use crate::profile::Profile;
 /// It starts some thirty times slower under valgrind.
 const PATIENCE: Duration = Duration::from_secs(60);
 const GRACE: Duration = Duration::from_secs(20);
-/// How long is listened for what it does by the clock, and how often: LuaJIT
-/// may compile something meanwhile, so the least counts.
-const IDLE: Duration = Duration::from_millis(1500);
-const IDLE_SLICES: usize = 3;
 /// What browsers and probes send, more or less.
 const HEADERS: [(&str, &str); 3] = [
     (
@@ -51,8 +46,6 @@ pub struct Count {
     pub windows: Vec<f64>,
     /// The first of them: where its instructions went.
     pub least: Profile,
-    /// A second without requests. It is not in the windows.
-    pub idle: f64,
 }
 
 /// Counts one variant.
@@ -88,33 +81,19 @@ pub async fn count(backend: &Backend, root: &Path, variant: Variant, plan: Plan)
     let mut client = Connection::open(edge).await?;
     ask(&mut client, plan.warm_up).await?;
     callgrind.take(&mut nginx, edge).await?;
-    let mut busy = Vec::new();
+    let mut profiles = Vec::new();
     for _ in 0..plan.windows {
-        let begin = Instant::now();
         ask(&mut client, plan.requests).await?;
-        let seconds = begin.elapsed().as_secs_f64();
-        busy.push((callgrind.take(&mut nginx, edge).await?, seconds));
+        profiles.push(callgrind.take(&mut nginx, edge).await?);
     }
-    let mut idle = f64::INFINITY;
-    for _ in 0..IDLE_SLICES {
-        sleep(IDLE).await;
-        let slice = callgrind.take(&mut nginx, edge).await?;
-        idle = idle.min(slice.total() as f64 / IDLE.as_secs_f64());
-    }
-    let of_request = |(all, seconds): &(Profile, f64)| {
-        (all.total() as f64 - idle * seconds) / plan.requests as f64
-    };
-    busy.sort_by(|one, other| of_request(one).total_cmp(&of_request(other)));
-    let windows: Vec<_> = busy.iter().map(of_request).collect();
-    let (least, _) = busy.swap_remove(0);
+    profiles.sort_by_key(Profile::total);
+    let of_request = |profile: &Profile| profile.total() as f64 / plan.requests as f64;
+    let windows = profiles.iter().map(of_request).collect();
+    let least = profiles.swap_remove(0);
     drop(client);
     nginx.signal(Signal::SIGQUIT);
     nginx.stop(GRACE).await;
-    Ok(Count {
-        windows,
-        idle,
-        least,
-    })
+    Ok(Count { windows, least })
 }
 
 async fn ask(client: &mut Connection, requests: usize) -> Result<()> {
