@@ -20,6 +20,7 @@ local byte = string.byte
 local candidates = match.candidates
 local crc32 = ngx.crc32_short
 local dict_get = dicts.get
+local dict_peek = dicts.peek
 local ipairs = ipairs
 local max = math.max
 local min = math.min
@@ -290,7 +291,7 @@ end
 -- "l1" or "l2"; or nil and "no_route" or "miss": Redis must be asked.
 -- The hot path.
 function _M.find(host)
-    local moved = dict_get("gen")
+    local moved = dict_peek("gen")
     if moved ~= gen then
         advance(moved)
     end

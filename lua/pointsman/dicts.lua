@@ -150,6 +150,13 @@ function _M.get(name)
 end
 
 
+-- syntax: value = dicts.peek(name)
+-- The same for what never expires: `get` first looks for what did.
+function _M.peek(name)
+    return (state:get_stale(name))
+end
+
+
 -- syntax: dicts.set(name, value, seconds?)
 function _M.set(name, value, seconds)
     local ok, err = state:safe_set(name, value, seconds)
