@@ -70,13 +70,7 @@ end
 local function apply_route(host, to, value, reval)
     local old = dicts.routes:get(host)
     local absent = not old and dicts.negatives:get(host)
-    local asof
-    if old then
-        local _
-        _, asof = codec.unpack_route(old)
-    elseif absent then
-        asof = codec.unpack_negative(absent)
-    end
+    local asof = (old or absent) and codec.stamp(old or absent)
     if asof and to < asof then
         return false
     end
@@ -99,58 +93,47 @@ local function apply_route(host, to, value, reval)
 end
 
 
-local function apply_instance(app, peers, id, value)
-    if value == null then
-        peers[id] = nil
-        return
-    end
-    local peer, err = codec.instance(decode, id, value)
-    if peer then
-        peers[id] = peer
-    else
-        complain(err, "instance", id, "of", app.name)
-    end
-end
-
-
+-- One change of many instances is made in the text: to read and write them all
+-- would take as long as there are instances.
 local function apply_app(name, changes)
     local text = dicts.apps:get(name)
-    local app, asof, reval
+    local asof, reval
     if text then
-        app, asof, reval = codec.unpack_app(text)
+        asof, reval = codec.stamp(text)
     end
-    if not app then
+    if not asof then
         return
     end
 
-    local by_id = {}
-    for _, peer in ipairs(app.peers) do
-        by_id[peer.id] = peer
-    end
+    local edits, policy = {}, nil
     for _, change in ipairs(changes) do
         local to, id, value = change[1], change[2], change[3]
         if to >= asof then
-            if id then
-                apply_instance(app, by_id, id, value)
+            local err
+            if id and value == null then
+                edits[id] = false
+            elseif id then
+                local peer
+                peer, err = codec.instance(decode, id, value)
+                edits[id] = peer or edits[id]
             else
-                local policy, err =
-                    codec.policy(decode, value ~= null and value or nil)
-                if policy then
-                    app.policy = policy
-                else
-                    complain(err, "app", name)
-                end
+                local other
+                other, err = codec.policy(decode, value ~= null and value
+                                                  or nil)
+                policy = other or policy
+            end
+            if err then
+                complain(err, id and "instance " .. id .. " of" or "app", name)
             end
             asof = max(asof, to)
         end
     end
 
-    app.peers = {}
-    for _, peer in pairs(by_id) do
-        app.peers[#app.peers + 1] = peer
+    local edited, err = codec.edit_app(text, policy, edits, asof, reval)
+    if not edited then
+        return complain(err, "app", name)
     end
-    codec.sort_peers(app.peers)
-    dicts.apps:put(name, codec.pack_app(app, asof, reval))
+    dicts.apps:put(name, edited)
 end
 
 

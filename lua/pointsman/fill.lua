@@ -36,7 +36,7 @@ local function has_app(name, reval)
     if not text then
         return false
     end
-    local _, _, app_reval = codec.unpack_app(text)
+    local _, app_reval = codec.stamp(text)
     return app_reval == reval
 end
 

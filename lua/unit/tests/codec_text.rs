@@ -132,6 +132,18 @@ fn changes_in_the_text_are_as_reading_and_writing_all() {
 }
 
 #[test]
+fn what_is_no_id_takes_no_instance_out_of_the_text() {
+    check_text(
+        r#"
+        local app = app_of(3)
+        local text = codec.pack_app(app, 9, 2)
+        same(codec.edit_app(text, nil, { ["i002 2"] = false, [""] = false,
+             ["i002 2 10.0.0.1"] = false, ["i001\n"] = false }, 9, 2), text)
+        "#,
+    );
+}
+
+#[test]
 fn what_did_not_change_is_not_read_again() {
     check_text(
         r#"
