@@ -6,6 +6,8 @@ use std::process::Command;
 use std::time::SystemTime;
 
 use pointsman::dev::programs;
+use procfs::process::Process;
+use procfs::{CurrentSI, KernelStats, ProcResult};
 use serde::{Deserialize, Serialize};
 
 use crate::context::Context;
@@ -97,6 +99,39 @@ pub struct Moment {
     pub load_before: f32,
     /// How long it took, in seconds.
     pub seconds: f64,
+    /// How many cores other processes kept busy meanwhile.
+    #[serde(default)]
+    pub beside: f64,
+}
+
+/// CPU time in seconds: of all processes of the machine, and of this one with
+/// its children that have ended.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Busy {
+    all: f64,
+    own: f64,
+}
+
+impl Busy {
+    /// Until now.
+    pub fn now() -> ProcResult<Self> {
+        let tick = procfs::ticks_per_second() as f64;
+        let total = KernelStats::current()?.total;
+        let other = [total.irq, total.softirq, total.steal];
+        let all = total.user + total.nice + total.system + other.into_iter().flatten().sum::<u64>();
+        let me = Process::myself()?.stat()?;
+        let children = (me.cutime + me.cstime) as f64;
+        Ok(Self {
+            all: all as f64 / tick,
+            own: ((me.utime + me.stime) as f64 + children) / tick,
+        })
+    }
+
+    /// Cores that others kept busy since then, so many seconds ago.
+    pub fn beside(self, since: Self, seconds: f64) -> f64 {
+        let others = (self.all - since.all) - (self.own - since.own);
+        others.max(0.0) / seconds
+    }
 }
 
 impl Moment {
@@ -118,6 +153,29 @@ impl Moment {
             load_before: procfs::Current::current()
                 .map_or(0.0, |load: procfs::LoadAverage| load.one),
             seconds: 0.0,
+            beside: 0.0,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    #[test]
+    fn what_this_process_does_is_not_beside() {
+        let (before, begin) = (Busy::now().unwrap(), Instant::now());
+        let mut after = before;
+        while after.own - before.own < 0.3 {
+            after = Busy::now().unwrap();
+        }
+        let seconds = begin.elapsed().as_secs_f64();
+        let cores = std::thread::available_parallelism().unwrap().get() as f64;
+        let most = cores - 0.3 / seconds;
+        let beside = after.beside(before, seconds);
+        // The machine's count is made of ticks of 10 ms.
+        assert!(beside < most + 0.05 / seconds, "{beside} of {most}");
     }
 }

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use anyhow::{Context as _, Result};
 
 use crate::context::Context;
-use crate::machine::Moment;
+use crate::machine::{Busy, Moment};
 use crate::report::Section;
 
 mod cost;
@@ -49,11 +49,12 @@ impl Scenario {
     pub async fn run(&self, ctx: &Context) -> Result<Section> {
         ctx.say(&format!("{}: {}", self.name, self.about));
         let begin = ctx.elapsed();
-        let mut moment = Moment::now(ctx);
+        let (mut moment, busy) = (Moment::now(ctx), Busy::now()?);
         let mut section = (self.run)(ctx)
             .await
             .with_context(|| format!("the scenario {} broke off", self.name))?;
         moment.seconds = (ctx.elapsed() - begin).as_secs_f64();
+        moment.beside = Busy::now()?.beside(busy, moment.seconds);
         section.moment = moment;
         section.size = ctx.size.name().to_owned();
         Ok(section)

@@ -72,8 +72,14 @@ fn render_section(out: &mut String, section: &Section) {
     line(
         out,
         &format!(
-            "*{}, commit {}, size {}, {:.0} s; load average before: {:.1}.*\n",
-            moment.date, moment.commit, section.size, moment.seconds, moment.load_before
+            "*{}, commit {}, size {}, {:.0} s. Load average before: {:.1}; other processes kept \
+             {:.1} cores busy meanwhile.*\n",
+            moment.date,
+            moment.commit,
+            section.size,
+            moment.seconds,
+            moment.load_before,
+            moment.beside
         ),
     );
 }

@@ -41,7 +41,7 @@ pub async fn adopts(etcd: &str, redis: &str) -> Result<()> {
 }
 
 async fn pointsman(etcd: &str, redis: &str, more: &[&str]) -> Result<String> {
-    let mut command = Command::new(crate::stack::pointsman()?);
+    let mut command = Command::new(pointsman_bench::stack::agent_program()?);
     command
         .args(["adopt", "--etcd-endpoints", etcd, "--redis-url", redis])
         .args(more)

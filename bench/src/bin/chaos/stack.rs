@@ -4,12 +4,13 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use pointsman::dev::process::Launcher;
 use pointsman::dev::services::{
     Agent, AgentConfig, Nginx, NginxConfig, Redis, RedisConfig, Service,
 };
 use pointsman::dev::{Source, ports};
+use pointsman_bench::stack::agent_program;
 use tempfile::TempDir;
 
 use crate::cluster::Etcd;
@@ -77,7 +78,7 @@ impl Stack {
             .tempdir()?;
         let log_dir = dir.path().join("logs");
         std::fs::create_dir(&log_dir)?;
-        let launcher = Launcher::new(pointsman()?);
+        let launcher = Launcher::new(agent_program()?);
 
         let mut flags = Vec::new();
         if shape.with_guards {
@@ -341,15 +342,4 @@ async fn call(redis: &Redis, command: &[&str]) -> Result<()> {
     command.arg(arguments);
     let _answer: redis::Value = command.query_async(&mut connection).await?;
     Ok(())
-}
-
-/// The agent's binary, which is built beside this one.
-pub fn pointsman() -> Result<PathBuf> {
-    let path = std::env::current_exe()?.with_file_name("pointsman");
-    ensure!(
-        path.is_file(),
-        "{} is missing: build it first",
-        path.display()
-    );
-    Ok(path)
 }
