@@ -17,18 +17,20 @@ mod instances;
 mod kept;
 mod owners;
 mod recent;
+mod rules;
 mod view;
 
 use beneath::domain;
 use owners::Owners;
 use recent::Recent;
+use rules::Rules;
 pub use view::{AppSummary, AppView, Counts, InstanceState, InstanceView, RouteView, Shadowed};
 
 /// etcd's content at one revision.
 #[derive(Debug, Default)]
 pub struct Table {
     revision: Revision,
-    routes: BTreeMap<Box<str>, Entry<Box<str>>>,
+    routes: BTreeMap<Box<str>, Entry<Rules>>,
     /// For each domain: how many route keys lie beneath `*.<domain>`, that
     /// one itself not counted. The domain of `*` is the empty string.
     beneath: HashMap<Box<str>, u32>,
@@ -274,12 +276,12 @@ impl Table {
         }
     }
 
-    fn route_record(&self, host: &str, entry: &Entry<Box<str>>) -> Held {
+    fn route_record(&self, host: &str, entry: &Entry<Rules>) -> Held {
         let Some(rules) = &entry.value else {
             return Held::Frozen;
         };
         let deeper = domain(host).map(|domain| self.beneath.contains_key(domain));
-        Held::Value(Route::record(rules, entry.mod_revision, deeper).into())
+        Held::Value(Route::record(rules.record(), entry.mod_revision, deeper).into())
     }
 
     fn instance_record(&self, app: &str, id: &str, entry: &Entry<Instance>) -> Held {
@@ -406,7 +408,7 @@ impl Table {
         touched: &mut BTreeSet<Element>,
     ) -> Result<(), Bad> {
         let (value, bad) = split(Route::from_value(&kv.value));
-        let entry = Entry::of(kv, value.map(|route| route.rules_json().into()));
+        let entry = Entry::of(kv, value.map(|route| Rules::of(&route)));
         let host = host.as_str();
         if self.routes.insert(host.into(), entry).is_none() {
             self.count_beneath(host, true, touched);

@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that meets an error has failed")]
 
-use pointsman::model::{BadCode, Element};
+use pointsman::model::{Bad, Element};
 use pointsman::store::{Event, KeyValue};
 use pointsman::table::{Held, Table};
 use serde_json::Value;
@@ -74,7 +74,31 @@ fn good_values_become_the_golden_records() {
     );
 }
 
-fn refusal(key: &str, value: &str) -> BadCode {
+/// Each of these is a registry of its own.
+#[test]
+fn values_of_each_feature_become_the_golden_records() {
+    let records = records();
+    for row in section(&records, "good_v2") {
+        let mut table = Table::new();
+        let also = row["also"].as_array().into_iter().flatten();
+        for etcd in also.chain([&row["etcd"]]) {
+            table.load(&key_value(
+                text(etcd, "key"),
+                text(etcd, "value"),
+                etcd["rev"].as_i64().unwrap(),
+            ));
+        }
+        table.loaded(1_000);
+        let redis = &row["redis"];
+        let held = table.held(&element(redis));
+        let want = Held::Value(text(redis, "value").into());
+        assert_eq!(held, want, "{}", row["name"]);
+        let bad: Vec<_> = table.bad().collect();
+        assert_eq!(bad, [], "{}", row["name"]);
+    }
+}
+
+fn refusal(key: &str, value: &str) -> Bad {
     let mut table = Table::new();
     let changes = table.apply(7, &[Event::Put(key_value(key, value, 7))]);
     assert_eq!(changes, [], "{key} = {value} changes Redis");
@@ -84,16 +108,19 @@ fn refusal(key: &str, value: &str) -> BadCode {
     };
     assert_eq!(shown, key);
     assert!(!bad.detail.is_empty());
-    bad.code
+    bad.clone()
 }
 
 #[test]
 fn bad_keys_and_values_are_refused_with_their_code() {
     let records = records();
-    for name in ["bad_keys", "bad_values"] {
+    for name in ["bad_keys", "bad_values", "bad_v2"] {
         for row in section(&records, name) {
-            let code = refusal(text(row, "key"), text(row, "value"));
-            assert_eq!(code.as_str(), text(row, "code"), "{}", row["name"]);
+            let bad = refusal(text(row, "key"), text(row, "value"));
+            assert_eq!(bad.code.as_str(), text(row, "code"), "{}", row["name"]);
+            if let Some(field) = row["field"].as_str() {
+                assert_eq!(bad.field.as_deref(), Some(field), "{}", row["name"]);
+            }
         }
     }
 }

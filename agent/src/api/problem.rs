@@ -71,7 +71,7 @@ codes! {
     UriTooLong "uri_too_long" 414 "The URI is too long",
     BadContentType "bad_content_type" 415 "The body is not announced as JSON",
     NotAllowed "not_allowed" 422 "The settings do not allow this",
-    NotSupported "not_supported" 422 "This is not supported yet",
+    NotSupported "not_supported" 422 "This is not supported",
     HeadersTooLarge "headers_too_large" 431 "The headers are too large",
     Internal "internal" 500 "The agent failed",
     EtcdDenied "etcd_denied" 503 "etcd refuses the agent",

@@ -21,7 +21,7 @@ impl Fields {
     }
 
     pub(crate) fn from_value(what: &'static str, value: Value) -> Result<Self, Bad> {
-        let map = object(what, value)?;
+        let map = json_map(what, value)?;
         Ok(Self { what, map })
     }
 
@@ -49,6 +49,17 @@ impl Fields {
         self.require(name).and_then(|v| string(name, v))
     }
 
+    /// Takes a field that is an object or the like: `read` names what is
+    /// wrong by fields of that.
+    pub(crate) fn take_nested<T>(
+        &mut self,
+        name: &str,
+        read: impl FnOnce(Value) -> Result<T, Bad>,
+    ) -> Result<Option<T>, Bad> {
+        let taken = self.take(name).map(read).transpose();
+        taken.map_err(|bad| bad.within(name))
+    }
+
     /// Ends the taking apart: a field that is left is one nobody knows.
     pub(crate) fn finish(self, accepted: &str) -> Result<(), Bad> {
         match self.map.keys().next() {
@@ -70,10 +81,11 @@ impl Fields {
 pub(crate) fn json_object(what: &str, raw: &[u8]) -> Result<Map<String, Value>, Bad> {
     let Unambiguous(value) = serde_json::from_slice(raw)
         .map_err(|e| Bad::new(BadCode::BadJson, format!("{what} is not valid JSON: {e}")))?;
-    object(what, value)
+    json_map(what, value)
 }
 
-fn object(what: &str, value: Value) -> Result<Map<String, Value>, Bad> {
+/// The fields of a value that must be an object.
+pub(crate) fn json_map(what: &str, value: Value) -> Result<Map<String, Value>, Bad> {
     match value {
         Value::Object(map) => Ok(map),
         other => Err(Bad::new(

@@ -59,6 +59,11 @@ impl Host {
         self.0.starts_with('*')
     }
 
+    /// Whether this is a host name: no IP literal, and no wildcard.
+    pub fn is_name(&self) -> bool {
+        !self.is_wildcard() && !self.0.starts_with('[') && self.0.parse::<Ipv4Addr>().is_err()
+    }
+
     /// `host` is lower-case ASCII; `shown` is what the user wrote.
     fn check(host: &str, shown: &str) -> Result<Self, Bad> {
         if host == "*" {

@@ -110,7 +110,7 @@ impl Instance {
     }
 }
 
-fn weight(value: Value) -> Result<u16, Bad> {
+pub(super) fn weight(value: Value) -> Result<u16, Bad> {
     value
         .as_u64()
         .and_then(|n| u16::try_from(n).ok())

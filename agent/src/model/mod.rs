@@ -6,25 +6,37 @@ use std::fmt;
 mod address;
 mod coordination;
 mod fields;
+mod hash_by;
 mod host;
+mod host_port;
 mod instance;
 mod key;
 mod name;
+mod path;
 mod policy;
 mod record;
 mod route;
 mod settings;
+mod values;
 
 pub use address::Address;
 pub use coordination::{Adoption, Confirmation};
 pub(crate) use fields::json_object;
+pub use hash_by::HashBy;
 pub use host::Host;
+pub use host_port::HostPort;
 pub use instance::{DEFAULT_WEIGHT, Instance};
 pub use key::Key;
 pub use name::{AppName, InstanceId};
-pub use policy::{Balance, Policy};
+pub use path::Path;
+pub use policy::{
+    Balance, CheckKind, CheckStatus, FailOn, Failure, HealthCheck, Policy, Scheme, Sticky,
+};
 pub use record::{Change, Element, changes_json};
-pub use route::{Route, Rule, Target};
+pub use route::{
+    Action, Condition, HeaderEdits, Headers, Maintenance, Redirect, Rewrite, Route, Rule, Subject,
+    Target, Test, To,
+};
 pub use settings::Settings;
 
 /// How much of a user's text an error repeats, in characters.
@@ -57,6 +69,28 @@ impl Bad {
         self.field = Some(name.chars().take(LONGEST_QUOTE).collect());
         self
     }
+
+    /// Says in what the field lies: `weight` becomes `to[0].weight`.
+    pub(crate) fn within(mut self, outer: &str) -> Self {
+        self.field = Some(match self.field {
+            None => outer.into(),
+            Some(inner) if inner.starts_with('[') => format!("{outer}{inner}").into(),
+            Some(inner) => format!("{outer}.{inner}").into(),
+        });
+        self
+    }
+
+    /// Says so in the sentence, too, for those who are shown nothing else.
+    pub(crate) fn located(mut self) -> Self {
+        let field = self.field.as_deref().unwrap_or_default();
+        let place = match field.rsplit_once('.') {
+            Some((outer, _)) => outer,
+            None if field.ends_with(']') => field,
+            None => return self,
+        };
+        self.detail = format!("in {place}: {}", self.detail);
+        self
+    }
 }
 
 /// The stable words of [`Bad`].
@@ -83,7 +117,7 @@ pub enum BadCode {
     BadId,
     /// An address outside the networks that the settings allow.
     NotAllowed,
-    /// Part of the contract, but not built yet.
+    /// What the edge's nginx cannot do, or what is not built yet.
     NotSupported,
     /// A key under our prefix that is not part of the contract.
     UnknownKey,

@@ -1,128 +1,159 @@
-//! The policy of an app.
+//! The policy of an app: what it asks of the edge.
+//!
+//! All fields are optional. One that is not there is the registry's default
+//! (`defaults` of the settings), or else the edge's.
 
-use std::time::Duration;
-
-use serde_json::{Value, json};
+use serde_json::{Map, Value};
 
 use super::fields::Fields;
-use super::{Bad, BadCode, quoted};
+use super::{Bad, HashBy};
 use crate::store::Revision;
 
-const FIELDS: &str = "balance, retries, fail_timeout";
-const MOST_RETRIES: u64 = 16;
-const SHORTEST_FAIL_TIMEOUT: Duration = Duration::from_millis(100);
-const LONGEST_FAIL_TIMEOUT: Duration = Duration::from_secs(3600);
+mod balance;
+mod consistency;
+mod health_check;
+mod kinds;
+mod passive;
+mod protocol;
+mod sticky;
+#[cfg(test)]
+mod tests;
 
-/// How an instance is picked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Balance {
-    /// One after the other, by weight.
-    RoundRobin,
+pub use balance::Balance;
+pub use health_check::{CheckKind, CheckStatus, HealthCheck};
+use kinds::{HeaderName, Millis, Setting, Whole};
+pub use passive::{FailOn, Failure};
+pub use protocol::{Scheme, ServerName};
+pub use sticky::Sticky;
+
+const HOUR: u64 = 3_600_000;
+
+/// The fields, in the order in which they are written, each with its type and
+/// with what the edge takes where it is not there: that is left out of records.
+macro_rules! policy {
+    ($($(#[$doc:meta])* $field:ident: $type:ty = $default:expr;)*) => {
+        /// What an app asks of the edge; a field that is `None` is left to the
+        /// registry's defaults.
+        #[derive(Clone, Debug, Default, PartialEq, Eq)]
+        pub struct Policy {
+            $($(#[$doc])* pub $field: Option<$type>,)*
+        }
+
+        const FIELDS: &[&str] = &[$(stringify!($field)),*];
+
+        impl Policy {
+            fn take(fields: &mut Fields) -> Result<Self, Bad> {
+                Ok(Self {
+                    $($field: fields
+                        .take(stringify!($field))
+                        .map(|value| <$type>::read(stringify!($field), value))
+                        .transpose()?,)*
+                })
+            }
+
+            fn map(&self) -> Map<String, Value> {
+                let mut map = Map::new();
+                $(if let Some(set) = &self.$field {
+                    map.insert(stringify!($field).to_owned(), set.value());
+                })*
+                map
+            }
+
+            fn add_to_record(&self, record: &mut Map<String, Value>) {
+                $(if let Some(set) = &self.$field {
+                    let default: Option<$type> = $default;
+                    if default.as_ref() != Some(set) {
+                        set.add_to_record(stringify!($field), record);
+                    }
+                })*
+            }
+
+            /// Each field of this one, or else that of the other.
+            fn or(&self, other: Self) -> Self {
+                Self {
+                    $($field: self.$field.clone().or(other.$field),)*
+                }
+            }
+        }
+    };
 }
 
-/// What an app asks of the edge. A field that is `None` takes the edge's
-/// default.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Policy {
+policy! {
     /// How an instance is picked.
-    pub balance: Option<Balance>,
-    /// How many other instances are tried when a connection fails.
-    pub retries: Option<u8>,
-    /// How long an instance that refused a connection is left out.
-    pub fail_timeout: Option<Duration>,
+    balance: Balance = Some(Balance::RoundRobin);
+    /// What [`Balance::Hash`] hashes.
+    hash_by: HashBy = None;
+    /// How many other instances are tried.
+    retries: Whole<0, 16> = Some(Whole::new(1));
+    /// Whether 500, 502, 503 and 504 of an idempotent request are tried again.
+    retry_5xx: bool = Some(false);
+    /// Whether an `Idempotency-Key` makes a POST or PATCH idempotent.
+    retry_idempotency_key: bool = Some(false);
+    /// How many percent of the requests may be retries.
+    retry_budget: Whole<0, 1000> = Some(Whole::new(20));
+    /// When the last attempt may begin, and how long it may wait.
+    deadline: Millis<1, HOUR> = None;
+    /// How long a connection may take to be made.
+    connect_timeout: Millis<1, HOUR> = None;
+    /// How long the instance may take between two reads of the request.
+    send_timeout: Millis<1, HOUR> = None;
+    /// How long the instance may take between two parts of the answer.
+    read_timeout: Millis<1, HOUR> = None;
+    /// How many failures within `fail_timeout` set an instance aside.
+    max_fails: Whole<1, 1000> = Some(Whole::new(1));
+    /// Within what time failures count, and how long an instance is set aside.
+    fail_timeout: Millis<100, HOUR> = Some(Millis::new(10_000));
+    /// What counts as a failure.
+    fail_on: FailOn = Some(FailOn::default());
+    /// How long a new instance takes to get its whole share.
+    slow_start: Millis<1_000, HOUR> = None;
+    /// Whether instances of the edge's own zone come first.
+    prefer_zone: bool = Some(false);
+    /// How many requests an instance has in flight at the most.
+    max_conns: Whole<1, 65535> = None;
+    /// Whether a client stays with an instance.
+    sticky: Sticky = None;
+    /// The header by which a request may name its instance.
+    pin_header: HeaderName = None;
+    /// What instances speak.
+    scheme: Scheme = Some(Scheme::Http);
+    /// The name that an instance proves by its certificate.
+    server_name: ServerName = None;
+    /// Whether answers are buffered.
+    buffering: bool = Some(true);
+    /// How agents probe instances; not a matter of the edge.
+    health_check: HealthCheck = None;
 }
 
 impl Policy {
     /// Reads a value, as in etcd or in a request to the API.
     pub fn from_value(raw: &[u8]) -> Result<Self, Bad> {
-        let mut fields = Fields::parse("an app's policy", raw)?;
-        let policy = Self {
-            balance: fields
-                .take_string("balance")?
-                .map(|s| balance(&s))
-                .transpose()?,
-            retries: fields.take("retries").map(|v| retries(&v)).transpose()?,
-            fail_timeout: fields
-                .take_string("fail_timeout")?
-                .map(|s| fail_timeout(&s))
-                .transpose()?,
-        };
-        fields.finish(FIELDS)?;
+        let fields = Fields::parse("an app's policy", raw)?;
+        Self::from_fields(fields).map_err(Bad::located)
+    }
+
+    fn from_fields(mut fields: Fields) -> Result<Self, Bad> {
+        let policy = Self::take(&mut fields)?;
+        fields.finish(&FIELDS.join(", "))?;
+        policy.check()?;
         Ok(policy)
     }
 
     /// The value as the API writes it to etcd; also what it shows.
     pub fn to_value(&self) -> String {
-        let mut value = json!({});
-        if let Some(Balance::RoundRobin) = self.balance {
-            value["balance"] = json!("round_robin");
-        }
-        if let Some(retries) = self.retries {
-            value["retries"] = json!(retries);
-        }
-        if let Some(timeout) = self.fail_timeout {
-            value["fail_timeout"] = json!(humantime::format_duration(timeout).to_string());
-        }
-        value.to_string()
+        self.to_json().to_string()
     }
 
-    /// The record in Redis; durations are milliseconds.
+    pub(super) fn to_json(&self) -> Value {
+        Value::Object(self.map())
+    }
+
+    /// The record in Redis: no defaults of the edge's, no health check, and
+    /// durations in milliseconds.
     pub fn record(&self, rev: Revision) -> String {
-        let mut value = json!({ "rev": rev.to_string() });
-        if let Some(Balance::RoundRobin) = self.balance {
-            value["balance"] = json!("round_robin");
-        }
-        if let Some(retries) = self.retries {
-            value["retries"] = json!(retries);
-        }
-        if let Some(timeout) = self.fail_timeout {
-            value["fail_timeout_ms"] =
-                json!(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
-        }
-        value.to_string()
+        let mut record = Map::new();
+        record.insert("rev".to_owned(), rev.to_string().into());
+        self.add_to_record(&mut record);
+        Value::Object(record).to_string()
     }
-}
-
-fn balance(text: &str) -> Result<Balance, Bad> {
-    match text {
-        "round_robin" => Ok(Balance::RoundRobin),
-        "least_conn" | "ewma" | "hash" | "random" => Err(Bad::new(
-            BadCode::NotSupported,
-            format!(
-                "\"balance\": {} is not built yet; \"round_robin\" is",
-                quoted(text)
-            ),
-        )
-        .field("balance")),
-        _ => Err(Bad::new(
-            BadCode::BadValue,
-            format!("\"balance\" must be \"round_robin\", not {}", quoted(text)),
-        )
-        .field("balance")),
-    }
-}
-
-fn retries(value: &Value) -> Result<u8, Bad> {
-    value
-        .as_u64()
-        .filter(|n| *n <= MOST_RETRIES)
-        .and_then(|n| u8::try_from(n).ok())
-        .ok_or_else(|| {
-            let detail =
-                format!("\"retries\" must be a whole number from 0 to {MOST_RETRIES}, not {value}");
-            Bad::new(BadCode::BadValue, detail).field("retries")
-        })
-}
-
-fn fail_timeout(text: &str) -> Result<Duration, Bad> {
-    humantime::parse_duration(text)
-        .ok()
-        .filter(|d| (SHORTEST_FAIL_TIMEOUT..=LONGEST_FAIL_TIMEOUT).contains(d))
-        .ok_or_else(|| {
-            let detail = format!(
-                "\"fail_timeout\" must be a duration from 100ms to 1h, like \"10s\", not {}",
-                quoted(text)
-            );
-            Bad::new(BadCode::BadValue, detail).field("fail_timeout")
-        })
 }

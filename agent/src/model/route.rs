@@ -1,31 +1,36 @@
 //! The rules of a host.
 
+use std::collections::HashSet;
+
 use serde_json::{Value, json};
 
-use super::fields::{Fields, kind, string};
-use super::{AppName, Bad, BadCode, quoted};
+use super::fields::{Fields, string};
+use super::values::{array, bad_value};
+use super::{AppName, Bad, BadCode};
 use crate::store::Revision;
 
-/// Where a rule sends requests to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Target {
-    /// The app.
-    pub app: AppName,
-}
+mod condition;
+mod headers;
+mod maintenance;
+mod redirect;
+mod rule;
+mod target;
+#[cfg(test)]
+mod tests;
 
-/// A rule: requests under `path` go to one of `to`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rule {
-    /// The path prefix; only `/` for now.
-    pub path: Box<str>,
-    /// The targets; only one for now.
-    pub to: Vec<Target>,
-}
+pub use condition::{Condition, Subject, Test};
+pub use headers::{HeaderEdits, Headers};
+pub use maintenance::Maintenance;
+pub use redirect::Redirect;
+pub use rule::{Action, Rewrite, Rule, To};
+pub use target::Target;
 
-/// The rules of a host.
+const MOST_RULES: usize = 64;
+
+/// The rules of a host, in the order in which they were given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
-    /// The rules; only one for now.
+    /// The rules; at least one.
     pub rules: Vec<Rule>,
 }
 
@@ -33,37 +38,7 @@ impl Route {
     /// Reads a value, as in etcd or in a request to the API: `{"rules":[…]}`,
     /// or `{"app":"shop"}` for the one rule that sends all to an app.
     pub fn from_value(raw: &[u8]) -> Result<Self, Bad> {
-        let mut fields = Fields::parse("a route", raw)?;
-        let rules = match (fields.take("app"), fields.take("rules")) {
-            (Some(app), None) => vec![Rule::to_app(app_name(&string("app", app)?)?)],
-            (None, Some(Value::Array(rules))) => {
-                rules.into_iter().map(rule).collect::<Result<_, _>>()?
-            }
-            (None, Some(other)) => {
-                let detail = format!("\"rules\" must be an array, not {}", kind(&other));
-                return Err(Bad::new(BadCode::BadValue, detail).field("rules"));
-            }
-            (Some(_), Some(_)) => {
-                let detail = "a route has either \"app\" or \"rules\", not both";
-                return Err(Bad::new(BadCode::BadValue, detail));
-            }
-            (None, None) => {
-                // A misspelt field is the likelier mistake: name it first.
-                fields.finish("app or rules")?;
-                let detail = "a route needs the field \"app\" or \"rules\"";
-                return Err(Bad::new(BadCode::MissingField, detail));
-            }
-        };
-        fields.finish("app or rules")?;
-        match rules.len() {
-            0 => Err(Bad::new(
-                BadCode::BadValue,
-                "\"rules\" is empty; to unbind the host, delete the route",
-            )
-            .field("rules")),
-            1 => Ok(Self { rules }),
-            _ => Err(not_yet("rules", "more than one rule for a host")),
-        }
+        read(raw).map_err(Bad::located)
     }
 
     /// The value as the API writes it to etcd; also what it shows.
@@ -71,24 +46,22 @@ impl Route {
         format!(r#"{{"rules":{}}}"#, self.rules_json())
     }
 
-    /// The rules alone, as a JSON array: what the table keeps of a route.
+    /// The rules alone, as a JSON array, as the API shows them.
     pub fn rules_json(&self) -> String {
-        let rules: Value = self
-            .rules
-            .iter()
-            .map(|rule| {
-                let to: Value = rule
-                    .to
-                    .iter()
-                    .map(|t| json!({ "app": t.app.as_str() }))
-                    .collect();
-                json!({ "path": rule.path, "to": to })
-            })
-            .collect();
+        let rules: Value = self.rules.iter().map(Rule::to_json).collect();
         rules.to_string()
     }
 
-    /// The record in Redis, from [`Route::rules_json`]. `deeper` is for
+    /// The rules as a record has them: in the order in which they are tried,
+    /// the longest path first.
+    pub fn record_rules(&self) -> String {
+        let mut rules: Vec<_> = self.rules.iter().collect();
+        rules.sort_by_key(|rule| std::cmp::Reverse(rule.path.as_str().len()));
+        let rules: Value = rules.into_iter().map(Rule::record).collect();
+        rules.to_string()
+    }
+
+    /// The record in Redis, from [`Route::record_rules`]. `deeper` is for
     /// wildcards only: whether any other route key lies beneath it.
     pub fn record(rules: &str, rev: Revision, deeper: Option<bool>) -> String {
         match deeper {
@@ -101,60 +74,65 @@ impl Route {
     }
 }
 
-impl Rule {
-    fn to_app(app: AppName) -> Self {
-        Self {
-            path: "/".into(),
-            to: vec![Target { app }],
+fn read(raw: &[u8]) -> Result<Route, Bad> {
+    let mut fields = Fields::parse("a route", raw)?;
+    let (app, rules) = (fields.take("app"), fields.take("rules"));
+    // A misspelt field is the likelier mistake: name it first.
+    fields.finish("app or rules")?;
+    match (app, rules) {
+        (Some(app), None) => {
+            let app = app_name(&string("app", app)?)?;
+            let rules = vec![Rule::to_app(app)];
+            Ok(Route { rules })
+        }
+        (None, Some(rules)) => read_rules(rules),
+        (Some(_), Some(_)) => {
+            let detail = "a route has either \"app\" or \"rules\", not both";
+            Err(Bad::new(BadCode::BadValue, detail))
+        }
+        (None, None) => {
+            let detail = "a route needs the field \"app\" or \"rules\"";
+            Err(Bad::new(BadCode::MissingField, detail))
         }
     }
 }
 
-fn rule(value: Value) -> Result<Rule, Bad> {
-    let mut fields = Fields::from_value("a rule", value).map_err(|bad| bad.field("rules"))?;
-    let path = fields
-        .take_string("path")?
-        .unwrap_or_else(|| "/".to_owned());
-    if path != "/" {
-        return Err(not_yet(
-            "path",
-            &format!("a rule for the path {}", quoted(&path)),
-        ));
+fn read_rules(value: Value) -> Result<Route, Bad> {
+    if value == json!([]) {
+        let detail = "\"rules\" is empty; to unbind the host, delete the route";
+        return Err(bad_value("rules", detail));
     }
-    let to = match fields.require("to")? {
-        Value::Array(to) => to,
-        other => {
-            let detail = format!("\"to\" must be an array, not {}", kind(&other));
-            return Err(Bad::new(BadCode::BadValue, detail).field("to"));
+    let rules = items("rules", value, MOST_RULES, Rule::from_json)?;
+    let mut taken = HashSet::new();
+    for (n, rule) in rules.iter().enumerate() {
+        let path = rule.path.as_str();
+        if taken.contains(path) {
+            let detail = format!(
+                "this rule can never be reached: an earlier one for the path \"{path}\" takes all \
+                 requests; give that one a \"when\", or put it last"
+            );
+            return Err(bad_value(&format!("rules[{n}]"), detail));
         }
-    };
-    fields.finish("path, to")?;
-    let mut targets = to.into_iter().map(target).collect::<Result<Vec<_>, _>>()?;
-    match (targets.pop(), targets.is_empty()) {
-        (None, _) => Err(Bad::new(BadCode::BadValue, "\"to\" is empty; name an app").field("to")),
-        (Some(target), true) => Ok(Rule::to_app(target.app)),
-        (Some(_), false) => Err(not_yet("to", "a split over several apps")),
+        if rule.when.is_empty() {
+            taken.insert(path);
+        }
     }
+    Ok(Route { rules })
 }
 
-fn target(value: Value) -> Result<Target, Bad> {
-    let mut fields = Fields::from_value("a target", value).map_err(|bad| bad.field("to"))?;
-    let app = app_name(&fields.require_string("app")?)?;
-    if fields.take("weight").is_some() {
-        return Err(not_yet("weight", "a target's \"weight\""));
-    }
-    fields.finish("app")?;
-    Ok(Target { app })
+/// Reads the items of an array; a refusal names the item.
+fn items<T>(
+    name: &str,
+    value: Value,
+    most: usize,
+    read: impl Fn(Value) -> Result<T, Bad>,
+) -> Result<Vec<T>, Bad> {
+    let items = array(name, value, 1, most)?.into_iter().enumerate();
+    items
+        .map(|(n, item)| read(item).map_err(|bad| bad.within(&format!("{name}[{n}]"))))
+        .collect()
 }
 
 fn app_name(text: &str) -> Result<AppName, Bad> {
     AppName::new(text).map_err(|bad| bad.field("app"))
-}
-
-fn not_yet(field: &str, what: &str) -> Bad {
-    Bad::new(
-        BadCode::NotSupported,
-        format!("{what} is not built yet; a host goes to one app"),
-    )
-    .field(field)
 }

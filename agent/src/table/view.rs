@@ -108,7 +108,7 @@ impl Table {
             .take(limit)
             .map(|(host, entry)| RouteView {
                 host: host.to_string(),
-                rules: entry.value.as_deref().map(str::to_owned),
+                rules: entry.value.as_ref().map(|rules| rules.shown().to_owned()),
                 mod_revision: entry.mod_revision,
             })
             .collect()

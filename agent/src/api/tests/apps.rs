@@ -41,7 +41,7 @@ async fn policies_that_cannot_be_used_are_refused() {
         (r#"{"fail_timeout":10}"#, 400, "bad_value"),
         (r#"{"fail_timeout":"0s"}"#, 400, "bad_value"),
         (r#"{"balance":"fastest"}"#, 400, "bad_value"),
-        (r#"{"balance":"ewma"}"#, 422, "not_supported"),
+        (r#"{"scheme":"h2c"}"#, 422, "not_supported"),
     ] {
         api.put("/v1/apps/shop", body).await.refused(status, code);
     }

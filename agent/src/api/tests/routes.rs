@@ -190,24 +190,9 @@ async fn bodies_that_are_no_route_are_refused() {
             "unknown_field",
         ),
         (
-            r#"{"rules":[{"path":"/api","to":[{"app":"a"}]}]}"#,
-            422,
-            "not_supported",
-        ),
-        (
-            r#"{"rules":[{"to":[{"app":"a"},{"app":"b"}]}]}"#,
-            422,
-            "not_supported",
-        ),
-        (
-            r#"{"rules":[{"to":[{"app":"a","weight":1}]}]}"#,
-            422,
-            "not_supported",
-        ),
-        (
             r#"{"rules":[{"to":[{"app":"a"}]},{"to":[{"app":"b"}]}]}"#,
-            422,
-            "not_supported",
+            400,
+            "bad_value",
         ),
     ] {
         api.put("/v1/routes/a.example", body)
