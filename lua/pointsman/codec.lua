@@ -8,7 +8,8 @@
 -- theirs, which is decoded when they are read from the shared dict.
 --
 -- This is the facade. codec/route.lua, policy.lua and instance.lua judge
--- records, pack.lua has the text form, check.lua says what values may be.
+-- records, pack.lua has the text form, check.lua and address.lua say what
+-- values may be.
 
 local instance = require("pointsman.codec.instance")
 local pack = require("pointsman.codec.pack")

@@ -1,10 +1,11 @@
 -- An instance's record in Redis: ["<rev>","<addr>",<weight>,{<extras>}?]. Pure
 -- Lua; see codec.lua.
 
+local addresses = require("pointsman.codec.address")
 local check = require("pointsman.codec.check")
 local record = require("pointsman.codec.record")
 
-local address = check.address
+local address = addresses.read
 local check_id = check.id
 local check_rev = check.rev
 local check_weight = check.weight

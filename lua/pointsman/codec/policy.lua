@@ -1,6 +1,7 @@
 -- An app's policy: its record in Redis, judged in full. Pure Lua; see
 -- codec.lua.
 
+local address = require("pointsman.codec.address")
 local check = require("pointsman.codec.check")
 local record = require("pointsman.codec.record")
 
@@ -111,7 +112,7 @@ local policy = check.object {
     sticky = sticky,
     pin_header = check.token,
     scheme = check.one_of { http = true, https = true, grpc = true },
-    server_name = check.name,
+    server_name = address.name,
     buffering = boolean,
 }
 

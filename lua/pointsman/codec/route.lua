@@ -1,6 +1,7 @@
 -- A route's record in Redis, judged in full: anyone may have written to that
 -- Redis. Pure Lua; see codec.lua.
 
+local address = require("pointsman.codec.address")
 local check = require("pointsman.codec.check")
 local record = require("pointsman.codec.record")
 
@@ -164,7 +165,7 @@ local redirect_fields = check.object {
     status = check.one_of { [301] = true, [302] = true, [307] = true,
                             [308] = true },
     scheme = check.one_of { http = true, https = true },
-    host = check.authority, path = check.location_path,
+    host = address.authority, path = check.location_path,
 }
 
 
