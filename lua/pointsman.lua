@@ -5,19 +5,27 @@ local balancer = require("pointsman.balancer")
 local cache = require("pointsman.cache")
 local dicts = require("pointsman.dicts")
 local feed = require("pointsman.feed")
+local flight = require("pointsman.flight")
+local full = require("pointsman.full")
 local health = require("pointsman.health")
+local lane = require("pointsman.lane")
 local metrics = require("pointsman.metrics")
 local miss = require("pointsman.miss")
 local redis = require("pointsman.redis")
 local respond = require("pointsman.respond")
+local seats = require("pointsman.seats")
 local settings = require("pointsman.settings")
+local sticky = require("pointsman.sticky")
 local status = require("pointsman.status")
 
 local classes = metrics.classes
 local counts = metrics.counts
 local error = error
 local find = cache.find
+local get_seat = seats.get
+local has_trials = health.has_trials
 local ngx = ngx
+local seats_taken = seats.taken
 local type = type
 local var = ngx.var
 
@@ -27,14 +35,14 @@ local given = {}
 local started = false
 
 
--- The last attempt of a request that failed; the balancer sees only those that
--- another one followed.
-local function judge()
-    local addrs = var.upstream_addr
-    local app = addrs and find(var.host)
-    if app then
-        health.judge(app, addrs, var.upstream_connect_time)
+-- The app that this request went to; nil if it went to none, or to one of
+-- several that cannot be told any more.
+local function app_of(seat)
+    if seat then
+        return seat.app
     end
+    local app = var.upstream_addr and find(var.host)
+    return app and not app.rules and app or nil
 end
 
 
@@ -46,7 +54,8 @@ local function tick(premature)
 end
 
 
--- Returns the app of this request's host, or nil and the reason of an error.
+-- Returns what cache.find gives for this request's host, or nil and the reason
+-- of an error.
 local function look_up(host)
     local app, why = find(host)
     if why == "l1" or why == "l2" then
@@ -76,14 +85,23 @@ local function look_up(host)
 end
 
 
-local function route(host)
+local function fail(reason)
+    counts["errors_" .. reason] = counts["errors_" .. reason] + 1
+    return respond.fail(reason)
+end
+
+
+-- `here` is the name of the location, if it is one of ours.
+local function route(host, here)
     local app, reason = look_up(host)
+    if app and app.lane then
+        return full.enter(app, here)
+    end
     if app and app.live == 0 then
         reason = "no_instance"
     end
     if reason then
-        counts["errors_" .. reason] = counts["errors_" .. reason] + 1
-        return respond.fail(reason)
+        return fail(reason)
     end
 end
 
@@ -91,6 +109,8 @@ end
 local _M = {
     -- balancer_by_lua of upstream pointsman.
     balancer = balancer.run,
+    -- header_filter_by_lua of our locations that proxy.
+    header = full.header,
     -- The phases of the location that answers our own errors.
     error_access = respond.access,
     error_header = respond.header,
@@ -131,6 +151,8 @@ function _M.init_worker()
         error(err, 2)
     end
     started = true
+    flight.init()
+    sticky.init(resolved)
     cache.init(resolved)
     miss.init(resolved)
 
@@ -155,15 +177,28 @@ end
 function _M.full()
     local why = var.pointsman_why
     if why == "" then
-        judge()
         return ngx.exit(502)
     end
     var.pointsman_why = ""
-    if why ~= "miss" then
-        counts["errors_" .. why] = counts["errors_" .. why] + 1
-        return respond.fail(why)
+    if why ~= "miss" and why ~= "full" then
+        return fail(why)
     end
-    return route(var.host)
+    local seat = get_seat()
+    if seat then
+        return full.prepare(seat)
+    end
+    return route(var.host, "@pointsman_full")
+end
+
+
+-- syntax: pointsman.proxy()
+-- access_by_lua of the locations that full() and access() go on to.
+function _M.proxy()
+    local seat = get_seat()
+    if not seat then
+        return respond.fail("unavailable")
+    end
+    return full.prepare(seat)
 end
 
 
@@ -186,8 +221,19 @@ function _M.log()
     local code = ngx.status
     local class = (code - code % 100) / 100
     classes[class] = (classes[class] or 0) + 1
-    if code == 502 or code == 504 then
-        judge()
+    local failed = class == 5
+    if failed or has_trials() or seats_taken() > 0 then
+        local seat = get_seat()
+        local app = app_of(seat)
+        if app and failed then
+            health.judge(app)
+        end
+        if app and has_trials() then
+            health.settle(app)
+        end
+        if seat then
+            lane.finish(seat)
+        end
     end
 end
 

@@ -42,22 +42,44 @@ end)
 
 
 
-=== the proxy lines are the same in all three files
+=== the proxy lines are the same wherever they stand
 --- lua
-local blocks = {}
-for i, name in ipairs { "location", "location.unbuffered", "server" } do
+local function lines_of(text)
+    local list = {}
+    for line in text:gmatch("[^\n]+") do
+        -- What makes the locations differ.
+        if line:find("^proxy_") and not line:find("^proxy_next_upstream ")
+                and not line:find("^proxy_pass ")
+                and not line:find("^proxy_request_buffering ")
+                and not line:find("^proxy_buffering ")
+                and not line:find("^proxy_ssl_") then
+            list[#list + 1] = line:gsub("pointsman_upstream_host",
+                                        "pointsman_host")
+        end
+    end
+    return table.concat(list, "\n")
+end
+local wanted
+for _, name in ipairs { "location", "location.unbuffered", "server", "https" } do
     local file = assert(io.open(os.getenv("POINTSMAN_TEST_LIB")
                         .. "/../../nginx/pointsman." .. name .. ".conf"))
     local text = file:read("*a"):gsub("\n +", "\n")
     file:close()
-    blocks[i] = assert(text:match("# The proxy directives%..-\n"
-                                  .. "proxy_pass http://pointsman;\n"))
-    t.say(blocks[i] == blocks[1])
+    local n = 0
+    for part in (text .. "location @"):gmatch("(.-)\n?location @") do
+        local lines = lines_of(part)
+        if lines ~= "" then
+            wanted, n = wanted or lines, n + 1
+            assert(lines == wanted, name .. ":\n" .. lines)
+        end
+    end
+    t.say(name, " ", n)
 end
 --- response_body
-true
-true
-true
+location 1
+location.unbuffered 1
+server 5
+https 5
 
 
 

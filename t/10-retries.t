@@ -14,7 +14,7 @@ __DATA__
 === a refused connection is retried on another instance, for any method
 --- records
 route shop.test shop
-app shop fail_timeout_ms=0
+policy shop {"fail_on":[]}
 inst shop a @a
 inst shop gone @refused
 --- lua
@@ -124,7 +124,7 @@ true
 === no more instances are tried than the policy says
 --- records
 route shop.test shop
-app shop retries=2 fail_timeout_ms=0
+policy shop {"retries":2,"fail_on":[]}
 inst shop a @refused
 inst shop b 127.0.0.2:1
 inst shop c 127.0.0.3:1
@@ -146,7 +146,7 @@ end
 === with retries 0 there is one attempt
 --- records
 route shop.test shop
-app shop retries=0 fail_timeout_ms=0
+policy shop {"retries":0,"fail_on":[]}
 inst shop a @refused
 inst shop b 127.0.0.2:1
 --- lua
@@ -180,7 +180,7 @@ end
 === all refuse: 502, soon, and the worker is well
 --- records
 route shop.test shop
-app shop retries=5 fail_timeout_ms=0
+policy shop {"retries":5,"fail_on":[],"retry_budget":1000}
 inst shop a @refused
 inst shop b 127.0.0.2:1
 inst shop c 127.0.0.3:1
@@ -273,7 +273,7 @@ false 1
 === a body too large for memory is sent again, whole, when nothing was sent
 --- records
 route shop.test shop
-app shop fail_timeout_ms=0
+policy shop {"fail_on":[]}
 inst shop a @a
 inst shop gone @refused
 --- lua

@@ -249,7 +249,7 @@ t.say(t.show("shop.test"))
 === a table of a newer format is not read
 --- lua
 t.say(t.show("shop.test"))
-t.redis("HSET", t.prefix .. "meta", "format", "2")
+t.redis("HSET", t.prefix .. "meta", "format", "3")
 t.wait("the feed to notice", function()
     local state = t.status().feed.state
     return state == "waiting", state
@@ -260,7 +260,7 @@ t.redis("HSET", t.prefix .. "meta", "format", "1")
 t.change("inst shop a @b")
 t.say(t.show("shop.test"))
 --- error_log
-has format 2
+has format 3
 --- response_body
 200 a
 200 a

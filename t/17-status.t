@@ -154,6 +154,7 @@ t.say(ask("127.0.0.1", "/pointsman/status"))
     lua_shared_dict pointsman_apps 12k;
     lua_shared_dict pointsman_negatives 64k;
     lua_shared_dict pointsman_state 2m;
+    lua_shared_dict pointsman_flights 1m;
 --- lua
 local text = {}
 for i = 1, 100 do
@@ -192,6 +193,7 @@ true
     lua_shared_dict pointsman_apps 64k;
     lua_shared_dict pointsman_negatives 32k;
     lua_shared_dict pointsman_state 2m;
+    lua_shared_dict pointsman_flights 1m;
 --- lua
 t.get("shop.test")
 local connection = t.connect()

@@ -32,7 +32,8 @@ end
 
 
 -- Sorts the changes of all entries: { routes = { host = { to, value } },
--- apps = { name = { { to, id or false, value }, ... } }, stripes = set }.
+-- apps = { name = { { to, id or false, value }, ... } }, stripes = set,
+-- defaults = whether those of all apps changed }.
 local function plan_of(entries)
     local plan = { routes = {}, apps = {}, stripes = {} }
     for _, entry in ipairs(entries) do
@@ -47,7 +48,9 @@ local function plan_of(entries)
             if type(key) == "string" then
                 kind, name = key:match("^(%l+):(.+)$")
             end
-            if kind == "route" then
+            if key == "app:*" then
+                plan.defaults = true
+            elseif kind == "route" then
                 plan.routes[name] = { entry.to, change[2] }
                 plan.stripes[dicts.route_stripe(name)] = true
             elseif kind == "app" or kind == "inst" then
@@ -70,7 +73,10 @@ end
 local function apply_route(host, to, value, reval)
     local old = dicts.routes:get(host)
     local absent = not old and dicts.negatives:get(host)
-    local asof = (old or absent) and codec.stamp(old or absent)
+    local asof
+    if old or absent then
+        asof = codec.stamp(old or absent)
+    end
     if asof and to < asof then
         return false
     end
@@ -93,9 +99,22 @@ local function apply_route(host, to, value, reval)
 end
 
 
--- One change of many instances is made in the text: to read and write them all
--- would take as long as there are instances.
+-- An app that loses its policy has the defaults, which Redis knows.
+local function loses_policy(changes)
+    for _, change in ipairs(changes) do
+        if not change[2] and change[3] == null then
+            return true
+        end
+    end
+    return false
+end
+
+
 local function apply_app(name, changes)
+    if loses_policy(changes) then
+        dicts.apps:drop(name)
+        return
+    end
     local text = dicts.apps:get(name)
     local asof, reval
     if text then
@@ -105,43 +124,46 @@ local function apply_app(name, changes)
         return
     end
 
-    local edits, policy = {}, nil
+    local policy, edits, newest = nil, {}, asof
     for _, change in ipairs(changes) do
         local to, id, value = change[1], change[2], change[3]
         if to >= asof then
-            local err
-            if id and value == null then
-                edits[id] = false
-            elseif id then
-                local peer
-                peer, err = codec.instance(decode, id, value)
-                edits[id] = peer or edits[id]
+            local read, err
+            if not id then
+                read, err = codec.policy(decode, value)
+                policy = read or policy
+            elseif value == null then
+                read, edits[id] = true, false
             else
-                local other
-                other, err = codec.policy(decode, value ~= null and value
-                                                  or nil)
-                policy = other or policy
+                read, err = codec.instance(decode, id, value)
+                if read then
+                    edits[id] = read
+                end
             end
-            if err then
+            if not read then
                 complain(err, id and "instance " .. id .. " of" or "app", name)
             end
-            asof = max(asof, to)
+            newest = max(newest, to)
         end
     end
 
-    local edited, err = codec.edit_app(text, policy, edits, asof, reval)
-    if not edited then
-        return complain(err, "app", name)
+    local err
+    text, err = codec.edit_app(text, policy, edits, newest, reval)
+    if text then
+        dicts.apps:put(name, text)
+    else
+        dicts.apps:drop(name)
+        complain(err, "app", name)
     end
-    dicts.apps:put(name, edited)
 end
 
 
 local _M = {}
 
 
--- syntax: changed, err = apply.entries(entries, reval)
--- Whether any record changed; nil and an error if nothing was applied.
+-- syntax: changed, err, all = apply.entries(entries, reval)
+-- Whether any record changed, and whether all records must come under suspicion
+-- besides; nil and an error if nothing was applied.
 function _M.entries(entries, reval)
     local plan, err = plan_of(entries)
     if not plan then
@@ -150,7 +172,7 @@ function _M.entries(entries, reval)
 
     count("feed_entries", #entries)
     if not next(plan.stripes) then
-        return false
+        return false, nil, plan.defaults
     end
 
     count("touch")
@@ -171,7 +193,7 @@ function _M.entries(entries, reval)
     if rerouted then
         count("topology")
     end
-    return true
+    return true, nil, plan.defaults
 end
 
 

@@ -8,24 +8,30 @@
 --   * $pointsman_why says that it was a miss. A real 502 has no why.
 --   * ngx.exit does not end a balancer handler: it must be returned.
 
+local budget = require("pointsman.budget")
 local cache = require("pointsman.cache")
 local health = require("pointsman.health")
+local lane = require("pointsman.lane")
 local metrics = require("pointsman.metrics")
 local request = require("pointsman.request")
+local seats = require("pointsman.seats")
 
 local ngx_balancer = require("ngx.balancer")
 
 local counts = metrics.counts
 local exit = ngx.exit
 local find = cache.find
+local get_seat = seats.get
 local get_last_failure = ngx_balancer.get_last_failure
 local host = request.host
 local is_aside = health.is_aside
 local ngx = ngx
 local ngx_log = ngx.log
 local now = ngx.now
+local picked = health.picked
 local set_current_peer = ngx_balancer.set_current_peer
 local set_more_tries = ngx_balancer.set_more_tries
+local set_timeouts = ngx_balancer.set_timeouts
 local var = ngx.var
 local was_tried = health.was_tried
 
@@ -65,7 +71,11 @@ local function pick(app)
         return app.picker:pick()
     end
     asides, time = app.asides, now()
-    return app.picker:pick(skip_aside) or app.picker:pick()
+    local peer = app.picker:pick(skip_aside) or app.picker:pick()
+    if peer then
+        picked(app, peer)
+    end
+    return peer
 end
 
 
@@ -78,11 +88,49 @@ local function send_to(peer)
 end
 
 
+local function send_seat(seat)
+    local connect, send, read = lane.timeouts(seat)
+    if connect or send or read then
+        local ok, err = set_timeouts(connect, send, read)
+        if not ok then
+            ngx_log(ngx.ERR, "failed to set time-outs: ", err)
+        end
+    end
+    return send_to(seat.peer)
+end
+
+
+-- A request whose rule or app asks for more than the next instance of a round.
+-- It may have been decided on already, in another location.
+local function run_lane(found)
+    local seat = get_seat()
+    if not seat then
+        local why
+        seat, why = lane.begin(found)
+        if not seat then
+            return decline(why)
+        end
+    end
+    set_more_tries(seat.tries)
+    return send_seat(seat)
+end
+
+
 -- An instance that was not tried, if need be one that is set aside. If there is
 -- none left, one that was: app.tries has made sure that nginx only comes here
 -- then because an idle connection was closed, which it does not count as a try.
 local function retry()
     local addrs = var.upstream_addr
+    local seat = get_seat()
+    if seat then
+        health.judge(seat.app)
+        if not lane.again(seat, addrs) then
+            return exit(NO_LIVE_PEER)
+        end
+        counts.retries = counts.retries + 1
+        return send_seat(seat)
+    end
+
     local app, how = find(host())
     if how == "miss" then
         app = ngx.ctx.pointsman_app
@@ -90,9 +138,13 @@ local function retry()
     if not app then
         return exit(NO_LIVE_PEER)
     end
-    health.judge(app, addrs, var.upstream_connect_time)
+    health.judge(app)
+    time = now()
+    if not budget.allows(app, time) then
+        return exit(NO_LIVE_PEER)
+    end
 
-    asides, time = app.asides, now()
+    asides = app.asides
     attempts = health.attempts(addrs)
     local picker = app.picker
     local peer = picker:pick(skip_both) or picker:pick(skip_tried)
@@ -108,10 +160,14 @@ end
 -- An app that could not be cached is handed on by the access phase.
 local function miss()
     local app = ngx.ctx.pointsman_app
+    if app and app.lane then
+        return run_lane(app)
+    end
     local peer = app and pick(app)
     if not peer then
         return decline("miss")
     end
+    app.requests = app.requests + 1
     set_more_tries(app.tries)
     return send_to(peer)
 end
@@ -134,10 +190,14 @@ function _M.run()
         counts.hits_negative = counts.hits_negative + 1
         return decline(how)
     end
+    if app.lane then
+        return run_lane(app)
+    end
     local peer = pick(app)
     if not peer then
         return decline("no_instance")
     end
+    app.requests = app.requests + 1
     if how == "l1" then
         counts.hits_l1 = counts.hits_l1 + 1
     else

@@ -10,21 +10,27 @@
 -- last of four workers 0.35 ms later (medians of interleaved runs).
 
 local codec = require("pointsman.codec")
+local compose = require("pointsman.picker.compose")
 local dicts = require("pointsman.dicts")
+local flight = require("pointsman.flight")
 local health = require("pointsman.health")
 local match = require("pointsman.match")
-local round_robin = require("pointsman.picker.round_robin")
+local rules = require("pointsman.rules")
+
+local cjson = require("cjson.safe")
 
 local asides_of = health.asides_of
 local byte = string.byte
 local candidates = match.candidates
 local crc32 = ngx.crc32_short
+local decode = cjson.decode
 local dict_get = dicts.get
 local dict_peek = dicts.peek
 local ipairs = ipairs
 local max = math.max
 local min = math.min
 local ngx_now = ngx.now
+local pairs = pairs
 local resolve = match.resolve
 
 -- A table of a million entries would hold up a worker for as long as LuaJIT
@@ -51,6 +57,9 @@ local shards, sizes = {}, {}
 local shard_limit = 4096
 -- Where rounds begin: each worker at another instance.
 local seed = ""
+local picker_options = {
+    flight = { of = function(peer) return flight.of(peer.key) end },
+}
 local wildcards, wildcards_n = {}, 0
 local apps, apps_n = {}, 0
 
@@ -79,18 +88,27 @@ end
 
 
 local function fill_app(app, record)
-    local n = 0
-    for _, peer in ipairs(record.peers) do
-        n = n + (peer.weight > 0 and 1 or 0)
-    end
-    app.policy = record.policy
+    local policy, name = record.policy, record.name
+    local pickable, n = compose.live(record.peers)
+    app.policy = policy
     app.peers = record.peers
     app.live = n
     -- No instance is tried twice. (nginx adds a try of its own when an idle
     -- connection turns out to have been closed.)
-    app.tries = max(1, min(1 + record.policy.retries, n))
-    app.picker = round_robin.new(record.peers,
-                                 app.picker or crc32(seed .. record.name))
+    app.tries = max(1, min(1 + policy.retries, n))
+    app.lane = not policy.plain
+    app.requests = app.requests or 0
+    app.counts_flights = flight.is_needed(policy)
+    if app.counts_flights then
+        for _, peer in ipairs(app.peers) do
+            peer.key = flight.key(name, peer.id)
+        end
+    end
+    local from = crc32(seed .. name)
+    picker_options.now = ngx_now()
+    picker_options.seed = from
+    app.picker = compose.new(policy, pickable, app.picker or from,
+                             picker_options)
     return app
 end
 
@@ -104,12 +122,14 @@ local function load_app(name, app)
     if not text then
         return nil
     end
-    local record, _, record_reval = codec.unpack_app(text)
+    local record, _, record_reval =
+        codec.unpack_app(text, decode, app and app.record)
     if not record or is_suspect(record_reval) then
         return nil
     end
 
     app = fill_app(app or { name = name }, record)
+    app.record = record
     app.stripe = stripe
     app.seen = seen
     app.reval = record_reval
@@ -149,11 +169,59 @@ local function get_app(name)
 end
 
 
+local function apps_of(record)
+    local names, seen = {}, {}
+    for _, rule in ipairs(record.rules) do
+        for _, to in ipairs(rule.to or {}) do
+            if not seen[to.app] then
+                seen[to.app] = true
+                names[#names + 1] = to.app
+            end
+        end
+    end
+    return names
+end
+
+
+-- Where a route leads to: an app, or rules and the apps that they name. Nil if
+-- one of these cannot be had.
+local function target_of(record, app_of)
+    if record.plain then
+        return app_of(record.rules[1].to[1].app)
+    end
+    local all = {}
+    for _, name in ipairs(apps_of(record)) do
+        local app = app_of(name)
+        if not app then
+            return nil
+        end
+        all[name] = app
+    end
+    return {
+        lane = true, live = 1, rules = rules.compile(record.rules), apps = all,
+        is_usable = function(name) return all[name].live > 0 end,
+    }
+end
+
+
+local function valid_target(target)
+    if not target.rules then
+        return valid_app(target)
+    end
+    for _, app in pairs(target.apps) do
+        if not valid_app(app) then
+            return false
+        end
+    end
+    return true
+end
+
+
 -- What is known of a pattern: a record, false, or nil.
 local function known(pattern)
     local text = dicts.routes:get(pattern)
     if text then
-        local record, _, record_reval = codec.unpack_route(text)
+        local record, _, record_reval = codec.unpack_route(text, decode)
         if record and not is_suspect(record_reval) then
             return record
         end
@@ -179,9 +247,9 @@ local function load_route(pattern)
     local text = dicts.routes:get(pattern)
     local record, _, record_reval
     if text then
-        record, _, record_reval = codec.unpack_route(text)
+        record, _, record_reval = codec.unpack_route(text, decode)
     end
-    local app = record and get_app(record.rules[1].to[1].app)
+    local app = record and target_of(record, get_app)
     if not app then
         return nil
     end
@@ -256,7 +324,7 @@ local function is_valid(route)
     if is_suspect(route[REVAL])
             or route[TOPOLOGY] and route[TOPOLOGY] ~= topology
             or dict_get(route[STRIPE]) ~= route[SEEN]
-            or not valid_app(route[APP]) then
+            or not valid_target(route[APP]) then
         return false
     end
     route[GEN] = gen
@@ -283,12 +351,15 @@ local _M = {}
 function _M.init(settings)
     shard_limit = max(1, settings.max_hosts / SHARDS)
     seed = ngx.worker.pid() .. " " .. ngx_now() .. " "
+    picker_options.zone = settings.zone
 end
 
 
 -- syntax: app, how = cache.find(host)
--- app = { name =, policy =, peers =, live =, tries =, picker =, asides = } and
--- "l1" or "l2"; or nil and "no_route" or "miss": Redis must be asked.
+-- app = { name =, policy =, peers =, live =, tries =, picker =, asides =,
+-- requests =, lane = false } and "l1" or "l2"; or nil and "no_route" or "miss":
+-- Redis must be asked. With `lane` set it takes more than the picker's next
+-- instance: an app with such a policy, or { rules =, apps =, is_usable = }.
 -- The hot path.
 function _M.find(host)
     local moved = dict_peek("gen")
@@ -313,21 +384,36 @@ function _M.find_stale(host)
 
     local record = resolve(candidates(host), function(pattern)
         local text = dicts.routes:get(pattern)
-        return text and codec.unpack_route(text)
+        return text and codec.unpack_route(text, decode)
                or dicts.negatives:get(pattern) and false or nil
     end)
-    local text = record and dicts.apps:get(record.rules[1].to[1].app)
-    local app = text and codec.unpack_app(text)
-    return app and _M.transient(app)
+    if not record then
+        return nil
+    end
+    local found = {}
+    for _, name in ipairs(apps_of(record)) do
+        local text = dicts.apps:get(name)
+        local app = text and codec.unpack_app(text, decode)
+        if not app then
+            return nil
+        end
+        found[#found + 1] = app
+    end
+    return _M.transient(record, found)
 end
 
 
--- syntax: app = cache.transient(record)
--- Of an app that cannot be cached, for one request.
-function _M.transient(record)
-    local app = fill_app({ name = record.name }, record)
-    app.asides = asides_of(record.name)
-    return app
+-- syntax: app = cache.transient(route, apps)
+-- What cache.find would give, of records that cannot be cached: for one
+-- request.
+function _M.transient(route, records)
+    local by_name = {}
+    for _, record in ipairs(records) do
+        local app = fill_app({ name = record.name }, record)
+        app.asides = asides_of(record.name)
+        by_name[record.name] = app
+    end
+    return target_of(route, function(name) return by_name[name] end)
 end
 
 

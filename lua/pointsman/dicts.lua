@@ -3,6 +3,7 @@
 --
 --   pointsman_routes, _apps, _negatives   the cache that all workers share (L2)
 --   pointsman_state                       counters, stripes, the feed's place
+--   pointsman_flights                     requests in flight, by worker
 --
 -- A stripe counts the changes of all records that hash to it. Who read a stripe
 -- and then a record knows by the same count, later, that the record is still
@@ -11,16 +12,18 @@
 -- that who read the old record after the first count does not keep it).
 
 local crc32 = ngx.crc32_short
+local ipairs = ipairs
 local ngx_log = ngx.log
 local shared = ngx.shared
 local setmetatable = setmetatable
+local sub = string.sub
 
 local STRIPES = 1024
 -- A dict that is full stays so: one line in a while is enough.
 local LOG_SECONDS = 60
 local NAMES = {
     "pointsman_routes", "pointsman_apps", "pointsman_negatives",
-    "pointsman_state",
+    "pointsman_state", "pointsman_flights",
 }
 -- Counters that must exist, so that counting never has to make room.
 --   gen       moves after any change: the one thing that a hit looks at
@@ -118,7 +121,52 @@ function _Zone:usage()
 end
 
 
+-- Numbers that come and go. What finds no room is not counted, and logged once
+-- in a while.
+local flights = {}
+
+
+-- syntax: value = flights.get(key)
+function flights.get(key)
+    return (shared.pointsman_flights:get(key))
+end
+
+
+-- syntax: flights.put(key, value)
+function flights.put(key, value)
+    shared.pointsman_flights:set(key, value)
+end
+
+
+-- syntax: flights.add(key, by)
+-- What has come down to nothing is removed.
+function flights.add(key, by)
+    local dict = shared.pointsman_flights
+    local value, err = dict:incr(key, by, 0)
+    if not value then
+        if state:safe_add("flights_logged", 1, LOG_SECONDS) then
+            ngx_log(ngx.WARN, "failed to count requests in flight: ", err)
+        end
+    elseif value <= 0 then
+        dict:delete(key)
+    end
+end
+
+
+-- syntax: flights.drop_all(prefix)
+-- All keys that begin so. Slow: for the start of a worker.
+function flights.drop_all(prefix)
+    local dict = shared.pointsman_flights
+    for _, key in ipairs(dict:get_keys(0)) do
+        if sub(key, 1, #prefix) == prefix then
+            dict:delete(key)
+        end
+    end
+end
+
+
 local _M = {
+    flights = flights,
     routes = new_zone("routes", true),
     apps = new_zone("apps", false),
     negatives = new_zone("negatives", true),
@@ -163,6 +211,27 @@ function _M.set(name, value, seconds)
     if not ok then
         ngx_log(ngx.ERR, "failed to store ", name, ": ", err)
     end
+end
+
+
+-- syntax: ok = dicts.add(name, value, seconds)
+-- False if it is there already.
+function _M.add(name, value, seconds)
+    return state:safe_add(name, value, seconds)
+end
+
+
+-- syntax: dicts.drop(name)
+function _M.drop(name)
+    state:delete(name)
+end
+
+
+-- syntax: n = dicts.count_for(name, seconds)
+-- Counts one more; forgotten so many seconds after the first one. Nil if there
+-- is no room.
+function _M.count_for(name, seconds)
+    return (state:incr(name, 1, 0, seconds))
 end
 
 

@@ -66,6 +66,16 @@ local function read_place()
 end
 
 
+-- What the cache holds must be asked for anew. To be called after the epoch and
+-- the revision were stored; see the miss path's snapshot.
+local function suspect_all(why)
+    count("reval")
+    count("gen")
+    count("revalidations")
+    ngx_log(ngx.NOTICE, "feed asks for all cached records anew: ", why)
+end
+
+
 -- Takes up the table's place. What the cache holds must be asked for anew,
 -- unless there cannot be anything in it.
 local function adopt(table, why)
@@ -75,11 +85,7 @@ local function adopt(table, why)
     dict_set("last_id", table.last_id or "0-0")
     dict_set("claim", table.claim or "")
     if not first then
-        -- After the epoch and the revision; see the miss path's snapshot.
-        count("reval")
-        count("gen")
-        count("revalidations")
-        ngx_log(ngx.NOTICE, "feed asks for all cached records anew: ", why)
+        suspect_all(why)
     end
 end
 
@@ -161,7 +167,7 @@ local function take(entries, place)
     if why then
         return why
     end
-    local changed, err = apply.entries(entries, dict_get("reval"))
+    local changed, err, all = apply.entries(entries, dict_get("reval"))
     if changed == nil then
         ngx_log(ngx.ERR, "failed to apply the stream: ", err)
         return "an entry of the stream is broken"
@@ -173,7 +179,9 @@ local function take(entries, place)
         dict_set("applied", max(applied, dict_get("applied")))
         dict_set("last_id", last_id)
     end
-    if changed then
+    if all then
+        suspect_all("the defaults of all apps changed")
+    elseif changed then
         count("gen")
     end
 end

@@ -19,34 +19,22 @@ local route_stripe = dicts.route_stripe
 local routes = dicts.routes
 
 
-local function has_negative(pattern, reval)
-    local text = negatives:get(pattern)
+local function has(zone, key, reval)
+    local text = zone:get(key)
     if not text then
         return false
     end
-    local _, negative_reval = codec.unpack_negative(text)
-    return negative_reval == reval
-end
-
-
--- An app of many instances that another route has brought in already, and that
--- the feed keeps up to date, is not written again for each route.
-local function has_app(name, reval)
-    local text = apps:get(name)
-    if not text then
-        return false
-    end
-    local _, app_reval = codec.stamp(text)
-    return app_reval == reval
+    local _, its_reval = codec.stamp(text)
+    return its_reval == reval
 end
 
 
 local _M = {}
 
 
--- syntax: before = fill.prepare(patterns)
--- Before Redis is asked.
-function _M.prepare(patterns)
+-- syntax: before = fill.prepare(patterns, apps?)
+-- Before Redis is asked. `apps` are those that it is known to answer with.
+function _M.prepare(patterns, known_apps)
     local before = {
         -- Read before, and written after, the epoch and the revision: so a
         -- fill by what was known before a revalidation is suspect after it.
@@ -55,21 +43,25 @@ function _M.prepare(patterns)
         applied = dict_get("applied") or 0,
         touch = dict_get("touch"),
         stripes = {},
+        app_stripes = {},
     }
     for i, pattern in ipairs(patterns) do
         before.stripes[i] = dict_get(route_stripe(pattern))
+    end
+    for _, app in ipairs(known_apps or {}) do
+        before.app_stripes[app.name] = dict_get(app_stripe(app.name))
     end
     return before
 end
 
 
-local function put_all(before, patterns, found, seen_app)
+local function put_all(before, patterns, found)
     local asof, reval = found.rev, before.reval
-    local n_absent, route, app = found.n_absent, found.route, found.app
+    local n_absent, route = found.n_absent, found.route
     local put = {}
     for i = 1, n_absent do
         local pattern = patterns[i]
-        if not has_negative(pattern, reval) then
+        if not has(negatives, pattern, reval) then
             negatives:put(pattern, codec.pack_negative(asof, reval))
         end
         routes:drop(pattern)
@@ -80,9 +72,14 @@ local function put_all(before, patterns, found, seen_app)
         return put
     end
 
-    if not has_app(app.name, reval) then
-        apps:put(app.name, codec.pack_app(app, asof, reval))
-        put[#put + 1] = { apps, app.name, app_stripe(app.name), seen_app }
+    -- An app of many instances that another route has brought in already, and
+    -- that the feed keeps up to date, is not written again for each route.
+    for _, app in ipairs(found.apps) do
+        if not has(apps, app.name, reval) then
+            apps:put(app.name, codec.pack_app(app, asof, reval))
+            put[#put + 1] = { apps, app.name, app_stripe(app.name),
+                              before.app_stripes[app.name] }
+        end
     end
     local pattern = patterns[n_absent + 1]
     negatives:drop(pattern)
@@ -93,13 +90,14 @@ local function put_all(before, patterns, found, seen_app)
 end
 
 
--- syntax: stands = fill.store(before, patterns, found, seen_app)
+-- syntax: stands = fill.store(before, patterns, found)
 -- found = { rev =, n_absent = how many of the first patterns have no route,
--- route =, app = }, the last two if there is a route. `seen_app` is what the
--- app's stripe was before; nil if it was not known then which app it would be.
--- False: a change came in between, and Redis must be asked again.
-function _M.store(before, patterns, found, seen_app)
-    local put = put_all(before, patterns, found, seen_app)
+-- route =, apps = }, the last two if there is a route. An app whose stripe was
+-- not read before, as it was not known which app it would be, counts as changed
+-- if anything was. False: a change came in between, and Redis must be asked
+-- again.
+function _M.store(before, patterns, found)
+    local put = put_all(before, patterns, found)
     if dict_get("touch") == before.touch then
         return true
     end

@@ -1,9 +1,12 @@
--- Passive health: instances that refuse connections are set aside for a while,
--- in all workers. Judging is for the balancer, access and log phases.
+-- Passive health: instances that fail are set aside for a while, in all
+-- workers. Judging is for the balancer and log phases.
 --
--- Only a refusal (or a connect that timed out) counts: nothing listens there.
--- A connection that breaks may be an idle one that the instance has closed,
--- and an answer of 502 is the app's own.
+-- What counts is for the app to say: connections that are refused or time out,
+-- answers that do not come in time, answers of 5xx. A connection that breaks
+-- never does: it may be an idle one that the instance has closed.
+--
+-- When its time is over, an instance is on trial: one request at a time goes to
+-- it. An answer ends the trial, another failure sets it aside again.
 --
 -- What one worker sees goes into a log in the shared dict; the others read the
 -- new entries when the generation has moved.
@@ -11,6 +14,9 @@
 local dicts = require("pointsman.dicts")
 
 local count = dicts.count
+local count_for = dicts.count_for
+local dict_add = dicts.add
+local dict_drop = dicts.drop
 local dict_get = dicts.get
 local dict_set = dicts.set
 local find = string.find
@@ -24,6 +30,13 @@ local now = ngx.now
 local pairs = pairs
 local sub = string.sub
 local tonumber = tonumber
+local var = ngx.var
+
+local WORDS = {
+    connect = "does not accept connections",
+    timeout = "does not answer in time",
+    ["5xx"] = "answers with server errors",
+}
 
 -- The log is a ring: a burst longer than it loses the oldest entries, which
 -- costs the other workers a refused connection each.
@@ -32,16 +45,34 @@ local RING = 1024
 -- unless so much came after it that its writer must have died.
 local PATIENCE = 8
 
--- App name -> instance id -> until when, and of which revision of the instance:
--- { till =, rev = }.
+-- A request on trial that has not ended after so many seconds does not keep
+-- others from trying.
+local TRIAL_SECONDS = 1
+-- An instance that nobody tried, or whose answers nobody sees (no log_by_lua),
+-- is as good as any other after so many seconds more.
+local TRIAL_LIMIT = 60
+
+-- App name -> { app =, of = { instance id -> { till =, rev = } } }: until when,
+-- and of which revision of the instance.
 local asides = {}
 local last_read = 0
+-- Until when a request of this worker may be on trial.
+local trial_till = 0
+
+
+local function trial_key(app, id)
+    return "t " .. app .. " " .. id
+end
 
 
 -- An instance that was registered anew since is given another chance.
 local function is_aside(list, peer, time)
-    local aside = list[peer.id]
-    return aside and aside.till > time and aside.rev == peer.rev
+    local aside = list.of[peer.id]
+    if not aside or aside.rev ~= peer.rev then
+        return false
+    end
+    return aside.till > time
+           or dict_get(trial_key(list.app, peer.id)) ~= nil
 end
 
 
@@ -50,35 +81,60 @@ local function ring_key(number)
 end
 
 
+-- A `till` of 0 is the end of it.
 local function note(app, id, rev, till)
     local list = asides[app]
+    if till == 0 then
+        if list then
+            list.of[id] = nil
+        end
+        return
+    end
     if not list then
-        list = {}
+        list = { app = app, of = {} }
         asides[app] = list
     end
-    list[id] = { till = till, rev = rev }
-    return list
+    list.of[id] = { till = till, rev = rev }
 end
 
 
-local function set_aside(app, peer)
-    local time, seconds = now(), app.policy.fail_timeout
-    local list = asides[app.name]
-    if seconds == 0 or list and is_aside(list, peer, time) then
-        return
-    end
-
-    local till = time + seconds
+local function publish(app, peer, till)
     local number = count("asides")
     dict_set(ring_key(number),
              format("%.0f %s %s %.0f %.3f", number, app.name, peer.id,
                     peer.rev, till))
     count("gen")
+    note(app.name, peer.id, peer.rev, till)
+    app.asides = asides[app.name]
+end
+
+
+-- Whether this failure is one too many.
+local function is_enough(app, peer)
+    local policy = app.policy
+    local aside = app.asides and app.asides.of[peer.id]
+    if policy.max_fails < 2 or aside and aside.rev == peer.rev then
+        return true
+    end
+    local fails = count_for(format("f %s %s %.0f", app.name, peer.id, peer.rev),
+                            policy.fail_timeout)
+    return not fails or fails >= policy.max_fails
+end
+
+
+local function set_aside(app, peer, kind)
+    local time, seconds = now(), app.policy.fail_timeout
+    local list = asides[app.name]
+    local aside = list and list.of[peer.id]
+    if seconds == 0 or aside and aside.rev == peer.rev and aside.till > time
+            or not is_enough(app, peer) then
+        return
+    end
+    dict_drop(trial_key(app.name, peer.id))
+    publish(app, peer, time + seconds)
     count("set_aside")
-    app.asides = note(app.name, peer.id, peer.rev, till)
     ngx_log(ngx.WARN, "instance ", peer.id, " of ", app.name, " at ",
-            peer.addr, " does not accept connections, set aside for ",
-            seconds, " s")
+            peer.addr, " ", WORDS[kind], ", set aside for ", seconds, " s")
 end
 
 
@@ -134,12 +190,12 @@ end
 function _M.purge()
     local time = now()
     for app, list in pairs(asides) do
-        for id, aside in pairs(list) do
-            if aside.till <= time then
-                list[id] = nil
+        for id, aside in pairs(list.of) do
+            if aside.till + TRIAL_LIMIT <= time then
+                list.of[id] = nil
             end
         end
-        if not next(list) then
+        if not next(list.of) then
             asides[app] = nil
         end
     end
@@ -150,12 +206,13 @@ end
 -- App name -> instance id -> until when, for the status page.
 function _M.list()
     _M.purge()
-    local all = {}
+    local all, time = {}, now()
     for app, list in pairs(asides) do
-        all[app] = {}
-        for id, aside in pairs(list) do
-            all[app][id] = aside.till
+        local left = {}
+        for id, aside in pairs(list.of) do
+            left[id] = aside.till > time and aside.till or nil
         end
+        all[app] = next(left) and left or nil
     end
     return all
 end
@@ -172,19 +229,77 @@ function _M.was_tried(attempts, addr)
 end
 
 
--- syntax: health.judge(app, upstream_addr, upstream_connect_time)
--- Judges the last attempt of a request, which is known to have failed. The
--- only instance of an app is never set aside.
-function _M.judge(app, addrs, connect_times)
-    local _, addr = last_of(addrs)
-    local _, connect_time = last_of(connect_times)
-    if not addr or connect_time ~= "-" or app.live < 2 then
-        return
+-- syntax: health.picked(app, peer)
+-- After a pick from an app that has instances set aside: one that may be tried
+-- is on trial now.
+function _M.picked(app, peer)
+    local aside = app.asides.of[peer.id]
+    local time = now()
+    if aside and aside.rev == peer.rev and aside.till <= time
+            and dict_add(trial_key(app.name, peer.id), 1, TRIAL_SECONDS) then
+        trial_till = time + TRIAL_LIMIT
     end
+end
+
+
+-- syntax: yes = health.has_trials()
+-- Whether the answer of a request of this worker may end a trial. Cheap.
+function _M.has_trials()
+    return trial_till > 0
+end
+
+
+local function kind_of(connect_time, header_time, status)
+    if connect_time == "-" then
+        return "connect"
+    elseif header_time == "-" then
+        return status == "504" and "timeout" or nil
+    end
+    return (tonumber(status) or 0) >= 500 and "5xx" or nil
+end
+
+
+-- What became of the last attempt: the instance, and the kind of its failure.
+local function last_attempt(app)
+    local _, addr = last_of(var.upstream_addr or "")
+    if not addr then
+        return nil
+    end
+    local _, connect_time = last_of(var.upstream_connect_time or "-")
+    local _, header_time = last_of(var.upstream_header_time or "-")
+    local _, status = last_of(var.upstream_status or "")
     for _, peer in ipairs(app.peers) do
         if peer.addr == addr then
-            return set_aside(app, peer)
+            return peer, kind_of(connect_time, header_time, status)
         end
+    end
+end
+
+
+-- syntax: health.judge(app)
+-- Judges the last attempt of a request, by what nginx's variables say of it.
+-- The only instance of an app is never set aside.
+function _M.judge(app)
+    local peer, kind = last_attempt(app)
+    if kind and app.live > 1 and app.policy.fail_on[kind] then
+        set_aside(app, peer, kind)
+    end
+end
+
+
+-- syntax: health.settle(app)
+-- In log_by_lua, while there are trials: the answer may have ended one.
+function _M.settle(app)
+    if now() > trial_till then
+        trial_till = 0
+    end
+    local peer, kind = last_attempt(app)
+    local aside = peer and app.asides and app.asides.of[peer.id]
+    if aside and aside.rev == peer.rev and aside.till <= now()
+            and not (kind and app.policy.fail_on[kind]) then
+        dict_drop(trial_key(app.name, peer.id))
+        publish(app, peer, 0)
+        trial_till = 0
     end
 end
 

@@ -19,7 +19,7 @@ local counts = {
     hits_stale = 0,
     retries = 0,
     errors_no_route = 0, errors_no_instance = 0, errors_unavailable = 0,
-    errors_busy = 0,
+    errors_busy = 0, errors_overloaded = 0, errors_no_such_instance = 0,
 }
 local classes = { 0, 0, 0, 0, 0 }
 
@@ -30,7 +30,8 @@ local PAGE = {
     { "hits", "Requests by where their route came from", "level",
       { "l1", "l2", "redis", "negative", "stale" } },
     { "errors", "Requests that Pointsman itself answered", "reason",
-      { "no_route", "no_instance", "unavailable", "busy" } },
+      { "no_route", "no_instance", "unavailable", "busy", "overloaded",
+        "no_such_instance" } },
     { "retries", "Requests sent on to another instance" },
     { "set_aside", "Instances set aside because they refused connections" },
     { "bad_records", "Records in Redis that could not be used" },

@@ -15,10 +15,9 @@ local redis = require("pointsman.redis")
 local cjson = require("cjson.safe")
 local semaphore = require("ngx.semaphore")
 
-local app_stripe = dicts.app_stripe
 local count = dicts.count
 local decode = cjson.decode
-local dict_get = dicts.get
+local ipairs = ipairs
 local ngx_log = ngx.log
 local now = ngx.now
 local pcall = pcall
@@ -35,10 +34,8 @@ local max_misses, patience = 512, 5
 local last_complaint = 0
 
 
--- The app of an answer, or an error: of a table that is not ours to read
--- nothing is guessed. One bad instance is only left out.
-local function decode_app(found)
-    local policy, err = codec.policy(decode, found.policy)
+local function decode_app(found, defaults)
+    local policy, err = codec.policy(decode, found.policy, defaults)
     if not policy then
         return nil, err
     end
@@ -61,6 +58,21 @@ local function decode_app(found)
 end
 
 
+-- The apps of an answer, or an error: of a table that is not ours to read
+-- nothing is guessed. One bad instance is only left out.
+local function decode_apps(answer)
+    local apps = {}
+    for i, found in ipairs(answer.apps) do
+        local app, err = decode_app(found, answer.defaults)
+        if not app then
+            return nil, err
+        end
+        apps[i] = app
+    end
+    return apps
+end
+
+
 -- Trouble with Redis is met by each request: one line in a second will do.
 local function complain(counter, ...)
     count(counter)
@@ -80,7 +92,8 @@ end
 
 
 -- What the answer says for the host: whether it may be kept, how many of the
--- most specific patterns have no route, and route and app if there are any.
+-- most specific patterns have no route, and the route and its apps if there is
+-- one.
 -- Or nil and the reason of an error.
 local function judge(host, before, patterns, answer)
     if not answer.epoch then
@@ -106,29 +119,26 @@ local function judge(host, before, patterns, answer)
         return { keep = keep, rev = answer.rev, n_absent = n_absent }
     end
 
-    local route, app, err
+    local route, apps, err
     route, err = codec.route(decode, answer.routes[n_absent + 1])
     if not route then
         return unusable(host, err)
     end
-    app, err = decode_app(answer.app)
-    if not app then
+    apps, err = decode_apps(answer)
+    if not apps then
         return unusable(host, err)
     end
     return { keep = keep, rev = answer.rev, n_absent = n_absent, route = route,
-             app = app }
+             apps = apps }
 end
 
 
--- Returns the app, or nil and the reason.
+-- Returns what cache.find gives, or nil and the reason.
 local function ask(host)
     local patterns = match.candidates(host)
-    local found, reason, app_name, seen_app
+    local found, reason
     for _ = 1, MAX_FILLS do
-        local before = fill.prepare(patterns)
-        if app_name then
-            seen_app = dict_get(app_stripe(app_name))
-        end
+        local before = fill.prepare(patterns, found and found.apps)
 
         local answer, err = redis.lookup(patterns)
         if not answer then
@@ -138,14 +148,7 @@ local function ask(host)
 
         found, reason = judge(host, before, patterns, answer)
         if found then
-            local app = found.app
-            if not found.keep then
-                break
-            end
-            if app and app.name ~= app_name then
-                app_name, seen_app = app.name, nil
-            end
-            if fill.store(before, patterns, found, seen_app) then
+            if not found.keep or fill.store(before, patterns, found) then
                 break
             end
         elseif reason ~= "behind" then
@@ -158,10 +161,10 @@ local function ask(host)
     if not found then
         return nil, "unavailable"
     end
-    if not found.app then
+    if not found.route then
         return nil, "no_route"
     end
-    return cache.find(host) or cache.transient(found.app)
+    return cache.find(host) or cache.transient(found.route, found.apps)
 end
 
 

@@ -8,6 +8,7 @@ local byte = string.byte
 local find = string.find
 local format = string.format
 local gsub = string.gsub
+local ipairs = ipairs
 local max = math.max
 local ngx = ngx
 local null = ngx.null
@@ -29,8 +30,9 @@ local IDLE_MS = 60000
 
 -- ARGV: prefix, then the patterns that fit a host, most specific first.
 -- Returns what `meta` has, what each pattern has (a string, nil, or an error in
--- a list), and of the first that has a route: the name of its app, the app's
--- record and its instances (a list of id and value, or an error).
+-- a list), the record of the defaults, and for each app that the first route
+-- names: its name, its record and its instances (a list of id and value, or an
+-- error).
 local LOOKUP = [[
 local prefix = ARGV[1]
 local meta = redis.call('HMGET', prefix .. 'meta',
@@ -45,15 +47,23 @@ for i = 2, #ARGV do
     routes[i - 1] = value
     first = first or value
 end
-local found, name = pcall(function()
-    return cjson.decode(first).rules[1].to[1].app
-end)
-if not found or type(name) ~= 'string' then
-    return {meta, routes, false}
+local apps, seen = {}, {}
+local function add(name)
+    if type(name) == 'string' and not seen[name] then
+        seen[name] = true
+        local instances = redis.pcall('HGETALL', prefix .. 'inst:' .. name)
+        apps[#apps + 1] = {name, get(prefix .. 'app:' .. name),
+                           instances.err or instances}
+    end
 end
-local instances = redis.pcall('HGETALL', prefix .. 'inst:' .. name)
-return {meta, routes, name, get(prefix .. 'app:' .. name),
-        instances.err or instances}
+pcall(function()
+    for _, rule in ipairs(cjson.decode(first).rules) do
+        for _, to in ipairs(rule.to or {}) do
+            add(to.app)
+        end
+    end
+end)
+return {meta, routes, get(prefix .. 'app:*'), apps}
 ]]
 
 -- ARGV: prefix. Returns what `meta` has and the ID of the stream's last entry.
@@ -65,7 +75,8 @@ local last = redis.call('XREVRANGE', prefix .. 'changes', '+', '-', 'COUNT', 1)
 return {meta, last[1] and last[1][1] or false}
 ]]
 
-local FORMAT = "1"
+-- An older agent's records are a part of what we can read.
+local FORMATS = { ["1"] = true, ["2"] = true }
 local MAX_REV = 2 ^ 53
 
 local client
@@ -87,7 +98,7 @@ local function read_meta(meta)
     local rev = present(meta[3])
     rev = rev and find(rev, "^%d+$") and tonumber(rev)
     local known = present(meta[2]) and rev and rev <= MAX_REV
-                  and meta[1] == FORMAT
+                  and FORMATS[meta[1]] or false
     return {
         format = present(meta[1]),
         epoch = known and meta[2] or nil,
@@ -254,7 +265,8 @@ end
 
 -- syntax: reply, err = redis.lookup(patterns)
 -- What feed:probe() has but for last_id, and routes = { JSON, or an error in a
--- list, or false; ... }, app = { name =, policy =, instances = }?
+-- list, or false; ... }, defaults = JSON or nil, apps = { { name =, policy =,
+-- instances = }, ... }: those that the first route names.
 function _M.lookup(patterns)
     local red, err = connect()
     if not red then
@@ -269,16 +281,17 @@ function _M.lookup(patterns)
     end
     red:set_keepalive(IDLE_MS, pool_size)
 
-    local answer, name = read_meta(reply[1]), present(reply[3])
-    answer.routes = reply[2]
+    local answer = read_meta(reply[1])
+    answer.routes, answer.apps = reply[2], reply[4]
     for i = 1, #answer.routes do
         answer.routes[i] = present(answer.routes[i]) or false
     end
-    answer.app = name and {
-        name = name,
-        policy = present(reply[4]),
-        instances = reply[5],
-    }
+    answer.defaults = present(reply[3])
+    for i, app in ipairs(answer.apps) do
+        answer.apps[i] = {
+            name = app[1], policy = present(app[2]), instances = app[3],
+        }
+    end
     return answer
 end
 

@@ -17,6 +17,13 @@ local REASONS = {
         status = 503, text = "too many unknown hosts at once\n",
         retry_after = 1,
     },
+    overloaded = {
+        status = 503, text = "all instances of this app are at their limit\n",
+        retry_after = 1,
+    },
+    no_such_instance = {
+        status = 503, text = "this app has no such instance\n",
+    },
 }
 local UNKNOWN = REASONS.unavailable
 
@@ -36,6 +43,20 @@ local _M = {}
 function _M.fail(reason)
     ngx.var.pointsman_why = reason
     return ngx.exec("@pointsman_error")
+end
+
+
+-- syntax: respond.maintenance(answer)
+-- In access_by_lua; does not return. What a rule says itself, so no error page
+-- of the user's stands in for it.
+function _M.maintenance(answer)
+    ngx.var.pointsman_why = "maintenance"
+    ngx.status = 503
+    ngx.header["X-Pointsman-Error"] = "maintenance"
+    ngx.header["Retry-After"] = answer.retry_after_s
+    ngx.header.content_type = answer.content_type or "text/plain; charset=utf-8"
+    ngx.print(answer.body or "down for maintenance\n")
+    return ngx.exit(ngx.HTTP_OK)
 end
 
 

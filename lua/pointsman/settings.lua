@@ -30,6 +30,23 @@ local function prefix(value)
 end
 
 
+local function zone(value)
+    if type(value) ~= "string" or #value > 64
+            or not find(value, "^[!-~]+$") then
+        return nil, "must be up to 64 visible ASCII characters"
+    end
+    return value
+end
+
+
+local function secret(value)
+    if type(value) ~= "string" or #value < 16 then
+        return nil, "must be a string of at least 16 characters"
+    end
+    return value
+end
+
+
 local function number(min, max, whole)
     return function(value)
         local n = tonumber(value)
@@ -53,6 +70,11 @@ local KNOWN = {
     redis_pool = { default = 32, check = number(1, 10000, true) },
     -- Look-ups in Redis under way at once in a worker.
     max_misses = { default = 512, check = number(1, HUGE, true) },
+    -- Where this edge is; what an app with prefer_zone goes by.
+    zone = { check = zone },
+    -- What the cookies of sticky sessions are made with. The same for all
+    -- edges; default: the registry's epoch.
+    secret = { check = secret },
     -- Hosts that a worker keeps decoded.
     max_hosts = { default = 1048576, check = number(256, HUGE, true) },
 }

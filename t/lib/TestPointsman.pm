@@ -57,6 +57,7 @@ BEGIN {
     $ENV{TEST_NGINX_REDIS_PORT} = $redis_port;
     $ENV{TEST_NGINX_EDGE} = "$root/nginx";
     $ENV{TEST_NGINX_LUA} = "$root/lua";
+    $ENV{TEST_NGINX_TLS} = "$root/t/fixtures/tls";
     $ENV{TEST_NGINX_SERVER_PORT} ||= free_port();
     $ENV{TEST_NGINX_SERVROOT} = "$dir/nginx";
     $ENV{TEST_NGINX_LOG_LEVEL} ||= 'info';

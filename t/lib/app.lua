@@ -6,7 +6,8 @@ local counts = ngx.shared.testkit
 local NAMES = {
     ["127.0.0.2"] = "a", ["127.0.0.3"] = "b", ["127.0.0.4"] = "c",
     ["127.0.0.5"] = "closing", ["127.0.0.6"] = "resetting",
-    ["127.0.0.7"] = "hanging", ["127.0.0.8"] = "stale", ["::1"] = "six",
+    ["127.0.0.7"] = "hanging", ["127.0.0.8"] = "stale", ["127.0.0.9"] = "tls",
+    ["::1"] = "six",
 }
 
 
@@ -68,6 +69,34 @@ function PATHS.status(rest)
     ngx.status = tonumber(rest)
     ngx.header["X-App"] = "said so"
     ngx.say("the app says ", rest)
+end
+
+
+-- fail_if/<instance>/<status>: the others answer.
+function PATHS.fail_if(rest)
+    local name, status = rest:match("^([^/]+)/(%d+)$")
+    local body = read_body()
+    if ngx.header["X-Instance"] == name then
+        ngx.status = tonumber(status)
+    end
+    ngx.say(#body)
+end
+
+
+-- slow_if/<instance>/<seconds>
+function PATHS.slow_if(rest)
+    local name, seconds = rest:match("^([^/]+)/([%d.]+)$")
+    if ngx.header["X-Instance"] == name then
+        ngx.sleep(tonumber(seconds))
+    end
+    ngx.say("answered")
+end
+
+
+-- Begins a session of the app's own.
+function PATHS.login()
+    ngx.header["Set-Cookie"] = "JSESSIONID=1; Path=/"
+    ngx.say("welcome")
 end
 
 
@@ -137,6 +166,18 @@ function PATHS.drip()
         ngx.sleep(0.001)
     end
     ngx.say("two")
+end
+
+
+-- The same, as server-sent events of an app that knows nothing of nginx.
+function PATHS.events()
+    ngx.header["Content-Type"] = "text/event-stream"
+    ngx.print("data: one\n\n")
+    ngx.flush(true)
+    while not counts:get("drip") do
+        ngx.sleep(0.001)
+    end
+    ngx.print("data: two\n\n")
 end
 
 
@@ -211,7 +252,7 @@ function _M.run()
         return INSTANCES[name]()
     end
 
-    local path, rest = ngx.var.uri:match("^/(%l+)/?(.*)$")
+    local path, rest = ngx.var.uri:match("^/([%l_]+)/?(.*)$")
     if PATHS[path] then
         return PATHS[path](rest)
     end

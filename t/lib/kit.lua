@@ -218,7 +218,7 @@ function Connection:response(method)
         return nil, err
     end
     local status = tonumber(line:match("^HTTP/1%.[01] (%d+)"))
-    local headers = {}
+    local headers, cookies = {}, {}
     while true do
         line = assert(sock:receive())
         if line == "" then
@@ -226,8 +226,11 @@ function Connection:response(method)
         end
         local name, value = line:match("^([^:]+):%s*(.*)$")
         headers[name:lower()] = value
+        if name:lower() == "set-cookie" then
+            cookies[#cookies + 1] = value
+        end
     end
-    return { status = status, headers = headers,
+    return { status = status, headers = headers, cookies = cookies,
              body = read_body(sock, status, headers, method) }
 end
 

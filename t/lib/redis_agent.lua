@@ -9,10 +9,13 @@
 -- Each line of the text is one change:
 --   route <host> <app> [deeper=0|1]
 --   app <app> [<field>=<number> ...]
---   inst <app> <id> <address | @name> [weight=<n>] [zone=<zone>]
+--   rules <host> <the rules as JSON>
+--   policy <app> <the policy as JSON, without its revision>; app `*`: defaults
+--   inst <app> <id> <address | @name> [weight=<n>] [zone=<zone>] [draining=1]
+--                                     [down=1]
 --   del route <host> | del app <app> | del inst <app> <id>
--- @a, @b, … are instances that the test's nginx plays (see app.lua); nothing
--- listens at @refused.
+-- @port in an address is that of the test's instances; @a, @b, … are instances
+-- that the test's nginx plays (see app.lua); nothing listens at @refused.
 -- luacheck: globals redis cjson ARGV
 
 local prefix, port, kind, text = unpack(ARGV)
@@ -61,7 +64,10 @@ local function address(name)
         return "127.0.0.1:1"
     end
     local id = string.match(name, "^@(.+)$")
-    return id and HOSTS[id] .. ":" .. port or name
+    if id then
+        return HOSTS[id] .. ":" .. port
+    end
+    return (string.gsub(name, "@port", port))
 end
 
 
@@ -89,7 +95,16 @@ local function change(words)
         end
         set("app:" .. name, "{" .. table.concat(parts, ",") .. "}")
     elseif what == "inst" then
-        local extras = fields.zone and ',{"zone":"' .. fields.zone .. '"}'
+        local more = {}
+        if fields.zone then
+            more[1] = '"zone":"' .. fields.zone .. '"'
+        end
+        for _, flag in ipairs { "draining", "down" } do
+            if fields[flag] then
+                more[#more + 1] = '"' .. flag .. '":' .. fields[flag]
+            end
+        end
+        local extras = #more > 0 and ",{" .. table.concat(more, ",") .. "}"
                        or ""
         set_field("inst:" .. name, third, string.format(
             '["%s","%s",%s%s]', rev, address(fourth), fields.weight or "100",
@@ -104,8 +119,25 @@ local function change(words)
 end
 
 
+local function change_json(what, name, json)
+    if what == "rules" then
+        set("route:" .. name,
+            string.format('{"rev":"%s","rules":%s}', rev, json))
+    else
+        set("app:" .. name,
+            (string.gsub(json, "^{", '{"rev":"' .. rev .. '",', 1)
+                   :gsub(",}$", "}")))
+    end
+end
+
+
 for line in string.gmatch(text, "[^\n]+") do
     local words = {}
+    local what, name, json = string.match(line, "^%s*(%l+) (%S+) ([%[{].*)$")
+    if json then
+        change_json(what, name, json)
+        line = ""
+    end
     for word in string.gmatch(line, "%S+") do
         words[#words + 1] = word
     end

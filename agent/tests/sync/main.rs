@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bench::{Bench, SHOP};
 use pointsman::model::Element;
+use pointsman::sink::FORMAT;
 use pointsman::store::{Condition, Store};
 use pointsman::sync::Phase;
 
@@ -278,14 +279,15 @@ async fn an_agent_of_an_older_format_is_passive_and_one_of_a_newer_rebuilds() {
     bench.put("routes/a.example", SHOP).await;
     bench.add_agent("old");
     bench.settled().await;
-    bench.add_agent_of_format("new", 2);
-    bench.meta_becomes("format", "2").await;
+    let newer = FORMAT + 1;
+    bench.add_agent_of_format("new", newer);
+    bench.meta_becomes("format", &newer.to_string()).await;
     bench.phase(Phase::Holding).await;
     let reason = bench.status().hold_reason.unwrap();
     assert!(reason.contains("passive until it is upgraded"), "{reason}");
     bench.put("routes/b.example", SHOP).await;
     bench.settled().await;
-    assert_eq!(bench.meta("format").await, "2");
+    assert_eq!(bench.meta("format").await, newer.to_string());
 }
 
 #[tokio::test]

@@ -1,0 +1,118 @@
+-- What rules and pickers may ask of the request under way. For all phases that
+-- have one. One object for all requests of a worker: nothing of it may be kept.
+
+local find = string.find
+local gsub = string.gsub
+local lower = string.lower
+local match = string.match
+local ngx = ngx
+local random = math.random
+local unescape_uri = ngx.unescape_uri
+local var = ngx.var
+
+-- Header names as nginx's variables spell them.
+local header_variables = {}
+
+
+local function header_variable(name)
+    local variable = "http_" .. gsub(lower(name), "-", "_")
+    header_variables[name] = variable
+    return variable
+end
+
+
+local _M = {
+    -- For pickers: seconds, and what a consistent hash goes by.
+    now = 0, key = nil,
+    -- Of [0, 1).
+    random = function() return random() end,
+}
+
+
+-- syntax: path = view.path()
+-- Decoded and normalised.
+function _M.path()
+    return var.uri
+end
+
+
+-- syntax: method = view.method()
+function _M.method()
+    return var.request_method
+end
+
+
+-- syntax: value = view.header(name)
+function _M.header(name)
+    return var[header_variables[name] or header_variable(name)]
+end
+
+
+-- syntax: value = view.cookie(name)
+function _M.cookie(name)
+    return var["cookie_" .. name]
+end
+
+
+-- syntax: value = view.query(name)
+-- Unescaped; of several, the first. One without a "=" is empty.
+function _M.query(name)
+    local value = var["arg_" .. name]
+    if value then
+        return unescape_uri(value)
+    end
+    local args = var.args
+    return args and find("&" .. args .. "&", "&" .. name .. "&", 1, true) and ""
+           or nil
+end
+
+
+-- syntax: addr = view.client()
+-- The client's address; what realip has made of it, if that is in use.
+function _M.client()
+    return var.remote_addr
+end
+
+
+-- syntax: scheme = view.scheme()
+function _M.scheme()
+    return var.scheme
+end
+
+
+-- syntax: host = view.host()
+-- Lower case, no port.
+function _M.host()
+    return var.host
+end
+
+
+-- syntax: authority = view.authority()
+-- The Host header as it came.
+function _M.authority()
+    return var.pointsman_host
+end
+
+
+-- syntax: path = view.uri()
+-- The path as it came.
+function _M.uri()
+    return match(var.request_uri, "^[^?]*")
+end
+
+
+-- syntax: args = view.args()
+-- The query as it came; nil if there is none.
+function _M.args()
+    return var.args
+end
+
+
+-- syntax: uri = view.request_uri()
+-- Path and query as they came.
+function _M.request_uri()
+    return var.request_uri
+end
+
+
+return _M

@@ -1,0 +1,139 @@
+use TestPointsman;
+
+run_edge_tests();
+
+__DATA__
+
+=== the longest path prefix wins, on segment borders
+--- records
+rules shop.test [{"path":"/api/v2","to":[{"app":"v2"}]},{"path":"/api","to":[{"app":"api"}]},{"path":"/","to":[{"app":"web"}]}]
+inst v2 a @a
+inst api b @b
+inst web c @c
+--- lua
+for _ = 1, 2 do
+    for _, path in ipairs { "/", "/apix", "/api", "/api/", "/api/x", "/api?q=1",
+                            "/api/v2", "/api/v2x", "/api/v2/x", "/a/../api",
+                            "/%61pi/x", "//api/v2" } do
+        ngx.print(t.get("shop.test", path).headers["x-instance"], " ")
+    end
+    t.say("")
+end
+--- response_body
+c c b b b b a b a b b a 
+c c b b b b a b a b b a 
+
+
+
+=== without a rule that fits there is no route
+--- records
+rules shop.test [{"path":"/api","to":[{"app":"shop"}]}]
+inst shop a @a
+--- lua
+for _ = 1, 2 do
+    t.say(t.show("shop.test", "/"), ", ", t.show("shop.test", "/api"))
+end
+t.say(t.metric('pointsman_errors_total{reason="no_route"}'))
+--- response_body
+404 no_route, 200 a
+404 no_route, 200 a
+2
+
+
+
+=== conditions: header, cookie, query, method; the first rule that fits wins
+--- records
+rules shop.test [{"path":"/","when":[{"header":"X-Beta","exact":"1"},{"method":["GET","PUT"]}],"to":[{"app":"a"}]},{"path":"/","when":[{"cookie":"group","prefix":"b-"}],"to":[{"app":"b"}]},{"path":"/","when":[{"query":"c","present":true}],"to":[{"app":"c"}]},{"path":"/","when":[{"header":"X-Plain","present":false}],"to":[{"app":"d"}]}]
+inst a a @a
+inst b b @b
+inst c c @c
+inst d d @a
+--- lua
+local function ask(path, ...)
+    local response = t.get("shop.test", path, { headers = { ... } })
+    ngx.print(response.headers["x-instance"]
+              or response.headers["x-pointsman-error"], " ")
+end
+ask("/", "X-Beta: 1", "X-Plain: 1")
+ask("/", "X-Beta: 12", "X-Plain: 1")
+ask("/", "Cookie: x=1; group=b-7", "X-Plain: 1")
+ask("/", "Cookie: group=ab-7", "X-Plain: 1")
+ask("/?c", "X-Plain: 1")
+ask("/?b=c&c=", "X-Plain: 1")
+ask("/?cc=1", "X-Plain: 1")
+ask("/")
+t.say("")
+local post = t.get("shop.test", "/", { method = "POST", body = "x",
+                   headers = { "X-Beta: 1", "X-Plain: 1" } })
+t.say(post.headers["x-pointsman-error"])
+--- response_body
+a no_route b no_route c c no_route a 
+no_route
+
+
+
+=== a catch-all host and IP literals take rules, too
+--- records
+rules * [{"path":"/x","to":[{"app":"x"}]},{"path":"/","to":[{"app":"all"}]}]
+rules 10.1.2.3 [{"path":"/","to":[{"app":"vip"}]}]
+inst all a @a
+inst x b @b
+inst vip c @c
+--- lua
+t.say(t.show("any.test"), ", ", t.show("any.test", "/x"), ", ",
+      t.show("10.1.2.3"), ", ", t.show("10.1.2.4"))
+--- response_body
+200 a, 200 b, 200 c, 200 a
+
+
+
+=== a change of the rules, or of one of their apps, is followed
+--- records
+rules shop.test [{"path":"/api","to":[{"app":"api"}]},{"path":"/","to":[{"app":"web"}]}]
+inst web a @a
+inst api b @b
+--- lua
+t.say(t.show("shop.test", "/api"))
+t.change("inst api b @c")
+t.say(t.show("shop.test", "/api"))
+t.change([[rules shop.test [{"path":"/","to":[{"app":"web"}]}] ]])
+t.say(t.show("shop.test", "/api"))
+t.change("route shop.test api")
+t.say(t.show("shop.test", "/"))
+t.change("del route shop.test")
+t.say(t.show("shop.test", "/"))
+t.say(t.lookups())
+--- response_body
+200 b
+200 c
+200 a
+200 c
+404 no_route
+2
+
+
+
+=== an app that rules bring in is only asked for once Redis has it
+--- records
+rules shop.test [{"path":"/api","to":[{"app":"api"}]},{"path":"/","to":[{"app":"web"}]}]
+inst web a @a
+--- lua
+t.say(t.show("shop.test", "/api"), ", ", t.show("shop.test", "/"))
+t.change("inst api b @b")
+t.say(t.show("shop.test", "/api"))
+--- response_body
+503 no_instance, 200 a
+200 b
+
+
+
+=== a route that this edge does not understand is not used, nor anything in its place
+--- records
+rules shop.test [{"path":"/","colour":"red","to":[{"app":"shop"}]}]
+inst shop a @a
+--- lua
+t.say(t.show("shop.test"))
+--- error_log
+failed to use what Redis has for shop.test
+--- response_body
+503 unavailable
