@@ -7,6 +7,7 @@ local dicts = require("pointsman.dicts")
 local feed = require("pointsman.feed")
 local flight = require("pointsman.flight")
 local full = require("pointsman.full")
+local generation = require("pointsman.generation")
 local health = require("pointsman.health")
 local lane = require("pointsman.lane")
 local metrics = require("pointsman.metrics")
@@ -48,6 +49,7 @@ end
 
 local function tick(premature)
     metrics.flush()
+    generation.show()
     if not premature then
         health.purge()
     end
@@ -151,6 +153,7 @@ function _M.init_worker()
         error(err, 2)
     end
     started = true
+    generation.init()
     flight.init()
     sticky.init(resolved)
     cache.init(resolved)

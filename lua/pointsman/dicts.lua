@@ -174,6 +174,13 @@ local _M = {
 }
 
 
+-- syntax: yes = dicts.are_there()
+-- In init_by_lua: dicts that are missing are reported later, by prepare().
+function _M.are_there()
+    return state ~= nil
+end
+
+
 -- syntax: err = dicts.prepare()
 -- In init_worker_by_lua: checks that all dicts are there, makes the counters.
 function _M.prepare()

@@ -12,8 +12,10 @@
 
 local apply = require("pointsman.apply")
 local dicts = require("pointsman.dicts")
+local generation = require("pointsman.generation")
 local redis = require("pointsman.redis")
 
+local advance = generation.advance
 local count = dicts.count
 local dict_get = dicts.get
 local dict_set = dicts.set
@@ -45,7 +47,7 @@ local function set_state(state, level, ...)
     local live = state == "live" and 1 or 0
     if dict_get("live") ~= live then
         dict_set("live", live)
-        count("gen")
+        advance()
     end
     local text = table.concat({ ... })
     if text ~= last_log then
@@ -70,7 +72,7 @@ end
 -- the revision were stored; see the miss path's snapshot.
 local function suspect_all(why)
     count("reval")
-    count("gen")
+    advance()
     count("revalidations")
     ngx_log(ngx.NOTICE, "feed asks for all cached records anew: ", why)
 end
@@ -182,7 +184,7 @@ local function take(entries, place)
     if all then
         suspect_all("the defaults of all apps changed")
     elseif changed then
-        count("gen")
+        advance()
     end
 end
 

@@ -8,7 +8,9 @@
 
 local codec = require("pointsman.codec")
 local dicts = require("pointsman.dicts")
+local generation = require("pointsman.generation")
 
+local advance = generation.advance
 local app_stripe = dicts.app_stripe
 local apps = dicts.apps
 local count = dicts.count
@@ -114,7 +116,7 @@ function _M.store(before, patterns, found)
     end
     if undone then
         count("topology")
-        count("gen")
+        advance()
         count("refills")
     end
     return not undone

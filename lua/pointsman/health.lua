@@ -12,7 +12,9 @@
 -- new entries when the generation has moved.
 
 local dicts = require("pointsman.dicts")
+local generation = require("pointsman.generation")
 
+local advance = generation.advance
 local count = dicts.count
 local count_for = dicts.count_for
 local dict_add = dicts.add
@@ -103,7 +105,7 @@ local function publish(app, peer, till)
     dict_set(ring_key(number),
              format("%.0f %s %s %.0f %.3f", number, app.name, peer.id,
                     peer.rev, till))
-    count("gen")
+    advance()
     note(app.name, peer.id, peer.rev, till)
     app.asides = asides[app.name]
 end
