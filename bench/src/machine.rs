@@ -100,8 +100,7 @@ pub struct Moment {
     /// How long it took, in seconds.
     pub seconds: f64,
     /// How many cores other processes kept busy meanwhile.
-    #[serde(default)]
-    pub beside: f64,
+    pub beside: Option<f64>,
 }
 
 /// CPU time in seconds: of all processes of the machine, and of this one with
@@ -153,7 +152,7 @@ impl Moment {
             load_before: procfs::Current::current()
                 .map_or(0.0, |load: procfs::LoadAverage| load.one),
             seconds: 0.0,
-            beside: 0.0,
+            beside: None,
         }
     }
 }

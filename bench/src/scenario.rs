@@ -54,7 +54,7 @@ impl Scenario {
             .await
             .with_context(|| format!("the scenario {} broke off", self.name))?;
         moment.seconds = (ctx.elapsed() - begin).as_secs_f64();
-        moment.beside = Busy::now()?.beside(busy, moment.seconds);
+        moment.beside = Some(Busy::now()?.beside(busy, moment.seconds));
         section.moment = moment;
         section.size = ctx.size.name().to_owned();
         Ok(section)

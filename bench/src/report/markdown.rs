@@ -69,17 +69,15 @@ fn render_section(out: &mut String, section: &Section) {
         line(out, &format!("{note}\n"));
     }
     let moment = &section.moment;
+    let beside = moment
+        .beside
+        .map(|cores| format!("; other processes kept {cores:.1} cores busy meanwhile"))
+        .unwrap_or_default();
     line(
         out,
         &format!(
-            "*{}, commit {}, size {}, {:.0} s. Load average before: {:.1}; other processes kept \
-             {:.1} cores busy meanwhile.*\n",
-            moment.date,
-            moment.commit,
-            section.size,
-            moment.seconds,
-            moment.load_before,
-            moment.beside
+            "*{}, commit {}, size {}, {:.0} s. Load average before: {:.1}{beside}.*\n",
+            moment.date, moment.commit, section.size, moment.seconds, moment.load_before
         ),
     );
 }
