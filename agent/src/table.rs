@@ -9,18 +9,23 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 
-use crate::model::{Bad, Change, Element, Host, Instance, Key, Policy, Route, Settings};
+use crate::model::{
+    Bad, Change, Element, Health, Host, Instance, Key, Override, Policy, Route, Settings,
+};
 use crate::store::{Event, KeyValue, Revision};
 
 mod beneath;
+mod defaults;
 mod instances;
 mod kept;
+mod marks;
 mod owners;
 mod recent;
 mod rules;
 mod view;
 
 use beneath::domain;
+use marks::Said;
 use owners::Owners;
 use recent::Recent;
 use rules::Rules;
@@ -36,6 +41,8 @@ pub struct Table {
     beneath: HashMap<Box<str>, u32>,
     apps: BTreeMap<Box<str>, App>,
     owners: Owners,
+    overrides: Said<Override>,
+    health: Said<Health>,
     bad: BTreeMap<Box<str>, Bad>,
     /// The records that frozen elements had before, where this table saw them.
     kept: BTreeMap<Element, Box<str>>,
@@ -58,7 +65,7 @@ struct Entry<T> {
 
 #[derive(Debug, Default)]
 struct App {
-    policy: Option<Entry<Policy>>,
+    policy: Option<Entry<Box<Policy>>>,
     instances: BTreeMap<Box<str>, Entry<Instance>>,
 }
 
@@ -127,6 +134,8 @@ impl Table {
                 let instances = &self.apps.get(app.as_str())?.instances;
                 instances.get(id.as_str()).map(|e| e.mod_revision)
             }
+            Key::Override(app, id) => self.overrides.revision(app.as_str(), id.as_str()),
+            Key::Health(app, id) => self.health.revision(app.as_str(), id.as_str()),
             Key::Settings => self.settings.as_ref().map(|e| e.mod_revision),
             _ => None,
         }
@@ -204,7 +213,11 @@ impl Table {
                 None => Held::Nothing,
                 Some(entry) => self.route_record(host, entry),
             },
-            Element::App(app) => self.apps.get(app).map_or(Held::Nothing, app_record),
+            element if element.is_defaults() => self.defaults_record(),
+            Element::App(app) => {
+                let app = self.apps.get(app);
+                app.map_or(Held::Nothing, |app| self.app_record(app))
+            }
             Element::Instance(app, id) => {
                 match self.apps.get(app).and_then(|a| a.instances.get(id)) {
                     None => Held::Nothing,
@@ -227,10 +240,12 @@ impl Table {
             .into_iter()
             .flat_map(|after| self.routes.range::<str, _>(behind(after)))
             .map(|(host, entry)| (Element::Route(host.clone()), self.route_record(host, entry)));
+        let defaults = matches!(after, None | Some(Element::Route(_)));
+        let defaults = defaults.then(|| self.defaults_change()).flatten();
         let apps = apps
             .into_iter()
             .flat_map(|after| self.apps.range::<str, _>(behind(after)))
-            .map(|(app, entry)| (Element::App(app.clone()), app_record(entry)));
+            .map(|(app, entry)| (Element::App(app.clone()), self.app_record(entry)));
         let rest_of_app = instances.into_iter().flat_map(|(app, id)| {
             let found = self.apps.get_key_value(app).into_iter();
             found.flat_map(move |(app, entry)| {
@@ -248,16 +263,17 @@ impl Table {
             let element = Element::Instance(app.clone(), id.clone());
             (element, self.instance_record(app, id, entry))
         });
+        let with_value = |(element, held)| match held {
+            Held::Value(value) => Some(Change {
+                element,
+                value: Some(value),
+            }),
+            Held::Nothing | Held::Frozen => None,
+        };
         routes
-            .chain(apps)
-            .chain(instances)
-            .filter_map(|(element, held)| match held {
-                Held::Value(value) => Some(Change {
-                    element,
-                    value: Some(value),
-                }),
-                Held::Nothing | Held::Frozen => None,
-            })
+            .filter_map(with_value)
+            .chain(defaults)
+            .chain(apps.chain(instances).filter_map(with_value))
             .take(limit)
             .collect()
     }
@@ -292,7 +308,10 @@ impl Table {
             Some(instance) if self.is_shadowed(app, id, entry.create_revision, instance) => {
                 Held::Nothing
             }
-            Some(instance) => Held::Value(instance.record(entry.mod_revision).into()),
+            Some(instance) => match self.marks(app, id, entry.create_revision) {
+                Some(marks) => Held::Value(instance.record(entry.mod_revision, marks).into()),
+                None => Held::Frozen,
+            },
         }
     }
 
@@ -315,8 +334,8 @@ impl Table {
             Key::App(app) => {
                 let policy = Policy::from_value(&kv.value);
                 let (value, bad) = split(policy);
-                self.app(app.as_str()).policy = Some(Entry::of(kv, value));
-                touched.insert(Element::App(app.as_str().into()));
+                self.app(app.as_str()).policy = Some(Entry::of(kv, value.map(Box::new)));
+                self.touch_policy(app.as_str(), touched);
                 bad
             }
             Key::Instance(app, id) => {
@@ -327,8 +346,19 @@ impl Table {
             }
             Key::Settings => {
                 let (value, bad) = split(Settings::from_value(&kv.value));
-                self.settings = Some(Entry::of(kv, value));
-                self.judge_instances(touched);
+                self.put_settings(Some(Entry::of(kv, value)), touched);
+                bad
+            }
+            Key::Override(app, id) => {
+                let (value, bad) = split(Override::from_value(&kv.value));
+                self.overrides.put(app.as_str(), id.as_str(), kv, value);
+                touched.insert(Element::Instance(app.as_str().into(), id.as_str().into()));
+                bad
+            }
+            Key::Health(app, id) => {
+                let (value, bad) = split(Health::from_value(&kv.value));
+                self.health.put(app.as_str(), id.as_str(), kv, value);
+                touched.insert(Element::Instance(app.as_str().into(), id.as_str().into()));
                 bad
             }
             Key::Epoch => {
@@ -377,7 +407,7 @@ impl Table {
             }
             Ok(Key::App(app)) => {
                 self.app(app.as_str()).policy = None;
-                touched.insert(Element::App(app.as_str().into()));
+                self.touch_policy(app.as_str(), touched);
                 self.drop_if_empty(app.as_str());
             }
             Ok(Key::Instance(app, id)) => {
@@ -388,9 +418,14 @@ impl Table {
                 }
                 self.drop_if_empty(app);
             }
-            Ok(Key::Settings) => {
-                self.settings = None;
-                self.judge_instances(touched);
+            Ok(Key::Settings) => self.put_settings(None, touched),
+            Ok(Key::Override(app, id)) => {
+                self.overrides.delete(app.as_str(), id.as_str());
+                touched.insert(Element::Instance(app.as_str().into(), id.as_str().into()));
+            }
+            Ok(Key::Health(app, id)) => {
+                self.health.delete(app.as_str(), id.as_str());
+                touched.insert(Element::Instance(app.as_str().into(), id.as_str().into()));
             }
             Ok(Key::Epoch) => self.epoch = None,
             Ok(Key::Rebuild) => self.rebuild = 0,
@@ -417,6 +452,13 @@ impl Table {
         bad.map_or(Ok(()), Err)
     }
 
+    /// A policy also says whether what probes found counts.
+    fn touch_policy(&self, app: &str, touched: &mut BTreeSet<Element>) {
+        touched.insert(Element::App(app.into()));
+        let found = self.health.ids(app);
+        touched.extend(found.map(|id| Element::Instance(app.into(), id.into())));
+    }
+
     fn app(&mut self, name: &str) -> &mut App {
         if !self.apps.contains_key(name) {
             self.apps.insert(name.into(), App::default());
@@ -438,18 +480,6 @@ impl<T> Entry<T> {
             mod_revision: kv.mod_revision,
             value,
         }
-    }
-}
-
-fn app_record(app: &App) -> Held {
-    match &app.policy {
-        None => Held::Nothing,
-        Some(Entry { value: None, .. }) => Held::Frozen,
-        Some(Entry {
-            value: Some(policy),
-            mod_revision,
-            ..
-        }) => Held::Value(policy.record(*mod_revision).into()),
     }
 }
 

@@ -101,7 +101,9 @@ fn values_of_each_feature_become_the_golden_records() {
 fn refusal(key: &str, value: &str) -> Bad {
     let mut table = Table::new();
     let changes = table.apply(7, &[Event::Put(key_value(key, value, 7))]);
-    assert_eq!(changes, [], "{key} = {value} changes Redis");
+    // A bad word about an instance is as none; there is no such instance.
+    let written = changes.iter().filter(|change| change.value.is_some());
+    assert_eq!(written.count(), 0, "{key} = {value} changes Redis");
     let bad: Vec<_> = table.bad().collect();
     let [(shown, bad)] = bad[..] else {
         panic!("{key} = {value} is accepted");

@@ -124,12 +124,14 @@ impl Checker {
 
     /// An element whose key holds a bad value, and has been there since before
     /// Redis's revision, is not deleted. (An instance may be: it may have lost
-    /// its address to another one before its value went bad.)
+    /// its address to another one before its value went bad. So may the
+    /// defaults: the settings may have lost them before.)
     fn judge_frozen(&self, before: &Data, rev: Revision, data: &Data) -> Result<(), String> {
         let now = content(data, &self.prefix);
         let gone: Vec<_> = content(before, &self.prefix)
             .into_iter()
             .filter(|(element, _)| !matches!(element, Element::Instance(..)))
+            .filter(|(element, _)| !element.is_defaults())
             .filter(|(element, value)| *value != WRONG_TYPE && !now.contains_key(element))
             .collect();
         if gone.is_empty() {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 pub const AGENTS: usize = 2;
 
 /// Keys that schedules write: few, so that everything meets everything.
-pub const KEYS: [&str; 13] = [
+pub const KEYS: [&str; 18] = [
     "routes/a.example.com",
     "routes/*.example.com",
     "routes/b.a.example.com",
@@ -21,10 +21,15 @@ pub const KEYS: [&str; 13] = [
     "instances/blog/2",
     "routes/Bad.example.com",
     "settings",
+    "apps/blog",
+    "overrides/shop/1",
+    "overrides/blog/1",
+    "health/shop/1",
+    "health/shop/2",
 ];
 
 /// Values for [`KEYS`]; which of them are valid depends on the key.
-pub const VALUES: [&str; 7] = [
+pub const VALUES: [&str; 12] = [
     r#"{"app":"shop"}"#,
     r#"{"rules":[{"path":"/","to":[{"app":"blog"}]}]}"#,
     "10.0.0.1:80",
@@ -32,6 +37,11 @@ pub const VALUES: [&str; 7] = [
     r#"{"retries":3}"#,
     "{",
     r#"{"allowed_networks":["10.0.0.1/32"]}"#,
+    r#"{"defaults":{"retries":2,"health_check":{}}}"#,
+    r#"{"balance":"ewma","health_check":{}}"#,
+    r#"{"draining":true}"#,
+    r#"{"up":false,"reason":"status 503"}"#,
+    r#"{"rules":[{"path":"/a","to":[{"app":"shop"},{"app":"blog"}]},{"redirect":{"path":"/a"}}]}"#,
 ];
 
 /// A write to a key: a value, or its deletion.
@@ -87,10 +97,12 @@ fn write() -> impl Strategy<Value = Write> {
         let value = match (dice, KEYS[key].split_once('/').map(|(kind, _)| kind)) {
             (0..=2, _) => return (key, None),
             (3, _) => any,
-            (_, Some("routes")) => any % 2,
+            (_, Some("routes")) => [0, 1, 11][any % 3],
             (_, Some("instances")) => 2 + any % 2,
-            (_, Some(_)) => 4,
-            (_, None) => 6,
+            (_, Some("overrides")) => 9,
+            (_, Some("health")) => 10,
+            (_, Some(_)) => [4, 8][any % 2],
+            (_, None) => 6 + any % 2,
         };
         (key, Some(value))
     })

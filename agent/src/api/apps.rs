@@ -117,10 +117,18 @@ fn instance(view: &InstanceView) -> Value {
         InstanceState::Live => json!("live"),
         InstanceState::Shadowed { .. } => json!("shadowed"),
         InstanceState::NotAllowed => json!("not_allowed"),
+        InstanceState::Draining => json!("draining"),
+        InstanceState::Unhealthy { .. } => json!("unhealthy"),
         InstanceState::Bad => json!("bad"),
     };
     if let InstanceState::Shadowed { app, id } = &view.state {
         item["shadowed_by"] = json!({ "app": app, "id": id });
+    }
+    if let InstanceState::Unhealthy {
+        reason: Some(reason),
+    } = &view.state
+    {
+        item["reason"] = json!(reason);
     }
     item["revision"] = json!(view.mod_revision);
     item

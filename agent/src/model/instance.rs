@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::fields::Fields;
-use super::{Address, Bad, BadCode, quoted};
+use super::{Address, Bad, BadCode, Marks, quoted};
 use crate::store::Revision;
 
 /// The weight of an instance that names none.
@@ -100,13 +100,23 @@ impl Instance {
 
     /// The field's value in Redis: `["<rev>","<addr>",<weight>]`, with an
     /// object behind for what few instances have.
-    pub fn record(&self, rev: Revision) -> String {
-        let (rev, addr) = (rev.to_string(), self.addr.to_string());
-        match &self.zone {
-            None => json!([rev, addr, self.weight]),
-            Some(zone) => json!([rev, addr, self.weight, { "zone": zone }]),
+    pub fn record(&self, rev: Revision, marks: Marks) -> String {
+        let mut extras = Map::new();
+        if let Some(zone) = &self.zone {
+            extras.insert("zone".to_owned(), json!(zone));
         }
-        .to_string()
+        if marks.draining {
+            extras.insert("draining".to_owned(), json!(1));
+        }
+        if marks.down {
+            extras.insert("down".to_owned(), json!(1));
+        }
+        let (rev, addr) = (rev.to_string(), self.addr.to_string());
+        if extras.is_empty() {
+            json!([rev, addr, self.weight]).to_string()
+        } else {
+            json!([rev, addr, self.weight, extras]).to_string()
+        }
     }
 }
 

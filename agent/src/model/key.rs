@@ -13,6 +13,10 @@ pub enum Key {
     App(AppName),
     /// `instances/<app>/<id>`
     Instance(AppName, InstanceId),
+    /// `overrides/<app>/<id>`: an operator's word on an instance
+    Override(AppName, InstanceId),
+    /// `health/<app>/<id>`: what probes of an instance found
+    Health(AppName, InstanceId),
     /// `settings`: what shapes records
     Settings,
     /// `epoch`
@@ -44,15 +48,10 @@ impl Key {
         match kind {
             "routes" => Ok(Key::Route(Host::from_key(rest)?)),
             "apps" => Ok(Key::App(AppName::new(rest)?)),
-            "instances" => {
-                let (app, id) = rest.split_once('/').ok_or_else(|| {
-                    let detail = format!("{} lacks the id: instances/<app>/<id>", quoted(key));
-                    Bad::new(BadCode::BadId, detail)
-                })?;
-                Ok(Key::Instance(AppName::new(app)?, InstanceId::new(id)?))
-            }
+            "instances" => instance(key, rest).map(|(app, id)| Key::Instance(app, id)),
+            "overrides" => instance(key, rest).map(|(app, id)| Key::Override(app, id)),
+            "health" => instance(key, rest).map(|(app, id)| Key::Health(app, id)),
             "agents" => Ok(Key::Agent(rest.into())),
-            "overrides" | "health" => Err(not_yet(key)),
             _ => Err(unknown(key)),
         }
     }
@@ -67,12 +66,25 @@ impl Key {
             Key::Instance(app, id) => {
                 Some(Element::Instance(app.as_str().into(), id.as_str().into()))
             }
-            Key::Settings
+            Key::Override(..)
+            | Key::Health(..)
+            | Key::Settings
             | Key::Epoch
             | Key::Rebuild
             | Key::Confirm
             | Key::Adopt
             | Key::Agent(_) => None,
+        }
+    }
+
+    /// The element that each change of this key touches, if there is one: its
+    /// own, or that of the instance that it is about.
+    pub fn touches(&self) -> Option<Element> {
+        match self {
+            Key::Override(app, id) | Key::Health(app, id) => {
+                Some(Element::Instance(app.as_str().into(), id.as_str().into()))
+            }
+            other => other.element(),
         }
     }
 }
@@ -83,6 +95,8 @@ impl fmt::Display for Key {
             Key::Route(host) => write!(f, "routes/{host}"),
             Key::App(app) => write!(f, "apps/{app}"),
             Key::Instance(app, id) => write!(f, "instances/{app}/{id}"),
+            Key::Override(app, id) => write!(f, "overrides/{app}/{id}"),
+            Key::Health(app, id) => write!(f, "health/{app}/{id}"),
             Key::Settings => f.write_str("settings"),
             Key::Epoch => f.write_str("epoch"),
             Key::Rebuild => f.write_str("rebuild"),
@@ -93,18 +107,22 @@ impl fmt::Display for Key {
     }
 }
 
-fn not_yet(key: &str) -> Bad {
-    Bad::new(
-        BadCode::NotSupported,
-        format!("{} is not built yet", quoted(key)),
-    )
+/// The `<app>/<id>` that is the rest of `key`.
+fn instance(key: &str, rest: &str) -> Result<(AppName, InstanceId), Bad> {
+    let (app, id) = rest.split_once('/').ok_or_else(|| {
+        let kind = key.split('/').next().unwrap_or_default();
+        let detail = format!("{} lacks the id: {kind}/<app>/<id>", quoted(key));
+        Bad::new(BadCode::BadId, detail)
+    })?;
+    Ok((AppName::new(app)?, InstanceId::new(id)?))
 }
 
 fn unknown(key: &str) -> Bad {
     Bad::new(
         BadCode::UnknownKey,
         format!(
-            "{} is not a key of this registry: instances/<app>/<id>, apps/<app>, routes/<host>",
+            "{} is not a key of this registry: instances/<app>/<id>, overrides/<app>/<id>, \
+             health/<app>/<id>, apps/<app>, routes/<host>",
             quoted(key)
         ),
     )

@@ -11,6 +11,7 @@ mod host;
 mod host_port;
 mod instance;
 mod key;
+mod marks;
 mod name;
 mod path;
 mod policy;
@@ -27,6 +28,7 @@ pub use host::Host;
 pub use host_port::HostPort;
 pub use instance::{DEFAULT_WEIGHT, Instance};
 pub use key::Key;
+pub use marks::{Health, Marks, Override};
 pub use name::{AppName, InstanceId};
 pub use path::Path;
 pub use policy::{

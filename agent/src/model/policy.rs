@@ -132,6 +132,11 @@ impl Policy {
         Self::from_fields(fields).map_err(Bad::located)
     }
 
+    /// Reads the defaults of the settings.
+    pub(super) fn from_json(value: Value) -> Result<Self, Bad> {
+        Self::from_fields(Fields::from_value("a policy", value)?)
+    }
+
     fn from_fields(mut fields: Fields) -> Result<Self, Bad> {
         let policy = Self::take(&mut fields)?;
         fields.finish(&FIELDS.join(", "))?;

@@ -2,18 +2,33 @@
 
 use std::fmt;
 
+/// The app that stands for all that have no policy of their own; no app can be
+/// called so.
+const EVERY_APP: &str = "*";
+
 /// One element in Redis: a string, or one field of a hash.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Element {
     /// The string `route:<host>`.
     Route(Box<str>),
-    /// The string `app:<app>`.
+    /// The string `app:<app>`, or `app:*`.
     App(Box<str>),
     /// The field `<id>` of the hash `inst:<app>`.
     Instance(Box<str>, Box<str>),
 }
 
 impl Element {
+    /// The string `app:*`: the defaults, for apps without a policy. It stands
+    /// before all other apps.
+    pub fn defaults() -> Self {
+        Element::App(EVERY_APP.into())
+    }
+
+    /// Whether this is [`Element::defaults`].
+    pub fn is_defaults(&self) -> bool {
+        matches!(self, Element::App(app) if **app == *EVERY_APP)
+    }
+
     /// The Redis key, without the prefix.
     pub fn redis_key(&self) -> String {
         match self {

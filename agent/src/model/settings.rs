@@ -5,24 +5,23 @@ use ipnet::IpNet;
 use serde_json::{Value, json};
 
 use super::fields::Fields;
-use super::{Address, Bad, BadCode, quoted};
+use super::{Address, Bad, BadCode, Policy, quoted};
 
-const FIELDS: &str = "allowed_networks";
+const FIELDS: &str = "allowed_networks, defaults";
 
 /// The value of the key `settings`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
     /// Where instances may be; `None`: anywhere.
     pub allowed_networks: Option<Vec<IpNet>>,
+    /// What lies beneath each app's policy; never an empty one.
+    pub defaults: Option<Box<Policy>>,
 }
 
 impl Settings {
     /// Reads a value, as in etcd or in a request to the API.
     pub fn from_value(raw: &[u8]) -> Result<Self, Bad> {
-        let mut fields = Fields::parse("the settings", raw)?;
-        let allowed_networks = fields.take("allowed_networks").map(networks).transpose()?;
-        fields.finish(FIELDS)?;
-        Ok(Self { allowed_networks })
+        read(raw).map_err(Bad::located)
     }
 
     /// The value as the API writes it to etcd; also what it shows.
@@ -30,6 +29,9 @@ impl Settings {
         let mut value = json!({});
         if let Some(networks) = &self.allowed_networks {
             value["allowed_networks"] = networks.iter().map(ToString::to_string).collect();
+        }
+        if let Some(defaults) = &self.defaults {
+            value["defaults"] = defaults.to_json();
         }
         value.to_string()
     }
@@ -46,6 +48,18 @@ impl Settings {
             _ => Ok(()),
         }
     }
+}
+
+fn read(raw: &[u8]) -> Result<Settings, Bad> {
+    let mut fields = Fields::parse("the settings", raw)?;
+    let allowed_networks = fields.take("allowed_networks").map(networks).transpose()?;
+    let defaults = fields.take_nested("defaults", Policy::from_json)?;
+    fields.finish(FIELDS)?;
+    let defaults = defaults.filter(|policy| *policy != Policy::default());
+    Ok(Settings {
+        allowed_networks,
+        defaults: defaults.map(Box::new),
+    })
 }
 
 fn networks(value: Value) -> Result<Vec<IpNet>, Bad> {

@@ -124,6 +124,10 @@ impl Reconciler {
         self.check_names("apps/", Table::policy_keys, &mut findings)
             .await?;
         self.check_instances(&mut findings).await?;
+        self.check_names("overrides/", Table::override_keys, &mut findings)
+            .await?;
+        self.check_names("health/", Table::health_keys, &mut findings)
+            .await?;
         let gone = |finding: &&Finding| {
             matches!(
                 finding,
@@ -134,8 +138,11 @@ impl Reconciler {
             )
         };
         let lacking = findings.iter().filter(gone).count();
-        let counts = self.table().counts();
-        let held = counts.routes + counts.apps + counts.instances;
+        let held = {
+            let table = self.table();
+            let counts = table.counts();
+            counts.routes + counts.apps + counts.instances + table.said_count()
+        };
         self.tell_unless_too_much(findings, lacking, held).await;
 
         if self.table().eldest_agent() != Some(&self.agent) {

@@ -336,7 +336,7 @@ impl Sync {
                     Event::Put(kv) => &kv.key,
                     Event::Delete { key, .. } => key,
                 };
-                let element = Key::parse(key).ok().and_then(|key| key.element());
+                let element = Key::parse(key).ok().and_then(|key| key.touches());
                 let moved_on = match (&element, table.touched_since(at)) {
                     (Some(element), Some(touched)) => touched.contains(element),
                     // The settings touch all; they are looked at again soon.

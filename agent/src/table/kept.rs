@@ -22,10 +22,10 @@ impl Table {
     /// Takes over from an older table the last good records of what is frozen
     /// in this one.
     pub fn keep_from(&mut self, older: &Table) {
-        let frozen = self
-            .bad
-            .keys()
-            .filter_map(|key| Key::parse(key).ok()?.element());
+        let bad = self.bad.keys();
+        let frozen = bad.filter_map(|key| Key::parse(key).ok()?.element());
+        let all = self.settings_are_bad().then(|| self.shaped_by_settings());
+        let frozen = frozen.chain(all.into_iter().flatten());
         let kept: Vec<_> = frozen
             .filter(|element| {
                 self.held(element) == Held::Frozen
@@ -48,6 +48,7 @@ impl Table {
     fn created(&self, element: &Element) -> Option<Revision> {
         match element {
             Element::Route(host) => self.routes.get(host).map(|e| e.create_revision),
+            element if element.is_defaults() => self.settings.as_ref().map(|e| e.create_revision),
             Element::App(app) => {
                 let policy = self.apps.get(app)?.policy.as_ref();
                 policy.map(|e| e.create_revision)

@@ -134,6 +134,7 @@ fn settings_say_where_instances_may_be() {
     assert_eq!(
         apply(&mut table, &delete("settings", 8)),
         [
+            "app:*=gone",
             r#"inst:a 1=["7","10.0.0.3:80",100]"#,
             "inst:a 2=gone",
             r#"inst:b 1=["5","192.168.0.1:80",100]"#
@@ -210,6 +211,201 @@ fn events_that_were_applied_are_ignored_when_they_come_again() {
     assert!(apply(&mut table, &event).is_empty());
 }
 
+const CHECKED: &str = r#"{"health_check":{}}"#;
+const DRAINING: &str = r#"{"draining":true}"#;
+const DOWN: &str = r#"{"up":false,"reason":"status 503"}"#;
+
+fn state(table: &Table, app: &str, id: &str) -> InstanceState {
+    let app = table.app_named(app).unwrap();
+    let found = app.instances.into_iter().find(|i| i.id == id);
+    found.unwrap().state
+}
+
+#[test]
+fn draining_outlives_heartbeats_but_not_the_registration() {
+    let mut table = Table::new();
+    apply(&mut table, &put("instances/a/1", "10.0.0.1:80", 2, 2));
+    assert_eq!(
+        apply(&mut table, &put("overrides/a/1", DRAINING, 3, 3)),
+        [r#"inst:a 1=["2","10.0.0.1:80",100,{"draining":1}]"#]
+    );
+    assert_eq!(state(&table, "a", "1"), InstanceState::Draining);
+    let zone = r#"{"addr":"10.0.0.1:80","zone":"z"}"#;
+    assert_eq!(
+        apply(&mut table, &put("instances/a/1", zone, 2, 4)),
+        [r#"inst:a 1=["4","10.0.0.1:80",100,{"zone":"z","draining":1}]"#]
+    );
+    apply(&mut table, &delete("instances/a/1", 5));
+    assert_eq!(
+        apply(&mut table, &put("instances/a/1", "10.0.0.1:80", 6, 6)),
+        [r#"inst:a 1=["6","10.0.0.1:80",100]"#],
+        "registered anew, it is in use"
+    );
+    assert_eq!(state(&table, "a", "1"), InstanceState::Live);
+    // One written in the same transaction as the instance is not later.
+    apply(&mut table, &put("overrides/a/1", DRAINING, 3, 6));
+    assert_eq!(state(&table, "a", "1"), InstanceState::Live);
+    apply(&mut table, &put("overrides/a/1", DRAINING, 3, 7));
+    assert_eq!(state(&table, "a", "1"), InstanceState::Draining);
+    assert_eq!(
+        apply(&mut table, &delete("overrides/a/1", 8)),
+        [r#"inst:a 1=["6","10.0.0.1:80",100]"#]
+    );
+}
+
+#[test]
+fn a_bad_override_or_health_is_shown_and_has_no_effect() {
+    let mut table = Table::new();
+    apply(&mut table, &put("apps/a", CHECKED, 2, 2));
+    apply(&mut table, &put("instances/a/1", "10.0.0.1:80", 3, 3));
+    apply(&mut table, &put("overrides/a/1", DRAINING, 4, 4));
+    assert_eq!(
+        apply(&mut table, &put("overrides/a/1", "yes", 4, 5)),
+        [r#"inst:a 1=["3","10.0.0.1:80",100]"#]
+    );
+    apply(&mut table, &put("health/a/1", r#"{"up":"no"}"#, 6, 6));
+    assert_eq!(state(&table, "a", "1"), InstanceState::Live);
+    let bad: Vec<_> = table
+        .bad()
+        .map(|(key, bad)| (key, bad.code.as_str()))
+        .collect();
+    assert_eq!(
+        bad,
+        [("health/a/1", "bad_value"), ("overrides/a/1", "bad_json")]
+    );
+    apply(&mut table, &put("overrides/a/1", DRAINING, 4, 7));
+    apply(&mut table, &delete("health/a/1", 8));
+    assert_eq!(table.bad().count(), 0);
+    assert_eq!(state(&table, "a", "1"), InstanceState::Draining);
+}
+
+#[test]
+fn what_probes_found_counts_while_the_app_has_a_health_check() {
+    let mut table = Table::new();
+    let up = r#"inst:a 1=["2","10.0.0.1:80",100]"#;
+    let down = r#"inst:a 1=["2","10.0.0.1:80",100,{"down":1}]"#;
+    apply(&mut table, &put("instances/a/1", "10.0.0.1:80", 2, 2));
+    assert_eq!(apply(&mut table, &put("health/a/1", DOWN, 3, 3)), [up]);
+    assert_eq!(state(&table, "a", "1"), InstanceState::Live);
+    let rows = apply(&mut table, &put("apps/a", CHECKED, 4, 4));
+    assert_eq!(rows, [r#"app:a={"rev":"4"}"#, down]);
+    let reason = Some("status 503".to_owned());
+    assert_eq!(state(&table, "a", "1"), InstanceState::Unhealthy { reason });
+    assert_eq!(apply(&mut table, &delete("apps/a", 5)), ["app:a=gone", up]);
+    // The defaults may have the check, too.
+    let settings = r#"{"defaults":{"health_check":{}}}"#;
+    let rows = apply(&mut table, &put("settings", settings, 6, 6));
+    assert_eq!(rows, [r#"app:*={"rev":"6"}"#, down]);
+    assert_eq!(apply(&mut table, &delete("health/a/1", 7)), [up]);
+    assert_eq!(
+        apply(&mut table, &put("health/a/1", r#"{"up":true}"#, 8, 8)),
+        [up]
+    );
+}
+
+#[test]
+fn while_a_policy_is_bad_what_probes_found_is_left_as_it_is() {
+    let mut table = Table::new();
+    apply(&mut table, &put("apps/a", CHECKED, 2, 2));
+    apply(&mut table, &put("instances/a/1", "10.0.0.1:80", 3, 3));
+    apply(&mut table, &put("instances/a/2", "10.0.0.2:80", 4, 4));
+    apply(&mut table, &put("health/a/1", DOWN, 5, 5));
+    assert!(apply(&mut table, &put("apps/a", "{", 2, 6)).is_empty());
+    assert_eq!(
+        table.held(&Element::Instance("a".into(), "1".into())),
+        Held::Frozen
+    );
+    assert_eq!(
+        apply(&mut table, &put("instances/a/2", "10.0.0.3:80", 4, 7)),
+        [r#"inst:a 2=["7","10.0.0.3:80",100]"#],
+        "others are not concerned"
+    );
+    let rows = apply(&mut table, &put("apps/a", "{}", 2, 8));
+    assert_eq!(
+        rows,
+        [
+            r#"app:a={"rev":"8"}"#,
+            r#"inst:a 1=["3","10.0.0.1:80",100]"#
+        ]
+    );
+}
+
+#[test]
+fn defaults_lie_beneath_all_policies() {
+    let mut table = Table::new();
+    apply(&mut table, &put("apps/a", r#"{"retries":2}"#, 2, 2));
+    apply(&mut table, &put("apps/b", r#"{"balance":"ewma"}"#, 3, 3));
+    let defaults = r#"{"defaults":{"retries":5,"balance":"hash","hash_by":{"uri":true}}}"#;
+    assert_eq!(
+        apply(&mut table, &put("settings", defaults, 4, 4)),
+        [
+            r#"app:*={"rev":"4","balance":"hash","hash_by":{"uri":true},"retries":5}"#,
+            r#"app:a={"rev":"2","balance":"hash","hash_by":{"uri":true},"retries":2}"#,
+            r#"app:b={"rev":"3","balance":"ewma","retries":5}"#,
+        ]
+    );
+    assert_eq!(table.records(None, 1)[0].element, Element::defaults());
+    assert_eq!(table.records(Some(&Element::defaults()), 9).len(), 2);
+    assert_eq!(table.counts().apps, 2, "it is no app");
+    // What changes no default touches no policy.
+    let defaults = defaults.replacen('{', r#"{"allowed_networks":["10.0.0.0/8"],"#, 1);
+    let rows = apply(&mut table, &put("settings", &defaults, 4, 5));
+    assert_eq!(rows.len(), 1);
+    assert!(rows[0].starts_with(r#"app:*={"rev":"5""#), "{rows:?}");
+    // Bad settings freeze them all; gone ones are gone.
+    assert!(
+        apply(
+            &mut table,
+            &put("settings", r#"{"defaults":{"retries":99}}"#, 4, 6)
+        )
+        .is_empty()
+    );
+    assert!(apply(&mut table, &put("apps/a", "{}", 2, 7)).is_empty());
+    assert_eq!(
+        apply(&mut table, &delete("settings", 8)),
+        [
+            "app:*=gone",
+            r#"app:a={"rev":"7"}"#,
+            r#"app:b={"rev":"3","balance":"ewma"}"#,
+        ]
+    );
+    // No defaults, or empty ones, are no element.
+    assert!(apply(&mut table, &put("settings", r#"{"defaults":{}}"#, 9, 9)).is_empty());
+    // No app can be called so.
+    assert!(apply(&mut table, &put("apps/*", "{}", 10, 10)).is_empty());
+    assert_eq!(table.bad().next().unwrap().1.code.as_str(), "bad_app");
+}
+
+#[test]
+fn what_bad_settings_freeze_is_kept_for_a_redis_that_loses_it() {
+    let mut table = Table::new();
+    table.load(&kv("settings", r#"{"defaults":{"retries":2}}"#));
+    table.load(&kv("apps/a", r#"{"max_conns":7}"#));
+    table.load(&kv("instances/a/1", "10.0.0.1:80"));
+    table.load(&kv("instances/a/2", "10.0.0.2:80"));
+    table.loaded(2);
+    let good = table.records(None, usize::MAX);
+    assert!(apply(&mut table, &put("settings", "{", 2, 3)).is_empty());
+    assert_eq!(table.kept(), good);
+    // A table that is loaded anew takes them over.
+    let mut anew = Table::new();
+    anew.load(&kv("apps/a", r#"{"max_conns":7}"#));
+    anew.load(&kv("instances/a/1", "10.0.0.1:80"));
+    anew.load(&kv("instances/a/2", "10.0.0.2:80"));
+    match put("settings", "{", 2, 3) {
+        Event::Put(kv) => anew.load(&kv),
+        Event::Delete { .. } => unreachable!(),
+    }
+    anew.loaded(3);
+    assert_eq!(anew.kept(), []);
+    anew.keep_from(&table);
+    assert_eq!(anew.kept(), good);
+    apply(&mut table, &delete("instances/a/2", 4));
+    assert_eq!(table.kept(), good[..3]);
+    apply(&mut table, &delete("settings", 5));
+    assert_eq!(table.kept(), []);
+}
+
 #[test]
 fn records_come_in_pages_without_gaps() {
     let mut table = Table::new();
@@ -224,8 +420,9 @@ fn records_come_in_pages_without_gaps() {
         }
     }
     table.load(&kv("instances/a3/1", "bad"));
+    table.load(&kv("settings", r#"{"defaults":{"retries":2}}"#));
     let whole = table.records(None, usize::MAX);
-    assert_eq!(whole.len(), 7 + 7 + 21 - 1);
+    assert_eq!(whole.len(), 7 + 1 + 7 + 21 - 1);
     for size in [1, 2, 5, 100] {
         let mut paged = Vec::new();
         loop {
@@ -258,7 +455,12 @@ fn write() -> impl Strategy<Value = (String, Option<String>)> {
         .prop_map(|(host, value)| (format!("routes/{host}"), value.map(str::to_owned)));
     let app = (
         prop::sample::select(vec!["shop", "blog"]),
-        prop::option::of(prop::sample::select(vec!["{}", r#"{"retries":2}"#, "bad"])),
+        prop::option::of(prop::sample::select(vec![
+            "{}",
+            r#"{"retries":2}"#,
+            CHECKED,
+            "bad",
+        ])),
     )
         .prop_map(|(app, value)| (format!("apps/{app}"), value.map(str::to_owned)));
     let instance = (
@@ -274,11 +476,25 @@ fn write() -> impl Strategy<Value = (String, Option<String>)> {
         .prop_map(|(app, id, v)| (format!("instances/{app}/{id}"), v.map(str::to_owned)));
     let settings = prop::option::of(prop::sample::select(vec![
         r#"{"allowed_networks":["10.0.0.1/32"]}"#,
+        r#"{"defaults":{"retries":3,"health_check":{}}}"#,
+        r#"{"allowed_networks":["10.0.0.2/32"],"defaults":{"max_conns":9}}"#,
         "{}",
         "bad",
     ]))
     .prop_map(|value| ("settings".to_owned(), value.map(str::to_owned)));
-    prop_oneof![3 => route, 3 => app, 5 => instance, 1 => settings]
+    let said = |kind: &'static str, values: Vec<&'static str>| {
+        let values = prop::option::weighted(0.7, prop::sample::select(values));
+        (prop::sample::select(vec!["shop", "blog"]), 0..4, values)
+            .prop_map(move |(app, id, v)| (format!("{kind}/{app}/{id}"), v.map(str::to_owned)))
+    };
+    let overrides = said(
+        "overrides",
+        vec![DRAINING, DRAINING, r#"{"draining":false}"#, "bad"],
+    );
+    let health = said("health", vec![DOWN, DOWN, r#"{"up":true}"#, "bad"]);
+    prop_oneof![
+        3 => route, 3 => app, 5 => instance, 2 => settings, 2 => overrides, 3 => health
+    ]
 }
 
 /// etcd, as far as revisions go.
@@ -351,6 +567,9 @@ proptest! {
             let bad: Vec<_> = table.bad().collect();
             prop_assert_eq!(bad, fresh.bad().collect::<Vec<_>>());
             prop_assert_eq!(table.counts(), fresh.counts());
+            for app in ["shop", "blog"] {
+                prop_assert_eq!(table.app_named(app), fresh.app_named(app));
+            }
             redis.retain(|element, _| fresh.held(element) != Held::Frozen);
             let mut held: Vec<_> = redis
                 .iter()

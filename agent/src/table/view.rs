@@ -70,6 +70,13 @@ pub enum InstanceState {
     },
     /// The settings do not allow its address.
     NotAllowed,
+    /// An operator takes it out of use.
+    Draining,
+    /// Probes found that it does not answer as it should.
+    Unhealthy {
+        /// What they found.
+        reason: Option<String>,
+    },
     /// Its value is bad; the edge keeps what it had before.
     Bad,
 }
@@ -233,7 +240,10 @@ impl Table {
     fn app_view(&self, name: &str, app: &App) -> AppView {
         AppView {
             app: name.to_owned(),
-            policy: app.policy.as_ref().and_then(|entry| entry.value.clone()),
+            policy: app
+                .policy
+                .as_ref()
+                .and_then(|entry| entry.value.as_deref().cloned()),
             mod_revision: app.policy.as_ref().map(|entry| entry.mod_revision),
             instances: app
                 .instances
@@ -261,7 +271,13 @@ impl Table {
                     _ => InstanceState::Live,
                 }
             }
-            Some(_) => InstanceState::Live,
+            Some(_) if self.is_draining(app, id, entry.create_revision) => InstanceState::Draining,
+            Some(_) => match self.found_down(app, id, entry.create_revision) {
+                Some(found) if self.has_check(app) != Some(false) => InstanceState::Unhealthy {
+                    reason: found.reason.as_deref().map(str::to_owned),
+                },
+                _ => InstanceState::Live,
+            },
         }
     }
 }
