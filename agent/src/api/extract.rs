@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 
 use super::ApiState;
 use super::problem::{Code, Problem};
-use crate::model::{AppName, Host, InstanceId};
+use crate::model::{AppName, Host, InstanceId, json_object};
 use crate::store::{Condition, Revision};
 
 /// How long a client may take to send a body.
@@ -78,25 +78,52 @@ impl FromRequest<Arc<ApiState>> for JsonBody {
 
     async fn from_request(request: Request, state: &Arc<ApiState>) -> Result<Self, Problem> {
         check_content_type(request.headers())?;
-        let limit = state.body_limit;
-        let too_large = || {
-            let detail = format!("the body may have {limit} bytes (the setting admin.body_limit)");
-            Problem::new(Code::BodyTooLarge, detail)
-        };
-        let announced = request.headers().get(header::CONTENT_LENGTH);
-        let announced = announced.and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
-        if announced.is_some_and(|n| n > limit as u64) {
-            return Err(too_large());
+        read_body(request, state.body_limit).await.map(Self)
+    }
+}
+
+/// A body without a field: nothing at all, or `{}`.
+pub(super) struct NoFields;
+
+impl FromRequest<Arc<ApiState>> for NoFields {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &Arc<ApiState>) -> Result<Self, Problem> {
+        let announced = check_content_type(request.headers());
+        let body = read_body(request, state.body_limit).await?;
+        if body.is_empty() {
+            return Ok(Self);
         }
-        let read = axum::body::to_bytes(request.into_body(), limit);
-        match tokio::time::timeout(BODY_PATIENCE, read).await {
-            Ok(Ok(bytes)) => Ok(Self(bytes)),
-            Ok(Err(error)) if is_over_limit(&error) => Err(too_large()),
-            Ok(Err(_)) => Err(Problem::new(Code::BadBody, "the body could not be read")),
-            Err(_) => {
-                let detail = format!("the body must be sent within {BODY_PATIENCE:?}");
-                Err(Problem::new(Code::RequestTimeout, detail))
+        announced?;
+        match json_object("the body", &body)?.keys().next() {
+            None => Ok(Self),
+            Some(name) => {
+                let name: String = name.chars().take(80).collect();
+                let detail = format!("this call takes no field {name:?}, and no other");
+                Err(Problem::new(Code::UnknownField, detail).field(name))
             }
+        }
+    }
+}
+
+async fn read_body(request: Request, limit: usize) -> Result<Bytes, Problem> {
+    let too_large = || {
+        let detail = format!("the body may have {limit} bytes (the setting admin.body_limit)");
+        Problem::new(Code::BodyTooLarge, detail)
+    };
+    let announced = request.headers().get(header::CONTENT_LENGTH);
+    let announced = announced.and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
+    if announced.is_some_and(|n| n > limit as u64) {
+        return Err(too_large());
+    }
+    let read = axum::body::to_bytes(request.into_body(), limit);
+    match tokio::time::timeout(BODY_PATIENCE, read).await {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(error)) if is_over_limit(&error) => Err(too_large()),
+        Ok(Err(_)) => Err(Problem::new(Code::BadBody, "the body could not be read")),
+        Err(_) => {
+            let detail = format!("the body must be sent within {BODY_PATIENCE:?}");
+            Err(Problem::new(Code::RequestTimeout, detail))
         }
     }
 }

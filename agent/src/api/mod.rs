@@ -14,6 +14,7 @@ use crate::store::Store;
 use crate::sync::SharedTable;
 
 mod apps;
+mod draining;
 mod extract;
 mod instances;
 mod layer;
@@ -65,6 +66,10 @@ pub fn router(state: Arc<ApiState>) -> Router {
         .route(
             "/v1/apps/{app}/instances/{id}",
             put(instances::put).delete(instances::delete),
+        )
+        .route(
+            "/v1/apps/{app}/instances/{id}/draining",
+            put(draining::put).delete(draining::delete),
         )
         .route(
             "/v1/settings",

@@ -30,6 +30,7 @@ impl Thing {
             Key::Route(host) => format!("the route {host}"),
             Key::App(app) => format!("the policy of the app {app}"),
             Key::Instance(app, id) => format!("the instance {id} of the app {app}"),
+            Key::Override(app, id) => format!("the draining of the instance {id} of the app {app}"),
             Key::Settings => "the settings".to_owned(),
             other => other.to_string(),
         }
@@ -40,6 +41,7 @@ impl Thing {
             Key::Route(host) => format!("/v1/routes/{}", encoded(host.as_str())),
             Key::App(app) => format!("/v1/apps/{app}"),
             Key::Instance(app, id) => format!("/v1/apps/{app}/instances/{id}"),
+            Key::Override(app, id) => format!("/v1/apps/{app}/instances/{id}/draining"),
             Key::Settings => "/v1/settings".to_owned(),
             other => format!("/{other}"),
         }
@@ -50,6 +52,9 @@ impl Thing {
             Key::Route(host) => format!("no route is bound to {host}"),
             Key::App(app) => format!("the app {app} has no policy"),
             Key::Instance(app, id) => format!("the app {app} has no instance {id}"),
+            Key::Override(app, id) => {
+                format!("the instance {id} of the app {app} is not draining")
+            }
             Key::Settings => "there are no settings: all is as by default".to_owned(),
             other => format!("there is no {other}"),
         };

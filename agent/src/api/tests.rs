@@ -19,9 +19,11 @@ use crate::table::Table;
 
 mod apps;
 mod docs;
+mod draining;
 mod errors;
 mod instances;
 mod routes;
+mod settings;
 mod status;
 
 const PATIENCE: Duration = Duration::from_secs(3);
