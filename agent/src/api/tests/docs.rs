@@ -179,3 +179,27 @@ fn every_metric_is_documented() {
         );
     }
 }
+
+/// The fields that a refusal of an unknown one names.
+fn fields_of(bad: &crate::model::Bad) -> Vec<&str> {
+    let (_, fields) = bad.detail.rsplit_once("it has ").unwrap();
+    fields.split(", ").collect()
+}
+
+#[test]
+fn every_field_of_policies_and_rules_is_documented() {
+    let docs = docs();
+    let policy = crate::model::Policy::from_value(br#"{"?":1}"#).unwrap_err();
+    let rule = crate::model::Route::from_value(br#"{"rules":[{"?":1}]}"#).unwrap_err();
+    let fields = [fields_of(&policy), fields_of(&rule)].concat();
+    assert!(fields.len() > 25, "{fields:?}");
+    let rows: Vec<_> = docs.lines().filter(|line| line.starts_with("| ")).collect();
+    for field in fields {
+        let cell = format!("`{field}`");
+        let named = |row: &&&str| row.split(" | ").next().is_some_and(|f| f.contains(&cell));
+        assert!(
+            rows.iter().any(|row| named(&row)),
+            "{field} is not in docs/api.md"
+        );
+    }
+}
