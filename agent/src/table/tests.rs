@@ -243,12 +243,17 @@ fn draining_outlives_heartbeats_but_not_the_registration() {
     );
     assert_eq!(state(&table, "a", "1"), InstanceState::Live);
     // One written in the same transaction as the instance is not later.
-    apply(&mut table, &put("overrides/a/1", DRAINING, 3, 6));
-    assert_eq!(state(&table, "a", "1"), InstanceState::Live);
-    apply(&mut table, &put("overrides/a/1", DRAINING, 3, 7));
+    let both = [
+        put("instances/a/2", "10.0.0.2:80", 7, 7),
+        put("overrides/a/2", DRAINING, 7, 7),
+    ];
+    let changes = table.apply(7, &both);
+    let rows: Vec<_> = changes.iter().map(row).collect();
+    assert_eq!(rows, [r#"inst:a 2=["7","10.0.0.2:80",100]"#]);
+    apply(&mut table, &put("overrides/a/1", DRAINING, 3, 8));
     assert_eq!(state(&table, "a", "1"), InstanceState::Draining);
     assert_eq!(
-        apply(&mut table, &delete("overrides/a/1", 8)),
+        apply(&mut table, &delete("overrides/a/1", 9)),
         [r#"inst:a 1=["6","10.0.0.1:80",100]"#]
     );
 }
