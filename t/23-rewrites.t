@@ -110,3 +110,15 @@ t.say(t.show("shop.test"), " ", t.requests("a"))
 503 nil text/plain; charset=utf-8 maintenance down for maintenance
 
 200 a 1
+
+
+
+=== a redirect to where the request is already is passed over
+--- records
+rules shop.test [{"path":"/","redirect":{"status":308,"host":"www.test"}},{"path":"/","to":[{"app":"shop"}]}]
+inst shop a @a
+rules www.test [{"path":"/","redirect":{"status":308,"host":"www.test"}},{"path":"/","to":[{"app":"shop"}]}]
+--- lua
+t.say(t.get("shop.test").status, " ", t.show("www.test"))
+--- response_body
+308 200 a

@@ -22,7 +22,7 @@ const REDIS_EACH: &str = include_str!("nginx/redis_each.conf.in");
 /// What every app answers.
 const BODY: &str = "Hello from an app behind the edge.\\n";
 /// The keepalive pool of the shipped include.
-pub const KEEPALIVE: usize = 256;
+pub const KEEPALIVE: usize = 1024;
 
 /// An nginx configuration for one http block. Returns what starts it.
 fn write(ctx: &Context, name: &str, http: &str) -> Result<Spec> {

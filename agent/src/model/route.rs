@@ -113,7 +113,8 @@ fn read_rules(value: Value) -> Result<Route, Bad> {
             );
             return Err(bad_value(&format!("rules[{n}]"), detail));
         }
-        if rule.when.is_empty() {
+        // A redirect is passed over for requests that are where it leads to.
+        if rule.when.is_empty() && !matches!(rule.action, Action::Redirect(_)) {
             taken.insert(path);
         }
     }

@@ -12,5 +12,7 @@ mod etcd;
 mod idle;
 mod main_job;
 mod nginx;
+mod protocols;
 mod redis_lost;
 mod register;
+mod routing;

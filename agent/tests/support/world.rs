@@ -36,6 +36,11 @@ impl World {
     /// Starts it with so many agents and nginx workers, and waits until all
     /// answer.
     pub async fn start(agents: usize, workers: usize) -> Self {
+        Self::with_server_lines(agents, workers, "").await
+    }
+
+    /// The same with more lines in the server that takes requests.
+    pub async fn with_server_lines(agents: usize, workers: usize, lines: &str) -> Self {
         let dir = tempfile::Builder::new()
             .prefix("pointsman-e2e-")
             .tempdir()
@@ -70,7 +75,7 @@ impl World {
             status: ports::free_loopback(),
             redis_url: redis.url(),
             workers,
-            server_lines: WORKER_LOCATION.to_owned(),
+            server_lines: format!("{WORKER_LOCATION}{lines}"),
             dir: dir.path().join("nginx"),
             log_dir: logs.clone(),
         };

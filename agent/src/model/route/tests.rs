@@ -238,6 +238,9 @@ fn a_rule_that_can_never_be_reached_is_refused() {
     assert!(route(&format!(r#"{{"rules":[{bound},{open}]}}"#)).is_ok());
     let value = format!(r#"{{"rules":[{open},{bound}]}}"#);
     refused(&value, "bad_value", "rules[1]", "never be reached");
+    // To https, and there it is served.
+    let secure = r#"{"path":"/a","redirect":{"scheme":"https"}}"#;
+    assert!(route(&format!(r#"{{"rules":[{secure},{open}]}}"#)).is_ok());
 }
 
 #[test]

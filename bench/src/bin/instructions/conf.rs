@@ -103,7 +103,7 @@ impl Parts<'_> {
             .iter()
             .map(|addr| format!("        server {addr};\n"))
             .collect();
-        self.other(&format!("{servers}        keepalive 256;\n"), "")
+        self.other(&format!("{servers}        keepalive 1024;\n"), "")
     }
 
     fn lua(&self, function: &str, lines: &str) -> Result<String> {
@@ -111,7 +111,7 @@ impl Parts<'_> {
         let upstream = format!(
             "        server 0.0.0.1 down;\n\
              \x20       balancer_by_lua_block {{ require(\"toy\").{function}() }}\n\
-             \x20       keepalive 256;\n"
+             \x20       keepalive 1024;\n"
         );
         let addrs: Vec<String> = self
             .instances
