@@ -124,10 +124,6 @@ impl Reconciler {
         self.check_names("apps/", Table::policy_keys, &mut findings)
             .await?;
         self.check_instances(&mut findings).await?;
-        self.check_names("overrides/", Table::override_keys, &mut findings)
-            .await?;
-        self.check_names("health/", Table::health_keys, &mut findings)
-            .await?;
         let gone = |finding: &&Finding| {
             matches!(
                 finding,
@@ -207,31 +203,58 @@ impl Reconciler {
         }
     }
 
-    /// Checks the keys of all instances, against etcd.
+    /// Checks the keys of all instances, against etcd, and those that say
+    /// something about instances. Etcd has health before the instances, and
+    /// overrides behind them: where these are few, they cost no call.
     async fn check_instances(&self, findings: &mut Vec<Finding>) -> Result<(), GivenUp> {
+        const HEALTH: &str = "health/";
         const KIND: &str = "instances/";
+        const OVERRIDES: &str = "overrides/";
         let mut apps = self.table().apps_by_key().into_iter().peekable();
-        let mut from = KIND.to_owned();
+        let mut health = self.table().health_keys(None, SLICE);
+        let mut from = HEALTH.to_owned();
+        if health.len() == SLICE {
+            self.check_names(HEALTH, Table::health_keys, findings)
+                .await?;
+            health.clear();
+            from = KIND.to_owned();
+        }
         loop {
             let mut slice = Slice {
                 from,
                 to: String::new(),
-                known: BTreeMap::new(),
+                known: health.drain(..).collect(),
             };
+            let mut few_overrides = true;
             {
                 let table = self.table();
                 while let Some(app) = apps.next_if(|_| slice.known.len() < SLICE) {
                     slice.known.extend(table.instance_keys(&app));
                 }
+                slice.to = match apps.peek() {
+                    Some(app) => format!("{KIND}{app}/"),
+                    None => {
+                        let overrides = table.override_keys(None, SLICE);
+                        few_overrides = overrides.len() < SLICE;
+                        if few_overrides {
+                            slice.known.extend(overrides);
+                            end_of(OVERRIDES)
+                        } else {
+                            end_of(KIND)
+                        }
+                    }
+                };
             }
-            let next = apps.peek();
-            slice.to = next.map_or_else(|| end_of(KIND), |app| format!("{KIND}{app}/"));
             from = slice.to.clone();
-            let done = next.is_none();
             self.check_slice(slice, findings).await?;
-            if done {
-                return Ok(());
+            if apps.peek().is_some() {
+                continue;
             }
+            if !few_overrides {
+                self.check_names(OVERRIDES, Table::override_keys, findings)
+                    .await?;
+            }
+            return Ok(());
         }
     }
 
