@@ -123,6 +123,20 @@ impl Store for Fake {
         }
     }
 
+    async fn put_beside(
+        &self,
+        key: &str,
+        value: &[u8],
+        lease: LeaseId,
+        other: &str,
+        condition: Condition,
+    ) -> Result<Written, StoreError> {
+        self.stumble().await?;
+        self.inner
+            .put_beside(key, value, lease, other, condition)
+            .await
+    }
+
     async fn delete(&self, key: &str, condition: Condition) -> Result<Written, StoreError> {
         self.stumble().await?;
         self.inner.delete(key, condition).await

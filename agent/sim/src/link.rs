@@ -344,6 +344,26 @@ impl Store for Link {
         .await
     }
 
+    async fn put_beside(
+        &self,
+        key: &str,
+        value: &[u8],
+        lease: LeaseId,
+        other: &str,
+        condition: Condition,
+    ) -> Result<Written, StoreError> {
+        let (key, value, other) = (key.to_owned(), value.to_owned(), other.to_owned());
+        self.to_store(move |store| {
+            let (key, value, other) = (key.clone(), value.clone(), other.clone());
+            async move {
+                store
+                    .put_beside(&key, &value, lease, &other, condition)
+                    .await
+            }
+        })
+        .await
+    }
+
     async fn delete(&self, key: &str, condition: Condition) -> Result<Written, StoreError> {
         let key = key.to_owned();
         self.to_store(move |store| {

@@ -207,7 +207,8 @@ impl EtcdStore {
         answer
     }
 
-    /// Runs a transaction: `op` if `condition` holds, else a look at the key.
+    /// Runs a transaction: `op` if `condition` holds for `key`, else a look at
+    /// that key.
     async fn write(
         &self,
         key: &str,
@@ -350,9 +351,20 @@ impl Store for EtcdStore {
         lease: LeaseId,
         condition: Condition,
     ) -> Result<Written, StoreError> {
+        self.put_beside(key, value, lease, key, condition).await
+    }
+
+    async fn put_beside(
+        &self,
+        key: &str,
+        value: &[u8],
+        lease: LeaseId,
+        other: &str,
+        condition: Condition,
+    ) -> Result<Written, StoreError> {
         let options = (lease != 0).then(|| PutOptions::new().with_lease(lease));
         let op = TxnOp::put(self.full(key), value, options);
-        self.write(key, condition, op)
+        self.write(other, condition, op)
             .await
             .map_err(|error| match error {
                 StoreError::Other(source) if value.len() > LARGE => StoreError::TooLarge(source),

@@ -310,12 +310,23 @@ impl Store for MemoryStore {
         lease: LeaseId,
         condition: Condition,
     ) -> Result<Written, StoreError> {
+        self.put_beside(key, value, lease, key, condition).await
+    }
+
+    async fn put_beside(
+        &self,
+        key: &str,
+        value: &[u8],
+        lease: LeaseId,
+        other: &str,
+        condition: Condition,
+    ) -> Result<Written, StoreError> {
         let mut state = self.up()?;
         if lease != 0 && !state.leases.contains_key(&lease) {
             return Err(StoreError::NoLease(lease));
         }
-        if !state.holds(key, condition) {
-            return Ok(Written::Conflict(state.keys.get(key).cloned()));
+        if !state.holds(other, condition) {
+            return Ok(Written::Conflict(state.keys.get(other).cloned()));
         }
         state.revision += 1;
         state.write(key, value, lease);

@@ -191,6 +191,17 @@ pub trait Store: Send + Sync + fmt::Debug {
         condition: Condition,
     ) -> Result<Written, StoreError>;
 
+    /// The same, but `condition` is about the key `other`, and so is what a
+    /// conflict shows.
+    async fn put_beside(
+        &self,
+        key: &str,
+        value: &[u8],
+        lease: LeaseId,
+        other: &str,
+        condition: Condition,
+    ) -> Result<Written, StoreError>;
+
     /// Deletes one key if `condition` holds (use [`Condition::Present`] or
     /// [`Condition::ModRevision`]).
     async fn delete(&self, key: &str, condition: Condition) -> Result<Written, StoreError>;

@@ -284,6 +284,16 @@ impl Store for Scripted {
     ) -> Result<Written, StoreError> {
         self.0.put(key, value, lease, condition).await
     }
+    async fn put_beside(
+        &self,
+        key: &str,
+        value: &[u8],
+        lease: LeaseId,
+        other: &str,
+        condition: Condition,
+    ) -> Result<Written, StoreError> {
+        self.0.put_beside(key, value, lease, other, condition).await
+    }
     async fn delete(&self, key: &str, condition: Condition) -> Result<Written, StoreError> {
         self.0.delete(key, condition).await
     }
