@@ -2,7 +2,8 @@
 //! content derives to, and serves the admin API.
 //!
 //! Data flows one way: [`store`] (etcd) → [`watch`] → [`table`] → [`sync`] →
-//! [`sink`] (Redis). The [`api`] writes to the store and reads the table.
+//! [`sink`] (Redis). The [`api`] writes to the store and reads the table; so
+//! does the [`probe`], which tells healthy instances from others.
 
 pub mod api;
 pub mod cli;
@@ -12,6 +13,7 @@ pub mod dev;
 pub mod metrics;
 pub mod model;
 pub mod operator;
+pub mod probe;
 pub mod readiness;
 pub mod register;
 pub mod serve;

@@ -26,6 +26,8 @@ pub struct Metrics {
     sync: SyncMetrics,
     /// What the admin API counts.
     pub api: ApiMetrics,
+    /// What the prober counts.
+    pub probe: ProbeMetrics,
     gauges: Gauges,
 }
 
@@ -47,6 +49,23 @@ struct SyncMetrics {
 pub struct ApiMetrics {
     requests: Family<RequestLabels, Counter>,
     seconds: Family<RouteLabels, Histogram, fn() -> Histogram>,
+}
+
+/// What the prober counts. Clones share their numbers.
+#[derive(Clone, Debug)]
+pub struct ProbeMetrics {
+    probes: Family<ResultLabels, Counter>,
+    seconds: Histogram,
+    delay: Histogram,
+    late: Counter,
+    held_back: Counter,
+    probed: Gauge,
+    unhealthy: Gauge,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ResultLabels {
+    result: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -124,6 +143,7 @@ impl Metrics {
         Self {
             sync: SyncMetrics::register(&mut registry),
             api: ApiMetrics::register(&mut registry),
+            probe: ProbeMetrics::register(&mut registry),
             gauges: Gauges::register(&mut registry),
             registry,
         }
@@ -256,6 +276,89 @@ impl ApiMetrics {
     }
 }
 
+impl ProbeMetrics {
+    fn register(registry: &mut Registry) -> Self {
+        let all = Self {
+            probes: Family::default(),
+            seconds: fast(),
+            delay: fast(),
+            late: Counter::default(),
+            held_back: Counter::default(),
+            probed: Gauge::default(),
+            unhealthy: Gauge::default(),
+        };
+        let probes = all.probes.clone();
+        registry.register("probes", "Probes of instances", probes);
+        for (name, help, histogram) in [
+            ("probe", "How long probes took", &all.seconds),
+            (
+                "probe_delay",
+                "How much later than due probes began",
+                &all.delay,
+            ),
+        ] {
+            registry.register_with_unit(name, help, Unit::Seconds, histogram.clone());
+        }
+        for (name, help, counter) in [
+            (
+                "probes_late",
+                "Probes left out, since their turn had passed",
+                &all.late,
+            ),
+            (
+                "probe_doubts",
+                "Times that an instance was not marked, since no instance at all answered",
+                &all.held_back,
+            ),
+        ] {
+            registry.register(name, help, counter.clone());
+        }
+        for (name, help, gauge) in [
+            (
+                "probed_instances",
+                "Instances that this agent probes",
+                &all.probed,
+            ),
+            (
+                "unhealthy_instances",
+                "Those of them that are marked unhealthy",
+                &all.unhealthy,
+            ),
+        ] {
+            registry.register(name, help, gauge.clone());
+        }
+        all
+    }
+
+    /// A probe began, so long after it was due.
+    pub fn began(&self, delay: Duration) {
+        self.delay.observe(delay.as_secs_f64());
+    }
+
+    /// A probe ended with this word, after this time.
+    pub fn ended(&self, result: &'static str, took: Duration) {
+        self.probes.get_or_create(&ResultLabels { result }).inc();
+        self.seconds.observe(took.as_secs_f64());
+    }
+
+    /// So many probes were left out, since their turn had passed.
+    pub fn late(&self, probes: u64) {
+        self.late.inc_by(probes);
+    }
+
+    /// An instance was not marked unhealthy, as the agent doubts itself.
+    pub fn held_back(&self) {
+        self.held_back.inc();
+    }
+
+    /// How many instances are probed, and how many of them are unhealthy.
+    pub fn set(&self, probed: usize, unhealthy: usize) {
+        let number = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+        self.probed.set(number(probed));
+        self.unhealthy.set(number(unhealthy));
+    }
+}
+
 impl Gauges {
     fn register(registry: &mut Registry) -> Self {
         let all = Self::default();
@@ -340,6 +443,11 @@ mod tests {
         metrics.repaired(4);
         let took = Duration::from_millis(2);
         metrics.api.count("PUT", "/v1/routes/{host}", 412, took);
+        metrics.probe.began(took);
+        metrics.probe.ended("timeout", took);
+        metrics.probe.late(6);
+        metrics.probe.held_back();
+        metrics.probe.set(9, 8);
         let reading = Reading {
             ready: true,
             seen: 12,
@@ -360,6 +468,13 @@ mod tests {
             "pointsman_agent_rebuilds_total 1",
             "pointsman_agent_repairs_total 4",
             "pointsman_agent_bad_records 2",
+            "pointsman_agent_probes_total{result=\"timeout\"} 1",
+            "pointsman_agent_probe_seconds_count 1",
+            "pointsman_agent_probe_delay_seconds_count 1",
+            "pointsman_agent_probes_late_total 6",
+            "pointsman_agent_probe_doubts_total 1",
+            "pointsman_agent_probed_instances 9",
+            "pointsman_agent_unhealthy_instances 8",
         ] {
             assert!(text.lines().any(|l| l == line), "{line}\nnot in\n{text}");
         }

@@ -1,5 +1,5 @@
-//! `pointsman serve`: the sync and the admin API, side by side until told to
-//! stop.
+//! `pointsman serve`: the sync, the prober and the admin API, side by side
+//! until told to stop.
 
 use std::convert::Infallible;
 use std::io;
@@ -12,6 +12,7 @@ use tracing::info;
 
 use crate::api::{self, ApiState};
 use crate::metrics::Metrics;
+use crate::probe::Prober;
 use crate::readiness::Readiness;
 use crate::shutdown::{TaskError, Tasks};
 use crate::sink::Sink;
@@ -47,6 +48,13 @@ pub async fn run(
     let observer: Arc<dyn Observe> = Arc::clone(&metrics) as _;
     let (sync, table, status) =
         Sync::new(&agent.id, Arc::clone(&agent.store), agent.sink, observer);
+    let prober = Prober::new(
+        &agent.id,
+        Arc::clone(&agent.store),
+        Arc::clone(&table),
+        status.clone(),
+        metrics.probe.clone(),
+    );
     let state = ApiState {
         store: agent.store,
         table,
@@ -60,6 +68,11 @@ pub async fn run(
     let token = stop.clone();
     tasks.spawn("sync", async move {
         sync.reconcile_every(agent.reconcile).run(token).await;
+        Ok::<_, Infallible>(())
+    });
+    let token = stop.clone();
+    tasks.spawn("probe", async move {
+        prober.run(token).await;
         Ok::<_, Infallible>(())
     });
     if let Ok(address) = listener.local_addr() {

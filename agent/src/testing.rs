@@ -26,6 +26,9 @@ pub(crate) enum Fault {
     Deaf,
     /// No watch can be opened.
     Blind,
+    /// A key that is read is deleted and written anew before the answer is
+    /// there.
+    Replaces,
     /// Leases are revoked, but slowly.
     Dawdles(Duration),
 }
@@ -93,7 +96,14 @@ impl Store for Fake {
 
     async fn get(&self, key: &str) -> Result<(Option<KeyValue>, Revision), StoreError> {
         self.stumble().await?;
-        self.inner.get(key).await
+        let answer = self.inner.get(key).await?;
+        if let (Some(Fault::Replaces), Some(kv)) = (self.fault(), &answer.0) {
+            self.inner.delete(key, Condition::Present).await?;
+            self.inner
+                .put(key, &kv.value, kv.lease, Condition::Absent)
+                .await?;
+        }
+        Ok(answer)
     }
 
     async fn watch(&self, from: Revision) -> Result<Box<dyn Watch>, StoreError> {
