@@ -1,0 +1,13 @@
+//! Health checks end to end: real etcd, Redis and agents, and instances that
+//! can be made to fail.
+
+#![allow(clippy::unwrap_used, reason = "a test that meets an error has failed")]
+#![allow(clippy::print_stderr, reason = "a failed test shows its logs")]
+
+#[path = "../support/etcd.rs"]
+#[allow(dead_code, reason = "each suite uses a part of it")]
+mod etcd;
+mod instance;
+mod scale;
+mod transitions;
+mod world;
