@@ -187,7 +187,7 @@ function _M.full()
         return fail(why)
     end
     local seat = get_seat()
-    if seat then
+    if seat and seat.is_fresh then
         return full.prepare(seat)
     end
     return route(var.host, "@pointsman_full")
@@ -198,7 +198,7 @@ end
 -- access_by_lua of the locations that full() and access() go on to.
 function _M.proxy()
     local seat = get_seat()
-    if not seat then
+    if not seat or not seat.is_fresh then
         return respond.fail("unavailable")
     end
     return full.prepare(seat)
@@ -209,7 +209,8 @@ end
 -- access_by_lua of @pointsman_unbuffered, where the 502 of an unbuffered
 -- location lead. A request whose body is on its way cannot go on from here.
 function _M.unbuffered()
-    if var.pointsman_why == "miss" and var.pointsman_body ~= "" then
+    local why = var.pointsman_why
+    if (why == "miss" or why == "full") and var.pointsman_body ~= "" then
         ngx.log(ngx.ERR, "pointsman.location.unbuffered.conf must come first ",
                 "in its location: a rewrite has skipped its `if`")
         return respond.fail("unavailable")
@@ -229,7 +230,7 @@ function _M.log()
         local seat = get_seat()
         local app = app_of(seat)
         if app and failed then
-            health.judge(app)
+            health.judge(app, seat and seat.cut)
         end
         if app and has_trials() then
             health.settle(app)

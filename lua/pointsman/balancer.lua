@@ -101,15 +101,23 @@ end
 
 
 -- A request whose rule or app asks for more than the next instance of a round.
--- It may have been decided on already, in another location.
+-- It may have been decided on already, in another location. `found` is nil if
+-- all that is known of the host is in the seat.
 local function run_lane(found)
     local seat = get_seat()
-    if not seat then
+    if seat and seat.is_fresh and seat.peer then
+        seat.is_fresh = false
+        if lane.refresh(seat) then
+            return exit(NO_LIVE_PEER)
+        end
+    elseif found then
         local why
         seat, why = lane.begin(found)
         if not seat then
             return decline(why)
         end
+    else
+        return decline("miss")
     end
     set_more_tries(seat.tries)
     return send_seat(seat)
@@ -123,8 +131,8 @@ local function retry()
     local addrs = var.upstream_addr
     local seat = get_seat()
     if seat then
-        health.judge(seat.app)
-        if not lane.again(seat, addrs) then
+        health.judge(seat.app, seat.cut)
+        if not lane.again(seat, health.attempts(addrs)) then
             return exit(NO_LIVE_PEER)
         end
         counts.retries = counts.retries + 1
@@ -135,17 +143,19 @@ local function retry()
     if how == "miss" then
         app = ngx.ctx.pointsman_app
     end
-    if not app then
+    if not app or app.lane then
+        -- The route or the policy has changed meanwhile.
         return exit(NO_LIVE_PEER)
     end
     health.judge(app)
-    time = now()
-    if not budget.allows(app, time) then
+    attempts, time = health.attempts(addrs), now()
+    -- nginx does not count a try when an idle connection was closed. That is
+    -- seen when it comes more often than it may; such a retry is free.
+    if health.count(attempts) < app.tries and not budget.allows(app, time) then
         return exit(NO_LIVE_PEER)
     end
 
     asides = app.asides
-    attempts = health.attempts(addrs)
     local picker = app.picker
     local peer = picker:pick(skip_both) or picker:pick(skip_tried)
                  or picker:pick()
@@ -160,10 +170,10 @@ end
 -- An app that could not be cached is handed on by the access phase.
 local function miss()
     local app = ngx.ctx.pointsman_app
-    if app and app.lane then
+    if not app or app.lane then
         return run_lane(app)
     end
-    local peer = app and pick(app)
+    local peer = pick(app)
     if not peer then
         return decline("miss")
     end

@@ -18,10 +18,10 @@ local _Budget = {}
 local BUDGET = { __index = _Budget }
 
 
--- syntax: ok = budget:take(share, requests, time)
--- Whether one more retry is within the budget, and takes it out if so. `share`
--- is a ratio, `requests` how many there were in all, `time` in seconds.
-function _Budget:take(share, requests, time)
+-- syntax: yes = budget:has_left(share, requests, time)
+-- Whether one more retry is within the budget. `share` is a ratio, `requests`
+-- how many there were in all, `time` in seconds.
+function _Budget:has_left(share, requests, time)
     local seconds = max(0, time - self.at)
     local earned = share * max(0, requests - self.requests)
     if seconds > WINDOW then
@@ -34,7 +34,14 @@ function _Budget:take(share, requests, time)
     local refilled = min(RESERVE, self.left + REFILL * seconds)
     self.left = max(self.left, refilled) + earned
     self.at, self.requests = time, requests
-    if self.left < 1 then
+    return self.left >= 1
+end
+
+
+-- syntax: ok = budget:take(share, requests, time)
+-- The same, and takes it out.
+function _Budget:take(share, requests, time)
+    if not self:has_left(share, requests, time) then
         return false
     end
     self.left = self.left - 1
@@ -52,16 +59,29 @@ function _M.new(requests, time)
 end
 
 
--- syntax: ok = budget.allows(app, time)
--- The same for a decoded app, by the share that its policy has.
-function _M.allows(app, time)
-    local requests = app.requests
+local function of(app, time)
     local kept = app.budget
     if not kept then
-        kept = _M.new(requests, time)
+        kept = _M.new(app.requests, time)
         app.budget = kept
     end
-    return kept:take(app.policy.retry_budget / 100, requests, time)
+    return kept
+end
+
+
+-- syntax: yes = budget.has_left(app, time)
+-- For a decoded app, by the share that its policy has.
+function _M.has_left(app, time)
+    return of(app, time):has_left(app.policy.retry_budget / 100, app.requests,
+                                  time)
+end
+
+
+-- syntax: ok = budget.allows(app, time)
+-- The same, and takes it out.
+function _M.allows(app, time)
+    return of(app, time):take(app.policy.retry_budget / 100, app.requests,
+                              time)
 end
 
 

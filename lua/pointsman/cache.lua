@@ -244,20 +244,21 @@ local function load_route(pattern)
     local stripe = dicts.route_stripe(pattern)
     local seen = dict_get(stripe)
     local text = dicts.routes:get(pattern)
-    local record, _, record_reval
-    if text then
-        record, _, record_reval = codec.unpack_route(text, decode)
+    if not text then
+        return nil
     end
+    local _, record_reval = codec.stamp(text)
+    local route = wild and wildcards[pattern]
+    if route and route[TOPOLOGY] == topology and route[SEEN] == seen
+            and route[REVAL] == record_reval and valid_target(route[APP]) then
+        route[GEN] = gen
+        return route
+    end
+
+    local record = codec.unpack_route(text, decode)
     local app = record and target_of(record, get_app)
     if not app then
         return nil
-    end
-
-    local route = wild and wildcards[pattern]
-    if route and route[TOPOLOGY] == topology and route[SEEN] == seen
-            and route[REVAL] == record_reval and route[APP] == app then
-        route[GEN] = gen
-        return route
     end
     route = { gen, app, stripe, seen, record_reval, wild and topology }
     if wild then

@@ -106,6 +106,9 @@ function _M.peer(app, tried)
 
     local peer = policy.sticky and of_session(app)
     if peer then
+        if asides then
+            health.picked(app, peer)
+        end
         return peer
     end
     view.now = time

@@ -238,7 +238,9 @@ end
 -- Counts one more; forgotten so many seconds after the first one. Nil if there
 -- is no room.
 function _M.count_for(name, seconds)
-    return (state:incr(name, 1, 0, seconds))
+    -- incr with a first value would make room by force.
+    state:safe_add(name, 0, seconds)
+    return (state:incr(name, 1))
 end
 
 

@@ -13,6 +13,7 @@ local view = require("pointsman.view")
 
 local clear_header = ngx.req.clear_header
 local counts = metrics.counts
+local find = string.find
 local ipairs = ipairs
 local lower = string.lower
 local ngx = ngx
@@ -64,10 +65,13 @@ function _M.prepare(seat)
     local rule = seat.rule
     local why = lane.seat(seat)
     if why then
+        seat.is_fresh = false
         return fail(why)
     end
+    seat.is_fresh = true
     if rule and rule.rewrite then
-        set_uri(rules.path(rule, var.uri), false)
+        -- Control characters, too: nginx escapes them again.
+        set_uri(rules.path(rule, var.uri), false, true)
     end
     if rule and rule.request_headers then
         set_request_headers(rule.request_headers)
@@ -96,6 +100,7 @@ function _M.enter(found, here)
     if location == here then
         return _M.prepare(seat)
     end
+    seat.is_fresh = true
     seats.put(seat)
     if location == routing.FULL then
         var.pointsman_why = "full"
@@ -116,7 +121,10 @@ function _M.header()
         set_response_headers(rule.response_headers)
     end
     local app = seat.app
-    if app.policy.sticky and seat.peer and sticky.find(app) ~= seat.peer then
+    -- Not with nginx's own errors, which no instance has sent.
+    if app and app.policy.sticky and seat.peer and not seat.pinned
+            and find(var.upstream_header_time or "", "%d$")
+            and sticky.find(app) ~= seat.peer then
         sticky.tell(app, seat.peer)
     end
 end

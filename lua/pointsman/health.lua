@@ -23,6 +23,7 @@ local dict_get = dicts.get
 local dict_set = dicts.set
 local find = string.find
 local format = string.format
+local gsub = string.gsub
 local ipairs = ipairs
 local match = string.match
 local max = math.max
@@ -225,6 +226,13 @@ end
 _M.attempts = last_of
 
 
+-- syntax: n = health.count(attempts)
+function _M.count(attempts)
+    local _, n = gsub(attempts, ", ", "")
+    return n + 1
+end
+
+
 -- syntax: tried = health.was_tried(attempts, addr)
 function _M.was_tried(attempts, addr)
     return find(", " .. attempts .. ",", ", " .. addr .. ",", 1, true) ~= nil
@@ -251,39 +259,58 @@ function _M.has_trials()
 end
 
 
-local function kind_of(connect_time, header_time, status)
+-- "connect", "timeout", "5xx", "ok"; nil: it cannot be told, as when an idle
+-- connection was closed.
+local function kind_of(policy, connect_time, header_time, status)
     if connect_time == "-" then
+        -- The time has the handshake in it, and without a name of the app's own
+        -- the client chooses the one that is verified.
+        if policy.scheme == "https" and not policy.server_name then
+            return nil
+        end
         return "connect"
-    elseif header_time == "-" then
-        return status == "504" and "timeout" or nil
+    elseif header_time ~= "-" then
+        return (tonumber(status) or 0) >= 500 and "5xx" or "ok"
     end
-    return (tonumber(status) or 0) >= 500 and "5xx" or nil
+    return status == "504" and "timeout" or nil
 end
 
 
--- What became of the last attempt: the instance, and the kind of its failure.
+-- What became of the last attempt: the instance, and a word of kind_of's.
 local function last_attempt(app)
-    local _, addr = last_of(var.upstream_addr or "")
+    local attempts, addr = last_of(var.upstream_addr or "")
     if not addr then
         return nil
     end
     local _, connect_time = last_of(var.upstream_connect_time or "-")
     local _, header_time = last_of(var.upstream_header_time or "-")
     local _, status = last_of(var.upstream_status or "")
+    -- When no instance is left to be tried, nginx adds an attempt that never
+    -- was, at the address of the one before.
+    if connect_time == "-" then
+        local twice = addr .. ", " .. addr
+        if sub(attempts, -#twice) == twice then
+            return nil
+        end
+    end
     for _, peer in ipairs(app.peers) do
         if peer.addr == addr then
-            return peer, kind_of(connect_time, header_time, status)
+            return peer, kind_of(app.policy, connect_time, header_time,
+                                 status), status == "504"
         end
     end
 end
 
 
--- syntax: health.judge(app)
+-- syntax: health.judge(app, cut?)
 -- Judges the last attempt of a request, by what nginx's variables say of it.
--- The only instance of an app is never set aside.
-function _M.judge(app)
-    local peer, kind = last_attempt(app)
-    if kind and app.live > 1 and app.policy.fail_on[kind] then
+-- The only instance of an app is never set aside. `cut` is a set of the
+-- time-outs ("connect", "timeout") that were shorter than the app's own, so
+-- that running into them is no failure.
+function _M.judge(app, cut)
+    local peer, kind, timed_out = last_attempt(app)
+    if kind and app.live > 1 and app.policy.fail_on[kind]
+            and not (timed_out and cut and cut[kind]) then
         set_aside(app, peer, kind)
     end
 end
@@ -298,10 +325,10 @@ function _M.settle(app)
     local peer, kind = last_attempt(app)
     local aside = peer and app.asides and app.asides.of[peer.id]
     if aside and aside.rev == peer.rev and aside.till <= now()
-            and not (kind and app.policy.fail_on[kind]) then
+            and (kind == "ok" or kind == "5xx"
+                 and not app.policy.fail_on[kind]) then
         dict_drop(trial_key(app.name, peer.id))
         publish(app, peer, 0)
-        trial_till = 0
     end
 end
 

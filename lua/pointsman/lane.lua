@@ -3,39 +3,31 @@
 
 local budget = require("pointsman.budget")
 local choice = require("pointsman.choice")
-local flight = require("pointsman.flight")
 local health = require("pointsman.health")
 local routing = require("pointsman.routing")
 local seats = require("pointsman.seats")
 
 local choose = choice.peer
+local leave = seats.leave
 local match = string.match
+local max = math.max
 local min = math.min
 local now = ngx.now
+local take = seats.take
 local tonumber = tonumber
 local var = ngx.var
 
 -- What holds where an app has a deadline and no time-outs: nginx's own, but for
 -- the connect time-out of our nginx.conf.
 local CONNECT, SEND, READ = 2, 60, 60
+local FAILURE = 1
 
-
-local function take(seat, peer)
-    seat.peer = peer
-    if seat.app.counts_flights then
-        seat.flight = peer.key
-        flight.begin(peer.key)
-    end
-end
-
-
-local function leave(seat)
-    local key = seat.flight
-    if key then
-        seat.flight = nil
-        flight.finish(key)
-    end
-end
+-- By whether the deadline is sooner than the time-out to connect, and to read.
+local CUT = {
+    [true] = { [true] = { connect = true, timeout = true },
+               [false] = { connect = true } },
+    [false] = { [true] = { timeout = true }, [false] = {} },
+}
 
 
 local _M = {}
@@ -50,7 +42,11 @@ function _M.seat(seat)
         return why
     end
     app.requests = app.requests + 1
-    seat.tries = why == "pinned" and 1 or app.tries
+    seat.pinned = why == "pinned"
+    -- Where no retry is granted any more, the app's own answer is passed on.
+    seat.tries = (seat.pinned or not budget.has_left(app, now())) and 1
+                 or app.tries
+    seat.began = now()
     seats.put(seat)
     take(seat, peer)
     return nil
@@ -76,18 +72,40 @@ function _M.begin(found)
 end
 
 
--- syntax: again = lane.again(seat)
--- In the balancer phase, after an attempt has failed: whether there is another
--- instance that may be asked, which the seat has now.
-function _M.again(seat, addrs)
+-- syntax: why = lane.refresh(seat)
+-- In the balancer phase, for a seat that another phase has given an instance: a
+-- body may have been read since, and the app has changed.
+function _M.refresh(seat)
     local app = seat.app
-    leave(seat)
-    local deadline, time = app.policy.deadline, now()
-    if deadline and time >= seat.start + deadline
-            or not budget.allows(app, time) then
-        return false
+    if seat.peers == app.peers then
+        return nil
     end
-    local peer = choose(app, health.attempts(addrs)) or choose(app)
+    leave(seat)
+    local peer, why = choose(app)
+    if not peer then
+        return why
+    end
+    take(seat, peer)
+    return nil
+end
+
+
+-- syntax: again = lane.again(seat, attempts)
+-- In the balancer phase, after an attempt has failed: whether there is another
+-- instance that may be asked, which the seat has now. `attempts` is the text of
+-- health.attempts.
+function _M.again(seat, attempts)
+    local app, peer = seat.app, seat.peer
+    leave(seat)
+    if not seat.pinned then
+        local deadline, time = app.policy.deadline, now()
+        if deadline and time >= seat.began + deadline
+                or health.count(attempts) < seat.tries
+                   and not budget.allows(app, time) then
+            return false
+        end
+        peer = choose(app, attempts) or choose(app)
+    end
     if not peer then
         return false
     end
@@ -103,10 +121,12 @@ function _M.timeouts(seat)
     local connect, send, read = policy.connect_timeout, policy.send_timeout,
                                 policy.read_timeout
     if policy.deadline then
-        local left = seat.start + policy.deadline - now()
+        local left = seat.began + policy.deadline - now()
         left = left > 0.001 and left or 0.001
-        return min(left, connect or CONNECT), min(left, send or SEND),
-               min(left, read or READ)
+        connect, send, read = connect or CONNECT, send or SEND, read or READ
+        -- Whoever runs into the deadline has not failed by its own time-out.
+        seat.cut = CUT[left < connect][left < read]
+        return min(left, connect), min(left, send), min(left, read)
     end
     return connect, send, read
 end
@@ -116,15 +136,17 @@ end
 -- In log_by_lua: gives the seat up.
 function _M.finish(seat)
     seats.give_up()
-    if not seat.peer then
-        return
-    end
-    leave(seat)
-    local picker = seat.app.picker
-    if picker.observe then
-        local seconds = match(var.upstream_response_time or "", "([%d.]+)$")
-        if seconds then
-            picker:observe(seat.peer.id, tonumber(seconds), now())
+    local picker = seat.peer and seat.app.picker
+    if picker and picker.observe then
+        -- How long a WebSocket stays is no measure of an instance, nor is how
+        -- fast it fails: that counts as an answer that took a second.
+        local seconds = match(var.upstream_header_time or "", "([%d.]+)$")
+        local status = tonumber(match(var.upstream_status or "", "(%d+)$"))
+        if seconds and status and status >= 200 then
+            seconds = tonumber(seconds)
+            picker:observe(seat.peer.id,
+                           status < 500 and seconds or max(seconds, FAILURE),
+                           now())
         end
     end
 end

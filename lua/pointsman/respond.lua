@@ -54,7 +54,8 @@ function _M.maintenance(answer)
     ngx.status = 503
     ngx.header["X-Pointsman-Error"] = "maintenance"
     ngx.header["Retry-After"] = answer.retry_after_s
-    ngx.header.content_type = answer.content_type or "text/plain; charset=utf-8"
+    ngx.header["Content-Type"] = answer.content_type
+                                 or "text/plain; charset=utf-8"
     ngx.print(answer.body or "down for maintenance\n")
     return ngx.exit(ngx.HTTP_OK)
 end
@@ -83,7 +84,7 @@ end
 function _M.header()
     local answer = own_answer()
     if answer then
-        ngx.header.content_type = "text/plain; charset=utf-8"
+        ngx.header["Content-Type"] = "text/plain; charset=utf-8"
         ngx.header["Content-Length"] = #answer.text
     end
 end

@@ -4,14 +4,23 @@
 -- ngx.ctx is lost when a request jumps to a named location, and costs every
 -- request that looks. A seat is found by the address of nginx's request, which
 -- stays; the log phase gives it up. Edges whose log_by_lua does not call
--- pointsman.log() would keep them for ever: MAX_SEATS is for them.
+-- pointsman.log() would keep them for ever: MAX_SEATS is for them. Nor has a
+-- subrequest a log phase: its seat stays until another request has its address,
+-- and its instance is not counted as busy.
+--
+-- A seat may be used by the location that it was made for (`fresh`), once; a
+-- request that comes back, by an error page of the user's, is decided anew.
+
+local flight = require("pointsman.flight")
 
 local base = require("resty.core.base")
 local ffi = require("ffi")
 
 local cast = ffi.cast
 local get_request = base.get_request
+local ngx = ngx
 local ngx_log = ngx.log
+local pairs = pairs
 local start_time = ngx.req.start_time
 local tonumber = tonumber
 
@@ -25,7 +34,33 @@ local function key()
 end
 
 
-local _M = {}
+-- The instance of the seat is busy with it no longer.
+local function leave(seat)
+    local busy = seat.flight
+    if busy then
+        seat.flight = nil
+        flight.finish(busy)
+    end
+end
+
+
+local _M = {
+    -- syntax: seats.leave(seat)
+    leave = leave,
+}
+
+
+-- syntax: seats.take(seat, peer)
+-- Gives it an instance, which is busy from now on.
+function _M.take(seat, peer)
+    leave(seat)
+    local app = seat.app
+    seat.peer, seat.peers = peer, app.peers
+    if app.counts_flights and not ngx.is_subrequest then
+        seat.flight = peer.key
+        flight.begin(peer.key)
+    end
+end
 
 
 -- syntax: n = seats.taken()
@@ -45,6 +80,7 @@ function _M.get()
     local seat = seats[at]
     if seat and seat.start ~= start_time() then
         -- Of a request that is gone, at the same address.
+        leave(seat)
         seats[at], seats_n = nil, seats_n - 1
         return nil
     end
@@ -57,11 +93,17 @@ function _M.put(seat)
     if seats_n >= MAX_SEATS then
         ngx_log(ngx.ERR, "forgets ", seats_n, " requests under way: no ",
                 "log_by_lua seems to call pointsman.log()")
+        for _, old in pairs(seats) do
+            leave(old)
+        end
         seats, seats_n = {}, 0
     end
     local at = key()
-    if not seats[at] then
+    local old = seats[at]
+    if not old then
         seats_n = seats_n + 1
+    elseif old ~= seat then
+        leave(old)
     end
     seat.start = start_time()
     seats[at] = seat
@@ -73,7 +115,9 @@ end
 -- In log_by_lua: this request has no seat from now on.
 function _M.give_up()
     local at = key()
-    if seats[at] then
+    local seat = seats[at]
+    if seat then
+        leave(seat)
         seats[at], seats_n = nil, seats_n - 1
     end
 end

@@ -109,7 +109,14 @@ function _M.tell(app, peer)
     local sticky = app.policy.sticky
     local tokens = tokens_of(app)
     local token = tokens and tokens.by_id[peer.id]
-    if not token or sticky.with and not is_set(sticky.with) then
+    if not token then
+        return
+    end
+    -- A session that moves is told of at once; one that begins, when the app
+    -- begins it.
+    local with = sticky.with
+    if with and not is_set(with) and not (var["cookie_" .. with]
+            and var["cookie_" .. sticky.cookie]) then
         return
     end
     local secure = var.scheme == "https"

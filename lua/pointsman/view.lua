@@ -7,6 +7,7 @@ local lower = string.lower
 local match = string.match
 local ngx = ngx
 local random = math.random
+local sub = string.sub
 local unescape_uri = ngx.unescape_uri
 local var = ngx.var
 
@@ -88,9 +89,14 @@ end
 
 
 -- syntax: authority = view.authority()
--- The Host header as it came.
+-- The Host header as it came; the host that the request was routed by, if its
+-- request line names another one.
 function _M.authority()
-    return var.pointsman_host
+    local authority, host = var.pointsman_host, var.host
+    if sub(lower(authority), 1, #host) ~= host then
+        return host
+    end
+    return authority
 end
 
 

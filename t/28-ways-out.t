@@ -1,0 +1,417 @@
+use TestPointsman;
+
+# Requests that end, or go on, elsewhere than they were decided: jumps, error
+# pages, subrequests, changes meanwhile. Many fail on purpose, which nginx logs.
+add_block_preprocessor(sub {
+    my $block = shift;
+    $block->set_value(no_error_log => '[alert]')
+        unless defined $block->no_error_log;
+});
+
+run_edge_tests();
+
+__DATA__
+
+=== subrequests, which have no end that is told, keep no instance busy
+--- config
+    location / {
+        include $TEST_NGINX_EDGE/pointsman.location.conf;
+    }
+    location = /sub {
+        content_by_lua_block {
+            local answer = ngx.location.capture("/inner")
+            ngx.say("inner ", answer.status)
+        }
+    }
+--- records
+route shop.test shop
+policy shop {"max_conns":2}
+inst shop a @a
+--- lua
+t.get("shop.test")
+for _ = 1, 6 do
+    local shown = t.show("shop.test", "/sub")
+    assert(shown == "200 inner 200", shown)
+end
+t.say(t.show("shop.test"))
+--- response_body
+200 a
+
+
+
+=== apps that need more are served while the table is being built, too
+--- records
+route again.test again
+route events.test events
+route least.test least
+policy again {"retry_5xx":true}
+policy events {"buffering":false}
+policy least {"balance":"least_conn"}
+inst again a @a
+inst events b @b
+inst least c @c
+--- redis
+HSET test:meta state building
+--- at_once
+--- lua
+t.say(t.show("again.test"), ", ", t.show("events.test"), ", ",
+      t.show("least.test"))
+--- response_body
+200 a, 200 b, 200 c
+
+
+
+=== an error page of the user's that leads back is decided anew
+--- config
+    error_page 502 503 /sorry;
+    location / {
+        include $TEST_NGINX_EDGE/pointsman.location.conf;
+    }
+--- records
+rules shop.test [{"path":"/sorry","to":[{"app":"sorry"}]},{"path":"/","to":[{"app":"shop"}]}]
+rules bad.test [{"path":"/sorry","to":[{"app":"sorry"}]},{"path":"/","to":[{"app":"bad"}]}]
+policy shop {"retry_5xx":true,"pin_header":"X-Pin"}
+policy bad {"balance":"least_conn"}
+inst shop a @a
+inst sorry b @b
+inst bad gone @refused
+--- lua
+for _ = 1, 2 do
+    local pinned = t.get("shop.test", "/", { headers = { "X-Pin: none" } })
+    local bad = t.get("bad.test")
+    t.say(pinned.status, " ", pinned.headers["x-instance"], ", ", bad.status,
+          " ", bad.headers["x-instance"])
+end
+--- response_body
+503 b, 502 b
+503 b, 502 b
+
+
+
+=== an error page that leads back by pointsman.access() keeps nobody busy
+--- config
+    error_page 502 503 /sorry;
+    location / {
+        include $TEST_NGINX_EDGE/pointsman.location.conf;
+    }
+    location = /sorry {
+        access_by_lua_block { require("pointsman").access() }
+        include $TEST_NGINX_EDGE/pointsman.location.conf;
+    }
+--- records
+route bad.test bad
+policy bad {"max_conns":3}
+inst bad c @closing
+--- lua
+local last
+for _ = 1, 8 do
+    last = t.get("bad.test").headers["x-pointsman-error"]
+end
+t.say(last)
+--- response_body
+nil
+
+
+
+=== control characters in a rewritten path are encoded again
+--- records
+rules shop.test [{"path":"/api","rewrite":"/","to":[{"app":"shop"}]}]
+inst shop a @a
+--- lua
+for _, path in ipairs { "/api/echo/%0d%0aX:y", "/api/echo/%7f",
+                        "/api/echo/%3Fx%23y%25z", "/api/echo/%C3%A4?q=%2F" } do
+    t.say(t.get("shop.test", path).body:match("^[^\n]*"))
+end
+--- response_body
+GET /echo/%0D%0AX:y HTTP/1.1
+GET /echo/%7F HTTP/1.1
+GET /echo/%3Fx%23y%25z HTTP/1.1
+GET /echo/%C3%A4?q=%2F HTTP/1.1
+
+
+
+=== a slow upload does not use up the deadline, nor is it the instances' fault
+--- records
+route shop.test shop
+policy shop {"deadline_ms":300}
+inst shop a @a
+inst shop b @b
+--- lua
+for _ = 1, 3 do
+    local response = t.get("shop.test", "/echo", { chunks = function()
+        for _ = 1, 8 do
+            coroutine.yield("x")
+            ngx.sleep(0.06)
+        end
+    end })
+    ngx.print(response.status, " ")
+end
+t.say(t.metric("pointsman_set_aside_total"))
+--- response_body
+200 200 200 0
+
+
+
+=== who is cut off by the deadline has not failed
+--- records
+route shop.test shop
+policy shop {"deadline_ms":300,"read_timeout_ms":250,"retries":1}
+inst shop slow @hanging
+inst shop b @b
+--- lua
+for _ = 1, 2 do
+    t.get("shop.test", "/slow_if/b/0.2")
+end
+local aside = t.status().set_aside
+t.say(aside.shop.slow ~= nil, " ", aside.shop.b)
+--- response_body
+true nil
+
+
+
+=== the attempt that nginx makes up when none is left is no failure
+--- records
+route shop.test shop
+route again.test again
+policy shop {"deadline_ms":200,"retries":2,"fail_on":["connect"]}
+policy again {"retry_5xx":true,"retry_budget":0}
+inst shop slow @hanging
+inst shop b @b
+inst again a @a
+inst again b @b
+--- lua
+for _ = 1, 2 do
+    t.get("shop.test", "/sleep/5")
+end
+for _ = 1, 130 do
+    t.get("again.test", "/status/503")
+end
+t.say(t.metric("pointsman_set_aside_total"))
+--- response_body
+0
+
+
+
+=== with the budget spent, the app's own answer is passed on
+--- records
+route shop.test shop
+policy shop {"retry_5xx":true,"retry_budget":0}
+inst shop a @a
+inst shop b @b
+--- lua
+for _ = 1, 130 do
+    local response = t.get("shop.test", "/status/503")
+    assert(response.status == 503 and response.headers["x-app"] == "said so")
+end
+t.say(t.requests("a") + t.requests("b") < 250)
+--- response_body
+true
+
+
+
+=== closed idle connections are no retries that a budget counts
+--- records
+route shop.test shop
+inst shop s @stale
+--- lua
+local connection = t.connect()
+for _ = 1, 500 do
+    assert(connection:request("shop.test").status == 200)
+end
+t.say("all")
+--- response_body
+all
+
+
+
+=== a pinned request stays with its instance when an idle connection was closed
+--- records
+route shop.test shop
+policy shop {"pin_header":"X-Pin"}
+inst shop s @stale
+inst shop b @b
+--- lua
+for _ = 1, 6 do
+    ngx.print(t.show("shop.test", "/", { headers = { "X-Pin: s" } }), " ")
+end
+t.say("")
+--- response_body
+200 stale 200 stale 200 stale 200 stale 200 stale 200 stale 
+
+
+
+=== a client that gives up does not end a trial
+--- records
+route shop.test shop
+policy shop {"read_timeout_ms":300,"fail_timeout_ms":400,"retries":1}
+inst shop slow @hanging
+inst shop b @b
+--- lua
+local function give_up()
+    local connection = t.connect()
+    connection.sock:send("GET / HTTP/1.1\r\nHost: shop.test\r\n\r\n")
+    ngx.sleep(0.02)
+    connection:close()
+end
+for _ = 1, 3 do
+    t.get("shop.test")
+end
+ngx.sleep(0.45)
+local before = t.requests("hanging")
+for _ = 1, 10 do
+    give_up()
+end
+t.say(before, " ", t.requests("hanging") - before)
+--- response_body
+1 1
+
+
+
+=== a session that lost its instance settles on another one
+--- records
+route shop.test shop
+policy shop {"sticky":{"with":"JSESSIONID"}}
+inst shop a @a
+inst shop b @b
+inst shop c @c
+--- lua
+local response = t.get("shop.test", "/login")
+local cookie = response.cookies[2]:match("^[^;]+")
+t.change("del inst shop " .. response.headers["x-instance"])
+local seen, n = {}, 0
+for _ = 1, 6 do
+    response = t.get("shop.test", "/",
+        { headers = { "Cookie: JSESSIONID=1; " .. cookie } })
+    cookie = response.cookies[1] and response.cookies[1]:match("^[^;]+")
+             or cookie
+    local id = response.headers["x-instance"]
+    n, seen[id] = n + (seen[id] and 0 or 1), true
+end
+t.say(n)
+--- response_body
+1
+
+
+
+=== an error of nginx's own begins no session
+--- records
+route shop.test shop
+policy shop {"sticky":{}}
+inst shop gone @refused
+--- lua
+local response = t.get("shop.test")
+t.say(response.status, " ", response.headers["set-cookie"])
+--- response_body
+502 nil
+
+
+
+=== a host that gets rules while an attempt hangs
+--- config
+    proxy_read_timeout 500ms;
+    location / {
+        include $TEST_NGINX_EDGE/pointsman.location.conf;
+    }
+--- records
+route shop.test shop
+inst shop h @hanging
+inst shop i @hanging
+--- lua
+local results = t.together(
+    function()
+        return t.get("shop.test").status
+    end,
+    function()
+        ngx.sleep(0.1)
+        t.change([[rules shop.test [{"path":"/api","to":[{"app":"api"}]},{"path":"/","to":[{"app":"shop"}]}] ]])
+    end)
+t.say(results[1])
+--- response_body
+502
+
+
+
+=== an instance that went while a body came in is not asked
+--- config
+    location / {
+        include $TEST_NGINX_EDGE/pointsman.location.unbuffered.conf;
+    }
+--- records
+route shop.test shop
+policy shop {"retry_5xx":true}
+inst shop a @a
+--- lua
+t.say(t.show("shop.test"))
+local response = t.get("shop.test", "/echo", { chunks = function()
+    coroutine.yield("x")
+    ngx.sleep(0.1)
+    t.change("inst shop b @b\ndel inst shop a")
+    coroutine.yield("y")
+end })
+t.say(response.status, " ", response.headers["x-instance"])
+--- response_body
+200 a
+200 b
+
+
+
+=== hosts of a wildcard share its rules
+--- config
+    location / {
+        include $TEST_NGINX_EDGE/pointsman.location.conf;
+    }
+    location = /memory {
+        content_by_lua_block {
+            collectgarbage()
+            collectgarbage()
+            ngx.print(collectgarbage("count"))
+        }
+    }
+--- records
+rules *.test [{"path":"/a","when":[{"header":"X-A","exact":"1"}],"to":[{"app":"shop"}]},{"path":"/b","when":[{"header":"X-A","exact":"1"}],"to":[{"app":"shop"}]},{"path":"/","to":[{"app":"shop"}]}]
+inst shop a @a
+--- lua
+local connection = t.connect()
+local function memory()
+    return tonumber(t.get("localhost", "/memory").body)
+end
+connection:request("x.test")
+local before = memory()
+for i = 1, 900 do
+    assert(connection:request("h" .. i .. ".test").status == 200)
+end
+local bytes = (memory() - before) * 1024 / 900
+t.say(bytes < 600 or bytes)
+--- response_body
+true
+
+
+
+=== ewma does not take failing fast for being fast
+--- records
+route shop.test shop
+policy shop {"balance":"ewma"}
+inst shop a @a
+inst shop b @b
+--- lua
+local n = { a = 0, b = 0 }
+for _ = 1, 60 do
+    local response = t.get("shop.test", "/fail_if/a/500")
+    local id = response.headers["x-instance"]
+    n[id] = n[id] + 1
+end
+t.say(n.a < 45 or n.a)
+--- response_body
+true
+
+
+
+=== a header's name keeps its underscores
+--- records
+rules shop.test [{"path":"/","headers":{"response":{"set":{"X_Foo":"v"}}},"to":[{"app":"shop"}]}]
+inst shop a @a
+--- lua
+local headers = t.get("shop.test").headers
+t.say(headers["x_foo"], " ", headers["x-foo"])
+--- response_body
+v nil
