@@ -124,7 +124,7 @@ test-bench: deps ## That the benchmark runs, at a tiny size.
 .PHONY: bench-propagation
 bench-propagation: deps-run ## Time from an etcd change to the request that shows it.
 	$(CARGO) build --locked --release -p pointsman -p pointsman-bench
-	$(CARGO) run --locked --release --quiet -p pointsman-bench --bin propagation -- $(BENCH_FLAGS)
+	$(CARGO) run --locked --release --quiet -p pointsman-bench --bin bench -- --quick --show propagation $(BENCH_FLAGS)
 
 .PHONY: bench-instructions
 bench-instructions: deps ## Instructions a request, beside plain nginx; BENCH_FLAGS.

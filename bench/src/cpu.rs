@@ -40,6 +40,14 @@ impl Cores {
     }
 }
 
+/// All of these cores.
+pub fn all(cores: &Cores) -> Vec<usize> {
+    let mut all = [&cores.subject[..], &cores.others, &cores.load].concat();
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
 /// A process and all that come of it.
 pub fn tree(root: i32) -> Result<Vec<i32>> {
     let mut children: HashMap<i32, Vec<i32>> = HashMap::new();

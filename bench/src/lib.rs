@@ -1,6 +1,8 @@
 //! What the benchmarks are made of: the services, the load, the figures and
 //! the report. The scenarios themselves are in [`scenario`].
 
+pub mod background;
+pub mod bare;
 pub mod context;
 pub mod cpu;
 pub mod fill;
@@ -10,6 +12,8 @@ pub mod measure;
 pub mod nginx;
 pub mod peers;
 pub mod proxy;
+pub mod redis_facts;
+pub mod registry;
 pub mod report;
 pub mod scenario;
 pub mod stack;

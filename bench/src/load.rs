@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
@@ -73,12 +73,14 @@ impl Hosts {
 }
 
 /// When a load is over.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum Until {
     /// After this time.
     Time(Duration),
     /// After so many requests.
     Requests(u64),
+    /// Once somebody sets it.
+    Flag(Arc<AtomicBool>),
 }
 
 /// A load.
@@ -182,6 +184,7 @@ impl Load {
 struct Shared {
     begin: Instant,
     end: Option<Instant>,
+    flag: Option<Arc<AtomicBool>>,
     left: Cell<u64>,
     times: RefCell<Histogram<u64>>,
     good: Cell<u64>,
@@ -191,13 +194,16 @@ struct Shared {
 impl Shared {
     fn new(load: &Load) -> Result<Self> {
         let begin = Instant::now();
-        let (end, left) = match load.until {
-            Until::Time(time) => (Some(begin + time), u64::MAX),
-            Until::Requests(number) => (None, number),
-        };
+        let (mut end, mut flag, mut left) = (None, None, u64::MAX);
+        match &load.until {
+            Until::Time(time) => end = Some(begin + *time),
+            Until::Requests(number) => left = *number,
+            Until::Flag(set) => flag = Some(Arc::clone(set)),
+        }
         Ok(Self {
             begin,
             end,
+            flag,
             left: Cell::new(left),
             times: RefCell::new(Histogram::new_with_bounds(100, LONGEST, 3)?),
             good: Cell::new(0),
@@ -208,7 +214,13 @@ impl Shared {
     /// Whether another request may begin.
     fn take(&self) -> bool {
         let left = self.left.get();
-        if left == 0 || self.end.is_some_and(|end| Instant::now() >= end) {
+        if left == 0
+            || self.end.is_some_and(|end| Instant::now() >= end)
+            || self
+                .flag
+                .as_ref()
+                .is_some_and(|flag| flag.load(Ordering::Relaxed))
+        {
             return false;
         }
         self.left.set(left - 1);

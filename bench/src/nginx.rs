@@ -26,6 +26,10 @@ pub const KEEPALIVE: usize = 1024;
 
 /// An nginx configuration for one http block. Returns what starts it.
 fn write(ctx: &Context, name: &str, http: &str) -> Result<Spec> {
+    write_for(ctx, name, http, 1)
+}
+
+fn write_for(ctx: &Context, name: &str, http: &str, workers: usize) -> Result<Spec> {
     let program = NginxProgram::find()?;
     let dir = ctx.folder(name)?;
     std::fs::create_dir(dir.join("tmp"))?;
@@ -44,6 +48,7 @@ fn write(ctx: &Context, name: &str, http: &str) -> Result<Spec> {
     let text = TEMPLATE
         .replace("{modules}", &modules)
         .replace("{user}", user)
+        .replace("{workers}", &workers.to_string())
         .replace("{http}", http);
     let conf = dir.join("nginx.conf");
     std::fs::write(&conf, text)?;
@@ -109,6 +114,10 @@ pub struct EdgeOptions {
     pub routes_dict: Option<String>,
     /// More lines for the server that shows the status.
     pub status_lines: String,
+    /// More lines for the server that takes requests.
+    pub server_lines: String,
+    /// Worker processes, instead of one.
+    pub workers: Option<usize>,
 }
 
 /// Pointsman's edge, and where it shows its status.
@@ -144,7 +153,7 @@ pub async fn edge(
     server {{
         listen {addr};
         include "{nginx}/pointsman.server.conf";
-        location / {{
+{server_lines}        location / {{
             include "{nginx}/pointsman.location.conf";
         }}
     }}
@@ -157,8 +166,9 @@ pub async fn edge(
         nginx = nginx.display(),
         http = include.display(),
         lines = options.status_lines,
+        server_lines = options.server_lines,
     );
-    let spec = write(ctx, "pointsman", &http)?;
+    let spec = write_for(ctx, "pointsman", &http, options.workers.unwrap_or(1))?;
     let proxy = Proxy::start(ctx, spec, addr, host, &ctx.cores.subject).await?;
     Ok(Edge { proxy, status })
 }

@@ -8,9 +8,14 @@ use crate::context::Context;
 use crate::machine::{Busy, Moment};
 use crate::report::Section;
 
+mod cold_sync;
 mod cost;
 mod growth;
 mod instances;
+mod memory;
+mod misses;
+mod propagation;
+mod storms;
 
 /// A scenario that is under way. It stays on its thread: child processes die
 /// with the thread that started them.
@@ -41,6 +46,31 @@ pub const ALL: &[Scenario] = &[
         name: "instances",
         about: "what it costs with up to 1,000 instances of an app",
         run: |ctx| Box::pin(instances::run(ctx)),
+    },
+    Scenario {
+        name: "propagation",
+        about: "how long a change takes from etcd to the last worker",
+        run: |ctx| Box::pin(propagation::run(ctx)),
+    },
+    Scenario {
+        name: "cold_sync",
+        about: "how fast an empty Redis is filled, and what that does to requests",
+        run: |ctx| Box::pin(cold_sync::run(ctx)),
+    },
+    Scenario {
+        name: "memory",
+        about: "what hosts and instances cost at the agent, in Redis and at the edge",
+        run: |ctx| Box::pin(memory::run(ctx)),
+    },
+    Scenario {
+        name: "misses",
+        about: "hosts that are not cached: one by one, crowds, floods of unknown ones",
+        run: |ctx| Box::pin(misses::run(ctx)),
+    },
+    Scenario {
+        name: "storms",
+        about: "changes as fast as etcd takes them",
+        run: |ctx| Box::pin(storms::run(ctx)),
     },
 ];
 

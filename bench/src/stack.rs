@@ -60,10 +60,21 @@ impl Stack {
             },
         )?;
         agent.ready().await?;
-        for process in [etcd.process(), redis.process(), agent.process()] {
-            cpu::pin(process.pid(), &ctx.cores.others)?;
+        let mut stack = Self { etcd, redis, agent };
+        stack.pin_to(&ctx.cores.others)?;
+        Ok(stack)
+    }
+
+    /// Puts all three on these cores.
+    pub fn pin_to(&mut self, cores: &[usize]) -> Result<()> {
+        for process in [
+            self.etcd.process(),
+            self.redis.process(),
+            self.agent.process(),
+        ] {
+            cpu::pin(process.pid(), cores)?;
         }
-        Ok(Self { etcd, redis, agent })
+        Ok(())
     }
 
     /// Waits until the agent has written this revision to Redis.

@@ -55,6 +55,13 @@ fn quantile(sorted: &[f64], share: f64) -> f64 {
     below + (above - below) * place.fract()
 }
 
+/// The value below which this share of a series lies.
+pub fn percentile(values: &[f64], share: f64) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    quantile(&sorted, share)
+}
+
 /// The middle value of a series.
 pub fn median(values: &[f64]) -> f64 {
     Spread::of(values).median

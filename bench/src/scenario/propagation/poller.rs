@@ -8,10 +8,10 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context as _, Result, bail};
 
 /// Between two rounds of requests.
-pub const PAUSE: Duration = Duration::from_micros(100);
+pub(super) const PAUSE: Duration = Duration::from_micros(100);
 
 /// A change that is not seen by then never will be.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const TRIES: usize = 5_000;
 
 /// One connection to each worker.
-pub struct Poller {
+pub(super) struct Poller {
     connections: Vec<TcpStream>,
     request: Vec<u8>,
     answer: Vec<u8>,
@@ -27,7 +27,7 @@ pub struct Poller {
 
 impl Poller {
     /// Connects to each of `workers` workers, to ask for `host`.
-    pub fn connect(edge: SocketAddr, workers: usize, host: &str) -> Result<Self> {
+    pub(super) fn connect(edge: SocketAddr, workers: usize, host: &str) -> Result<Self> {
         let mut pids = HashSet::new();
         let mut connections = Vec::new();
         let mut others = Vec::new();
@@ -54,18 +54,29 @@ impl Poller {
             connections.len() == workers,
             "not all workers took a connection"
         );
-        // HEAD: an answer is its header, whatever it is about.
-        let request = format!("HEAD / HTTP/1.1\r\nHost: {host}\r\n\r\n").into_bytes();
-        Ok(Self {
-            connections,
-            request,
-            answer,
-        })
+        Ok(Self::over(connections, host))
     }
 
-    /// Asks until each worker has answered with this status; answers when the
-    /// last one did.
-    pub fn all_answer(&mut self, status: u16) -> Result<Instant> {
+    /// A connection to a proxy that is one process.
+    pub(super) fn to_one(proxy: SocketAddr, host: &str) -> Result<Self> {
+        let stream = TcpStream::connect(proxy)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        Ok(Self::over(vec![stream], host))
+    }
+
+    fn over(connections: Vec<TcpStream>, host: &str) -> Self {
+        Self {
+            connections,
+            // HEAD: an answer is its header, whatever it is about.
+            request: format!("HEAD / HTTP/1.1\r\nHost: {host}\r\n\r\n").into_bytes(),
+            answer: vec![0; 16 * 1024],
+        }
+    }
+
+    /// Asks until all workers have answered that the host has an instance, or
+    /// that it has none; answers when the last one did.
+    pub(super) fn all_answer(&mut self, served: bool) -> Result<Instant> {
         let deadline = Instant::now() + PATIENCE;
         let mut waiting: Vec<usize> = (0..self.connections.len()).collect();
         let mut last = Instant::now();
@@ -75,7 +86,7 @@ impl Poller {
             }
             let mut still = Vec::new();
             for at in waiting {
-                if self.read_status(at)? == status {
+                if (self.read_status(at)? == 200) == served {
                     last = Instant::now();
                 } else {
                     still.push(at);
@@ -83,7 +94,10 @@ impl Poller {
             }
             waiting = still;
             if Instant::now() > deadline {
-                bail!("{} workers did not come to answer {status}", waiting.len());
+                bail!(
+                    "{} workers did not come to serve it: {served}",
+                    waiting.len()
+                );
             }
             if !waiting.is_empty() {
                 std::thread::sleep(PAUSE);

@@ -1,0 +1,469 @@
+//! How many changes a second agent and edge keep up with, and what requests
+//! notice of them.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use etcd_client::Client;
+use pointsman::dev::http;
+use serde::Serialize;
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+use crate::background::{self, Background};
+use crate::context::Context;
+use crate::fill;
+use crate::load::{Hosts, Load, Outcome};
+use crate::nginx::{self, Edge, EdgeOptions};
+use crate::redis_facts::RedisFacts;
+use crate::registry::{self, Shape};
+use crate::report::{Aim, Section, Table};
+use crate::stack::{self, Stack};
+use crate::stats::{self, Spread};
+
+/// Clients that put as fast as they are answered.
+const CLIENTS: usize = 16;
+/// The app whose hosts are asked for, and which a storm may strike.
+const LARGE: &str = "large";
+const HOSTS: u64 = 100;
+const RATE: f64 = 1000.0;
+/// How often the positions of Redis and the edge are looked at.
+const GLANCE: Duration = Duration::from_millis(50);
+const PATIENCE: Duration = Duration::from_secs(60);
+const P99_AIM: f64 = 1.2;
+/// A lag that does not grow may still waver by so many milliseconds.
+const WAVER: f64 = 100.0;
+
+/// Where the puts go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Target {
+    /// Keys that no agent looks at: what etcd alone takes.
+    Bare,
+    /// Instances of many apps.
+    Spread,
+    /// Instances of one large app, for which requests come.
+    One,
+}
+
+/// One storm.
+#[derive(Clone, Debug, Serialize)]
+struct Storm {
+    name: String,
+    /// Puts a second that etcd took.
+    rate: f64,
+    /// Milliseconds that Redis was behind, in the first and the last third.
+    redis_lag: [f64; 2],
+    /// Likewise the edge.
+    edge_lag: [f64; 2],
+    /// Milliseconds from the last put until the edge had all.
+    drain: f64,
+    /// Bytes a second that Redis sent out.
+    bytes: f64,
+    requests: Outcome,
+}
+
+/// Positions of etcd, at moments since the storm began.
+#[derive(Default)]
+struct Trail(VecDeque<(Duration, i64)>);
+
+impl Trail {
+    /// For how long etcd has been beyond this revision.
+    fn lag(&mut self, revision: i64, now: Duration) -> f64 {
+        while self.0.front().is_some_and(|(_, put)| *put <= revision) {
+            self.0.pop_front();
+        }
+        let since = self.0.front().map_or(now, |(at, _)| *at);
+        (now - since).as_secs_f64() * 1e3
+    }
+}
+
+/// Runs it.
+pub async fn run(ctx: &Context) -> Result<Section> {
+    let shape = ctx.size.pick(
+        Shape {
+            routes: 100,
+            apps: 100,
+            each: 5,
+        },
+        Shape {
+            routes: 1000,
+            apps: 1000,
+            each: 5,
+        },
+        Shape {
+            routes: 1000,
+            apps: 1000,
+            each: 5,
+        },
+    );
+    let large = ctx.size.pick(200, 5000, 5000);
+    let servers = nginx::app_addrs(large)?;
+    let apps = nginx::apps(ctx, &servers[..4]).await?;
+    background::pin_to_edge_side(ctx, &apps)?;
+    let stack = Stack::start(ctx).await?;
+    let routes = (0..HOSTS).map(|number| fill::route(&format!("large-{number}.example"), LARGE));
+    // Four of them are there; the others have no weight, so that what answers
+    // is the same however many there are.
+    let instances = servers
+        .iter()
+        .enumerate()
+        .map(|(number, addr)| large_instance(number, *addr, 0));
+    let entries = shape.entries().chain(routes).chain(instances);
+    let revision = fill::put_all(&stack.etcd.url(), entries).await?;
+    stack.has_synced(revision, PATIENCE).await?;
+    let options = EdgeOptions::default();
+    let edge = nginx::edge(ctx, &stack.redis.url(), "large-0.example", &options).await?;
+    stack::has_applied(edge.status, revision, PATIENCE).await?;
+    warm(ctx, &edge, shape).await?;
+
+    let rig = Rig {
+        ctx,
+        stack,
+        edge,
+        shape,
+        servers,
+    };
+    // One that does not count, so that the first one finds all warm.
+    rig.storm("warm-up", Some(Target::Spread)).await?;
+    let mut all = Vec::new();
+    for _ in 0..ctx.size.pick(1, 1, 3) {
+        for (name, target) in [
+            ("nothing", None),
+            ("etcd alone", Some(Target::Bare)),
+            ("spread over many apps", Some(Target::Spread)),
+            ("in one app", Some(Target::One)),
+        ] {
+            let storm = rig.storm(name, target).await?;
+            ctx.say(&format!("{storm:?}"));
+            all.push(storm);
+        }
+    }
+    rig.edge.proxy.stop().await;
+    rig.stack.stop().await;
+    apps.stop().await;
+    Ok(section(shape, large, &all))
+}
+
+fn large_instance(number: usize, addr: std::net::SocketAddr, round: u64) -> (String, String) {
+    let weight = if number < 4 { 100 } else { 0 };
+    let key = format!("instances/{LARGE}/{LARGE}-{number:05}");
+    (
+        key,
+        format!(
+            r#"{{"addr":"{addr}","weight":{weight},"zone":"z{}"}}"#,
+            round % 10
+        ),
+    )
+}
+
+fn load(ctx: &Context, edge: &Edge) -> Load {
+    let hosts = Hosts::each(HOSTS, |number, out| {
+        use std::fmt::Write as _;
+        // Writing into a string does not fail.
+        let _written = write!(out, "large-{number}.example");
+    });
+    background::steady(ctx, edge, &hosts, RATE)
+}
+
+/// The edge holds all apps, so that each change concerns it.
+async fn warm(ctx: &Context, edge: &Edge, shape: Shape) -> Result<()> {
+    let mut load = load(ctx, edge);
+    // Each first request for one of its hosts reads all instances of the app:
+    // many at once would take longer than the edge waits for Redis.
+    load.connections = 1;
+    load.rate = None;
+    load.until = crate::load::Until::Requests(HOSTS);
+    load.run().await?.with_few_failures()?;
+    for number in 0..shape.routes {
+        // Nobody listens there: an address that refuses is asked for once.
+        http::get(edge.proxy.addr, &registry::host(number), "/").await?;
+    }
+    Ok(())
+}
+
+struct Rig<'a> {
+    ctx: &'a Context,
+    stack: Stack,
+    edge: Edge,
+    shape: Shape,
+    servers: Vec<std::net::SocketAddr>,
+}
+
+/// What the putting clients have in common.
+struct Puts {
+    stop: AtomicBool,
+    count: AtomicU64,
+    revision: AtomicI64,
+}
+
+impl Rig<'_> {
+    async fn storm(&self, name: &str, target: Option<Target>) -> Result<Storm> {
+        let time = Duration::from_millis(self.ctx.size.pick(500, 5000, 15_000));
+        let mut facts = RedisFacts::connect(&self.stack.redis.url()).await?;
+        let sent = facts.counters().await?.number("total_net_output_bytes")?;
+        let background = Background::start(&load(self.ctx, &self.edge));
+        let begin = Instant::now();
+        let mut storm = Storm {
+            name: name.to_owned(),
+            rate: 0.0,
+            redis_lag: [0.0; 2],
+            edge_lag: [0.0; 2],
+            drain: 0.0,
+            bytes: 0.0,
+            requests: Outcome::default(),
+        };
+        match target {
+            None => sleep(time).await,
+            Some(target) => self.blow(target, time, &mut facts, &mut storm).await?,
+        }
+        let seconds = begin.elapsed().as_secs_f64();
+        storm.requests = background.finish().await?;
+        let now_sent = facts.counters().await?.number("total_net_output_bytes")?;
+        storm.bytes = (now_sent - sent) as f64 / seconds;
+        Ok(storm)
+    }
+
+    /// All clients put for so long, and the positions of Redis and the edge are
+    /// watched until both have all.
+    async fn blow(
+        &self,
+        target: Target,
+        time: Duration,
+        facts: &mut RedisFacts,
+        storm: &mut Storm,
+    ) -> Result<()> {
+        let client = Client::connect([self.stack.etcd.url()], None).await?;
+        let puts = Arc::new(Puts {
+            stop: AtomicBool::new(false),
+            count: AtomicU64::new(0),
+            revision: AtomicI64::new(0),
+        });
+        let entries = Arc::new(self.entries(target));
+        let mut clients = JoinSet::new();
+        for number in 0..CLIENTS {
+            let (client, puts, entries) = (client.clone(), Arc::clone(&puts), Arc::clone(&entries));
+            clients.spawn(put_on(client, puts, entries, number));
+        }
+        let begin = Instant::now();
+        let (mut lags, mut trails) = (
+            [Vec::new(), Vec::new()],
+            [Trail::default(), Trail::default()],
+        );
+        while begin.elapsed() < time {
+            sleep(GLANCE).await;
+            let at = begin.elapsed();
+            for trail in &mut trails {
+                trail
+                    .0
+                    .push_back((at, puts.revision.load(Ordering::Relaxed)));
+            }
+            if target != Target::Bare {
+                let positions = [self.in_redis(facts).await?, self.at_edge().await?];
+                for (number, position) in positions.into_iter().enumerate() {
+                    lags[number].push(trails[number].lag(position, begin.elapsed()));
+                }
+            }
+        }
+        puts.stop.store(true, Ordering::Relaxed);
+        while let Some(ended) = clients.join_next().await {
+            ended??;
+        }
+        storm.rate = puts.count.load(Ordering::Relaxed) as f64 / begin.elapsed().as_secs_f64();
+        if target == Target::Bare {
+            return Ok(());
+        }
+        let last = puts.revision.load(Ordering::Relaxed);
+        let ended = Instant::now();
+        while self.at_edge().await? < last {
+            ensure!(ended.elapsed() < PATIENCE, "the edge does not catch up");
+            sleep(Duration::from_millis(5)).await;
+        }
+        storm.drain = ended.elapsed().as_secs_f64() * 1e3;
+        let thirds = |lags: &[f64]| {
+            let third = lags.len() / 3;
+            [
+                stats::median(&lags[..third]),
+                stats::median(&lags[lags.len() - third..]),
+            ]
+        };
+        storm.redis_lag = thirds(&lags[0]);
+        storm.edge_lag = thirds(&lags[1]);
+        Ok(())
+    }
+
+    async fn in_redis(&self, facts: &mut RedisFacts) -> Result<i64> {
+        facts
+            .revision()
+            .await?
+            .context("Redis holds no whole table")
+    }
+
+    async fn at_edge(&self) -> Result<i64> {
+        let answer = http::get(self.edge.status, "localhost", "/pointsman/status").await?;
+        let facts: Value = serde_json::from_str(&answer.text())?;
+        facts["applied"].as_i64().context("no revision")
+    }
+
+    /// The keys that are put in turns, without the values' part that changes.
+    fn entries(&self, target: Target) -> Vec<Entry> {
+        match target {
+            Target::Bare => (0..self.shape.instances())
+                .map(|number| Entry::Bare(format!("/bare/{number}")))
+                .collect(),
+            Target::Spread => self
+                .shape
+                .entries()
+                .skip(self.shape.routes)
+                .map(|(key, addr)| Entry::Instance(format!("/pointsman/{key}"), addr))
+                .collect(),
+            Target::One => self
+                .servers
+                .iter()
+                .enumerate()
+                .map(|(number, addr)| Entry::Large(number, *addr))
+                .collect(),
+        }
+    }
+}
+
+enum Entry {
+    Bare(String),
+    Instance(String, String),
+    Large(usize, std::net::SocketAddr),
+}
+
+impl Entry {
+    /// Each round has another value.
+    fn at(&self, round: u64) -> (String, String) {
+        match self {
+            Self::Bare(key) => (key.clone(), format!("value {round}")),
+            Self::Instance(key, addr) => {
+                let zone = round % 10;
+                (
+                    key.clone(),
+                    format!(r#"{{"addr":"{addr}","zone":"z{zone}"}}"#),
+                )
+            }
+            Self::Large(number, addr) => {
+                let (key, value) = large_instance(*number, *addr, round);
+                (format!("/pointsman/{key}"), value)
+            }
+        }
+    }
+}
+
+async fn put_on(
+    client: Client,
+    puts: Arc<Puts>,
+    entries: Arc<Vec<Entry>>,
+    first: usize,
+) -> Result<()> {
+    let mut kv = client.kv_client();
+    let mut number = first;
+    while !puts.stop.load(Ordering::Relaxed) {
+        let round = 1 + (number / entries.len()) as u64;
+        let (key, value) = entries[number % entries.len()].at(round);
+        let done = kv.put(key, value, None).await?;
+        let revision = done.header().context("no header")?.revision();
+        puts.revision.fetch_max(revision, Ordering::Relaxed);
+        puts.count.fetch_add(1, Ordering::Relaxed);
+        number += CLIENTS;
+    }
+    Ok(())
+}
+
+fn section(shape: Shape, large: usize, all: &[Storm]) -> Section {
+    let named = |name: &str| {
+        all.iter()
+            .filter(|storm| storm.name == name)
+            .collect::<Vec<_>>()
+    };
+    let series =
+        |name: &str, get: fn(&Storm) -> f64| named(name).into_iter().map(get).collect::<Vec<f64>>();
+    let p99 = |storm: &Storm| storm.requests.p99 / 1e3;
+    let idle = series("nothing", p99);
+    let mut table = Table::new(
+        "Storms",
+        &[
+            "changes",
+            "a second",
+            "Redis behind, ms: begin, end",
+            "edge behind, ms: begin, end",
+            "edge has all after, ms",
+            "kB/s out of Redis",
+            "requests p99 ms",
+            "× idle",
+            "failed",
+        ],
+    );
+    let mut aims = Vec::new();
+    for name in [
+        "nothing",
+        "etcd alone",
+        "spread over many apps",
+        "in one app",
+    ] {
+        let spread = |get: fn(&Storm) -> f64| Spread::of(&series(name, get));
+        let pair = |get: fn(&Storm) -> [f64; 2]| {
+            let of = |at: usize| {
+                let all: Vec<f64> = named(name).into_iter().map(|s| get(s)[at]).collect();
+                stats::median(&all)
+            };
+            format!("{:.0}, {:.0}", of(0), of(1))
+        };
+        let ratio = stats::paired(&series(name, p99), &idle);
+        let failed: u64 = named(name).iter().map(|storm| storm.requests.failed).sum();
+        table.row(vec![
+            name.to_owned(),
+            spread(|s| s.rate).show(0),
+            pair(|s| s.redis_lag),
+            pair(|s| s.edge_lag),
+            spread(|s| s.drain).show(0),
+            format!("{:.0}", spread(|s| s.bytes / 1e3).median),
+            spread(p99).show(2),
+            ratio.show(2),
+            failed.to_string(),
+        ]);
+        if name == "nothing" || name == "etcd alone" {
+            continue;
+        }
+        let grows = |storm: &&Storm| storm.edge_lag[1] > 2.0 * storm.edge_lag[0] + WAVER;
+        let growing = named(name).into_iter().any(|storm| grows(&storm));
+        aims.push(Aim {
+            what: format!("lag while 16 clients put as fast as etcd takes it, {name}"),
+            aim: "does not grow".to_owned(),
+            measured: format!(
+                "edge behind {} ms (first, last third) at {:.0} puts a second",
+                pair(|s| s.edge_lag),
+                spread(|s| s.rate).median
+            ),
+            reached: !growing,
+        });
+        aims.push(Aim {
+            what: format!("p99 of requests during a storm {name}"),
+            aim: format!("≤ {P99_AIM} × idle"),
+            measured: format!("{} ×", ratio.show(2)),
+            reached: ratio.median <= P99_AIM,
+        });
+    }
+    Section {
+        title: "Storms".to_owned(),
+        text: vec![format!(
+            "{CLIENTS} clients put instances into etcd, each as soon as its last put was answered: \
+             spread over {} instances of {} apps, all of which the edge has cached, or in one app \
+             of {large} instances. Meanwhile {RATE:.0} requests a second come for {HOSTS} hosts of \
+             that app; edge, apps and load have a core for themselves. *Behind* is for how long \
+             etcd had been further than Redis, or the edge, in the first and the last third.",
+            shape.instances(),
+            shape.apps
+        )],
+        aims,
+        tables: vec![table],
+        raw: json!(all),
+        ..Section::default()
+    }
+}
