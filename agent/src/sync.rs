@@ -8,18 +8,20 @@
 //! never guess. Beside it, one agent of all compares both sides at rest
 //! ([`reconcile`]).
 
+use std::panic::resume_unwind;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use tokio::sync::{mpsc, watch};
+use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::sink::Sink;
-use crate::store::{Revision, Store, StoreError};
+use crate::store::{KeyValue, Revision, Store, StoreError};
 use crate::table::Table;
 use crate::telemetry::Chain;
 use crate::watch::{End, Step, Watcher};
@@ -45,6 +47,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 const STALLED: Duration = Duration::from_secs(5);
 /// How often the progress of another agent's rebuild is looked at.
 const GLANCE: Duration = Duration::from_millis(200);
+
+/// A page of so many keys takes some milliseconds to be taken in.
+const LARGE_PAGE: usize = 2_000;
 
 /// The table as the API reads it. Hold the guard for microseconds only.
 pub type SharedTable = Arc<RwLock<Table>>;
@@ -220,11 +225,16 @@ impl Sync {
     async fn list(&mut self, watcher: &mut Watcher) -> Result<(), End> {
         self.set_phase(Phase::Listing, None);
         let mut table = Table::new();
+        let mut page = Vec::new();
         loop {
-            match watcher.step().await {
+            // While a page is taken in, the next one is on its way.
+            let (step, loaded) = tokio::join!(watcher.step(), load(table, page));
+            table = loaded;
+            page = Vec::new();
+            match step {
                 Step::Page(items) => {
                     self.note_store_answers();
-                    items.iter().for_each(|kv| table.load(kv));
+                    page = items;
                 }
                 Step::Listed(revision) => {
                     table.loaded(revision);
@@ -302,5 +312,22 @@ impl Sync {
             status.seen = revision;
             status.epoch = epoch;
         });
+    }
+}
+
+/// Takes a page of a listing into the table; a large one in another thread, so
+/// that what is on its way is read meanwhile.
+async fn load(mut table: Table, page: Vec<KeyValue>) -> Table {
+    let large = page.len() >= LARGE_PAGE;
+    let take = move || {
+        page.iter().for_each(|kv| table.load(kv));
+        table
+    };
+    if !large {
+        return take();
+    }
+    match spawn_blocking(take).await {
+        Ok(table) => table,
+        Err(panicked) => resume_unwind(panicked.into_panic()),
     }
 }

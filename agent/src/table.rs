@@ -330,18 +330,24 @@ impl Table {
             }
         };
         let element = key.element();
-        let was = element.as_ref().map(|element| self.held(element));
+        let mut was = None;
         let refused = match key {
-            Key::Route(host) => self.put_route(&host, kv, touched).err(),
+            Key::Route(host) => {
+                let (value, bad) = split(Route::from_value(&kv.value));
+                was = self.before(element.as_ref(), bad.is_some());
+                self.put_route(&host, kv, value, touched);
+                bad
+            }
             Key::App(app) => {
-                let policy = Policy::from_value(&kv.value);
-                let (value, bad) = split(policy);
+                let (value, bad) = split(Policy::from_value(&kv.value));
+                was = self.before(element.as_ref(), bad.is_some() || !self.bad.is_empty());
                 self.app(app.as_str()).policy = Some(Entry::of(kv, value.map(Box::new)));
                 self.touch_policy(app.as_str(), touched);
                 bad
             }
             Key::Instance(app, id) => {
                 let (value, bad) = split(Instance::from_value(&kv.value));
+                was = self.before(element.as_ref(), bad.is_some() || !self.bad.is_empty());
                 let bad = bad.or_else(|| self.refusal(value.as_ref()?));
                 self.put_instance(app.as_str(), id.as_str(), Entry::of(kv, value), touched);
                 bad
@@ -382,15 +388,7 @@ impl Table {
             None => self.bad.remove(kv.key.as_str()),
         };
         if let Some(element) = element {
-            match (self.held(&element), was) {
-                (Held::Frozen, Some(Held::Value(value))) => {
-                    self.kept.insert(element, value);
-                }
-                (Held::Frozen, _) => {}
-                _ => {
-                    self.kept.remove(&element);
-                }
-            }
+            self.keep(element, was);
         }
     }
 
@@ -442,16 +440,15 @@ impl Table {
         &mut self,
         host: &Host,
         kv: &KeyValue,
+        value: Option<Route>,
         touched: &mut BTreeSet<Element>,
-    ) -> Result<(), Bad> {
-        let (value, bad) = split(Route::from_value(&kv.value));
+    ) {
         let entry = Entry::of(kv, value.map(|route| Rules::of(&route)));
         let host = host.as_str();
         if self.routes.insert(host.into(), entry).is_none() {
             self.count_beneath(host, true, touched);
         }
         touched.insert(Element::Route(host.into()));
-        bad.map_or(Ok(()), Err)
     }
 
     /// A policy also says whether what probes found counts.

@@ -180,6 +180,12 @@ fn run(lua: &Lua, words: &[String]) -> mlua::Result<Value> {
             data.insert((*key).to_owned(), Item::Text((*value).to_owned()));
             "OK".into_lua(lua)
         }
+        ["MSET", pairs @ ..] => {
+            for pair in pairs.chunks(2) {
+                data.insert(pair[0].to_owned(), Item::Text(pair[1].to_owned()));
+            }
+            "OK".into_lua(lua)
+        }
         ["DEL", keys @ ..] => {
             let gone = keys
                 .iter()

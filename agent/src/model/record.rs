@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::{Serialize, Serializer};
+
 /// The app that stands for all that have no policy of their own; no app can be
 /// called so.
 const EVERY_APP: &str = "*";
@@ -77,16 +79,27 @@ impl Change {
 /// The changes as the Redis scripts and the stream carry them: a JSON array of
 /// `[key, value]` and `[key, field, value]`, with `null` for "gone".
 pub fn changes_json<'a>(changes: impl IntoIterator<Item = &'a Change>) -> String {
-    let rows: Vec<_> = changes
-        .into_iter()
-        .map(|change| {
-            let value = change.value.as_deref();
-            let key = change.element.redis_key();
-            match change.element.field() {
-                None => serde_json::json!([key, value]),
-                Some(field) => serde_json::json!([key, field, value]),
-            }
-        })
-        .collect();
-    serde_json::Value::Array(rows).to_string()
+    serde_json::to_string(&Rows(changes.into_iter().collect())).unwrap_or_default()
+}
+
+/// Written straight into the text: a rebuild writes a million of them.
+struct Rows<'a>(Vec<&'a Change>);
+
+impl Serialize for Rows<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(|change| Row(change)))
+    }
+}
+
+struct Row<'a>(&'a Change);
+
+impl Serialize for Row<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Change { element, value } = self.0;
+        let key = element.redis_key();
+        match element.field() {
+            None => (key, value).serialize(serializer),
+            Some(field) => (key, field, value).serialize(serializer),
+        }
+    }
 }

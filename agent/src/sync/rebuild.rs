@@ -47,9 +47,10 @@ impl Sync {
 
         let sink = Arc::clone(&self.sink);
         self.done(|| sink.begin(&claim)).await?;
-        let (piece, records) = self.write_all(token).await?;
-        let piece = self.restore_kept(token, piece).await?;
-        let pieces = self.sweep(token, piece).await?;
+        // First of all: what is written then need not be looked at once more.
+        let piece = self.sweep(token, 0).await?;
+        let (piece, records) = self.write_all(token, piece).await?;
+        let pieces = self.restore_kept(token, piece).await?;
         self.done(|| sink.end(token, pieces, revision)).await?;
 
         let took = begun.elapsed();
@@ -64,21 +65,28 @@ impl Sync {
         Ok(revision)
     }
 
-    /// Writes all records; answers the number of pieces and of records.
-    async fn write_all(&mut self, token: Revision) -> Result<(u64, usize), Turn> {
+    /// Writes all records; answers the number of pieces and of records. While
+    /// Redis works at a piece, the next one is made.
+    async fn write_all(&mut self, token: Revision, mut piece: u64) -> Result<(u64, usize), Turn> {
         let sink = Arc::clone(&self.sink);
-        let (mut piece, mut records) = (0, 0);
-        let mut after: Option<Element> = None;
-        loop {
-            let changes = fitting(self.read().records(after.as_ref(), PIECE));
-            let Some(last) = changes.last() else {
-                return Ok((piece, records));
-            };
-            after = Some(last.element.clone());
+        let table = Arc::clone(&self.table);
+        let next = |after: Option<&Element>| {
+            let table = table.read().unwrap_or_else(PoisonError::into_inner);
+            fitting(table.records(after, PIECE))
+        };
+        let mut records = 0;
+        let mut changes = next(None);
+        while let Some(last) = changes.last() {
             records += changes.len();
-            self.done(|| sink.piece(token, piece, &changes)).await?;
+            let last = last.element.clone();
+            let write = self.done(|| sink.piece(token, piece, &changes));
+            // Polled in this order: the piece is under way when the next begins.
+            let (written, following) = tokio::join!(biased; write, async { next(Some(&last)) });
+            written?;
+            changes = following;
             piece += 1;
         }
+        Ok((piece, records))
     }
 
     /// Writes the last good records of frozen elements where Redis has lost

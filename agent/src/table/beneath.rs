@@ -17,9 +17,16 @@ impl Table {
     ) {
         for domain in domains_above(host) {
             let turned = if came {
-                let count = self.beneath.entry(domain.into()).or_insert(0);
-                *count += 1;
-                *count == 1
+                match self.beneath.get_mut(domain) {
+                    Some(count) => {
+                        *count += 1;
+                        false
+                    }
+                    None => {
+                        self.beneath.insert(domain.into(), 1);
+                        true
+                    }
+                }
             } else {
                 let count = self.beneath.get_mut(domain);
                 let left = count.map_or(0, |count| {
@@ -31,9 +38,11 @@ impl Table {
                 }
                 left == 0
             };
-            let wildcard = wildcard_of(domain);
-            if turned && self.routes.contains_key(wildcard.as_str()) {
-                touched.insert(Element::Route(wildcard.into()));
+            if turned {
+                let wildcard = wildcard_of(domain);
+                if self.routes.contains_key(wildcard.as_str()) {
+                    touched.insert(Element::Route(wildcard.into()));
+                }
             }
         }
     }

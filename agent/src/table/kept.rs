@@ -5,6 +5,28 @@ use crate::model::{Change, Element, Instance, Key};
 use crate::store::Revision;
 
 impl Table {
+    /// What an element is before a put that may freeze it. Where no key is bad,
+    /// nothing freezes, and most puts need not know.
+    pub(super) fn before(&self, element: Option<&Element>, may_freeze: bool) -> Option<Held> {
+        element
+            .filter(|_| may_freeze)
+            .map(|element| self.held(element))
+    }
+
+    /// After the put: keeps the last good record of what froze, and no other.
+    pub(super) fn keep(&mut self, element: Element, was: Option<Held>) {
+        let is_frozen = was.is_some() && self.held(&element) == Held::Frozen;
+        match was {
+            Some(Held::Value(value)) if is_frozen => {
+                self.kept.insert(element, value);
+            }
+            _ if is_frozen => {}
+            _ => {
+                self.kept.remove(&element);
+            }
+        }
+    }
+
     /// The last good records of frozen elements, as far as this table saw them:
     /// for a Redis that has lost them. An instance whose address has got
     /// another owner since is left out.
