@@ -19,16 +19,15 @@ local settings = require("pointsman.settings")
 local sticky = require("pointsman.sticky")
 local status = require("pointsman.status")
 
-local classes = metrics.classes
 local counts = metrics.counts
 local error = error
 local find = cache.find
 local get_seat = seats.get
-local has_trials = health.has_trials
 local ngx = ngx
-local seats_taken = seats.taken
+local statuses = metrics.statuses
 local type = type
 local var = ngx.var
+local watched = metrics.watched
 
 local FLUSH_SECONDS = 1
 
@@ -44,6 +43,22 @@ local function app_of(seat)
     end
     local app = var.upstream_addr and find(var.host)
     return app and not app.rules and app or nil
+end
+
+
+-- What a response says of the instance that gave it.
+local function settle(code)
+    local seat = get_seat()
+    local app = app_of(seat)
+    if app and code >= 500 then
+        health.judge(app, seat and seat.cut)
+    end
+    if app then
+        health.settle(app)
+    end
+    if seat then
+        lane.finish(seat)
+    end
 end
 
 
@@ -223,21 +238,12 @@ end
 -- In log_by_lua: counts the response.
 function _M.log()
     local code = ngx.status
-    local class = (code - code % 100) / 100
-    classes[class] = (classes[class] or 0) + 1
-    local failed = class == 5
-    if failed or has_trials() or seats_taken() > 0 then
-        local seat = get_seat()
-        local app = app_of(seat)
-        if app and failed then
-            health.judge(app, seat and seat.cut)
-        end
-        if app and has_trials() then
-            health.settle(app)
-        end
-        if seat then
-            lane.finish(seat)
-        end
+    local n = statuses[code]
+    if n then
+        statuses[code] = n + 1
+    end
+    if code >= 500 or watched.n > 0 then
+        settle(code)
     end
 end
 

@@ -13,6 +13,7 @@
 
 local dicts = require("pointsman.dicts")
 local generation = require("pointsman.generation")
+local metrics = require("pointsman.metrics")
 
 local advance = generation.advance
 local count = dicts.count
@@ -34,6 +35,7 @@ local pairs = pairs
 local sub = string.sub
 local tonumber = tonumber
 local var = ngx.var
+local watched = metrics.watched
 
 local WORDS = {
     connect = "does not accept connections",
@@ -247,15 +249,11 @@ function _M.picked(app, peer)
     local time = now()
     if aside and aside.rev == peer.rev and aside.till <= time
             and dict_add(trial_key(app.name, peer.id), 1, TRIAL_SECONDS) then
+        if trial_till == 0 then
+            watched.n = watched.n + 1
+        end
         trial_till = time + TRIAL_LIMIT
     end
-end
-
-
--- syntax: yes = health.has_trials()
--- Whether the answer of a request of this worker may end a trial. Cheap.
-function _M.has_trials()
-    return trial_till > 0
 end
 
 
@@ -317,10 +315,13 @@ end
 
 
 -- syntax: health.settle(app)
--- In log_by_lua, while there are trials: the answer may have ended one.
+-- In log_by_lua: the answer may have ended a trial.
 function _M.settle(app)
-    if now() > trial_till then
+    if trial_till == 0 then
+        return
+    elseif now() > trial_till then
         trial_till = 0
+        watched.n = watched.n - 1
     end
     local peer, kind = last_attempt(app)
     local aside = peer and app.asides and app.asides.of[peer.id]

@@ -21,6 +21,8 @@ local var = ngx.var
 -- the connect time-out of our nginx.conf.
 local CONNECT, SEND, READ = 2, 60, 60
 local FAILURE = 1
+-- nginx counts whole milliseconds.
+local ROUNDING = 0.002
 
 -- By whether the deadline is sooner than the time-out to connect, and to read.
 local CUT = {
@@ -99,7 +101,7 @@ function _M.again(seat, attempts)
     leave(seat)
     if not seat.pinned then
         local deadline, time = app.policy.deadline, now()
-        if deadline and time >= seat.began + deadline
+        if deadline and time >= seat.began + deadline - ROUNDING
                 or health.count(attempts) < seat.tries
                    and not budget.allows(app, time) then
             return false

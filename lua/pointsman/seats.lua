@@ -12,6 +12,7 @@
 -- request that comes back, by an error page of the user's, is decided anew.
 
 local flight = require("pointsman.flight")
+local metrics = require("pointsman.metrics")
 
 local base = require("resty.core.base")
 local ffi = require("ffi")
@@ -23,6 +24,7 @@ local ngx_log = ngx.log
 local pairs = pairs
 local start_time = ngx.req.start_time
 local tonumber = tonumber
+local watched = metrics.watched
 
 local MAX_SEATS = 65536
 
@@ -31,6 +33,12 @@ local seats, seats_n = {}, 0
 
 local function key()
     return tonumber(cast("uintptr_t", get_request()))
+end
+
+
+local function count(by)
+    seats_n = seats_n + by
+    watched.n = watched.n + by
 end
 
 
@@ -63,13 +71,6 @@ function _M.take(seat, peer)
 end
 
 
--- syntax: n = seats.taken()
--- Cheap: whether any request of this worker has a seat at all.
-function _M.taken()
-    return seats_n
-end
-
-
 -- syntax: seat = seats.get()
 -- nil if this request has none.
 function _M.get()
@@ -81,7 +82,8 @@ function _M.get()
     if seat and seat.start ~= start_time() then
         -- Of a request that is gone, at the same address.
         leave(seat)
-        seats[at], seats_n = nil, seats_n - 1
+        seats[at] = nil
+        count(-1)
         return nil
     end
     return seat
@@ -96,12 +98,13 @@ function _M.put(seat)
         for _, old in pairs(seats) do
             leave(old)
         end
-        seats, seats_n = {}, 0
+        seats = {}
+        count(-seats_n)
     end
     local at = key()
     local old = seats[at]
     if not old then
-        seats_n = seats_n + 1
+        count(1)
     elseif old ~= seat then
         leave(old)
     end
@@ -118,7 +121,8 @@ function _M.give_up()
     local seat = seats[at]
     if seat then
         leave(seat)
-        seats[at], seats_n = nil, seats_n - 1
+        seats[at] = nil
+        count(-1)
     end
 end
 
