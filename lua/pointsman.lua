@@ -95,6 +95,8 @@ local function look_up(host)
     if find(host) then
         -- The balancer will find it, too, and count that.
         counts.hits_l1 = counts.hits_l1 - 1
+        -- Or another worker has taken it from the cache by then.
+        ngx.ctx.pointsman_found = app
     else
         ngx.ctx.pointsman_app = app
     end

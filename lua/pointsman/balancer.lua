@@ -167,10 +167,14 @@ local function retry()
 end
 
 
--- An app that could not be cached is handed on by the access phase.
-local function miss()
-    local app = ngx.ctx.pointsman_app
-    if not app or app.lane then
+-- The access phase hands on what it has found: it may not be cached, or not any
+-- more.
+local function miss(how)
+    local app = ngx.ctx.pointsman_app or ngx.ctx.pointsman_found
+    if not app and how ~= "miss" then
+        counts.hits_negative = counts.hits_negative + 1
+        return decline(how)
+    elseif not app or app.lane then
         return run_lane(app)
     end
     local peer = pick(app)
@@ -194,11 +198,7 @@ function _M.run()
 
     local app, how = find(host())
     if not app then
-        if how == "miss" then
-            return miss()
-        end
-        counts.hits_negative = counts.hits_negative + 1
-        return decline(how)
+        return miss(how)
     end
     if app.lane then
         return run_lane(app)
