@@ -170,7 +170,7 @@ t.say(t.status().bad_records)
 t.change("app shop retries=1")
 t.say(t.show("shop.test"))
 --- error_log
-failed to use what Redis has for shop.test: bad app
+failed to use what Redis has for app shop: bad app
 --- response_body
 503 unavailable
 1

@@ -31,12 +31,52 @@ local function has(zone, key, reval)
 end
 
 
+-- Puts what is not there yet, and notes in `put` what it has put.
+local function put_route(put, before, i, pattern, route, asof)
+    local zone = negatives
+    if route then
+        zone = routes
+        negatives:drop(pattern)
+        routes:put(pattern, codec.pack_route(route, asof, before.reval))
+    else
+        routes:drop(pattern)
+        if has(negatives, pattern, before.reval) then
+            return
+        end
+        negatives:put(pattern, codec.pack_negative(asof, before.reval))
+    end
+    put[#put + 1] = { zone, pattern, route_stripe(pattern), before.stripes[i] }
+end
+
+
+-- Takes out what may have changed since. Returns the keys, or nil.
+local function undo(put)
+    local undone
+    for _, entry in ipairs(put) do
+        local zone, key, stripe, seen = entry[1], entry[2], entry[3], entry[4]
+        if dict_get(stripe) ~= seen then
+            -- Another worker may have read it by now: the stripe tells it.
+            zone:drop(key)
+            count(stripe)
+            undone = undone or {}
+            undone[key] = true
+        end
+    end
+    if undone then
+        count("topology")
+        advance()
+        count("refills")
+    end
+    return undone
+end
+
+
 local _M = {}
 
 
--- syntax: before = fill.prepare(patterns, apps?)
--- Before Redis is asked. `apps` are those that it is known to answer with.
-function _M.prepare(patterns, known_apps)
+-- syntax: before = fill.prepare(patterns, app?)
+-- Before Redis is asked for patterns, or for an app.
+function _M.prepare(patterns, app)
     local before = {
         -- Read before, and written after, the epoch and the revision: so a
         -- fill by what was known before a revalidation is suspect after it.
@@ -45,81 +85,63 @@ function _M.prepare(patterns, known_apps)
         applied = dict_get("applied") or 0,
         touch = dict_get("touch"),
         stripes = {},
-        app_stripes = {},
+        app_stripe = app and dict_get(app_stripe(app)),
     }
-    for i, pattern in ipairs(patterns) do
-        before.stripes[i] = dict_get(route_stripe(pattern))
-    end
-    for _, app in ipairs(known_apps or {}) do
-        before.app_stripes[app.name] = dict_get(app_stripe(app.name))
+    for i = 1, #patterns do
+        before.stripes[i] = dict_get(route_stripe(patterns[i]))
     end
     return before
 end
 
 
-local function put_all(before, patterns, found)
-    local asof, reval = found.rev, before.reval
-    local n_absent, route = found.n_absent, found.route
-    local put = {}
-    for i = 1, n_absent do
-        local pattern = patterns[i]
-        if not has(negatives, pattern, reval) then
-            negatives:put(pattern, codec.pack_negative(asof, reval))
-        end
-        routes:drop(pattern)
-        put[#put + 1] = { negatives, pattern, route_stripe(pattern),
-                          before.stripes[i] }
-    end
-    if not route then
-        return put
-    end
-
-    -- An app of many instances that another route has brought in already, and
-    -- that the feed keeps up to date, is not written again for each route.
-    for _, app in ipairs(found.apps) do
-        if not has(apps, app.name, reval) then
-            apps:put(app.name, codec.pack_app(app, asof, reval))
-            put[#put + 1] = { apps, app.name, app_stripe(app.name),
-                              before.app_stripes[app.name] }
-        end
-    end
-    local pattern = patterns[n_absent + 1]
-    negatives:drop(pattern)
-    routes:put(pattern, codec.pack_route(route, asof, reval))
-    put[#put + 1] = { routes, pattern, route_stripe(pattern),
-                      before.stripes[n_absent + 1] }
-    return put
+-- syntax: yes = fill.knows(pattern)
+-- Whether there is a route, if maybe an old one.
+function _M.knows(pattern)
+    return routes:get(pattern) ~= nil
 end
 
 
--- syntax: stands = fill.store(before, patterns, found)
--- found = { rev =, n_absent = how many of the first patterns have no route,
--- route =, apps = }, the last two if there is a route. An app whose stripe was
--- not read before, as it was not known which app it would be, counts as changed
--- if anything was. False: a change came in between, and Redis must be asked
--- again.
-function _M.store(before, patterns, found)
-    local put = put_all(before, patterns, found)
+-- syntax: yes = fill.has_app(name)
+-- Whether an app is there that need not be asked for anew. The feed keeps it up
+-- to date.
+function _M.has_app(name)
+    return has(apps, name, dict_get("reval"))
+end
+
+
+-- syntax: undone = fill.store_routes(before, patterns, facts, asof)
+-- facts[i] = the route of the pattern, or false if there is none; nil: not to
+-- be stored. A set of patterns is returned if changes came in between: for
+-- these Redis must be asked again.
+function _M.store_routes(before, patterns, facts, asof)
+    local put = {}
+    for i = 1, #patterns do
+        if facts[i] ~= nil then
+            put_route(put, before, i, patterns[i], facts[i], asof)
+        end
+    end
+    if dict_get("touch") ~= before.touch then
+        return undo(put)
+    end
+end
+
+
+-- syntax: stands = fill.store_app(before, app, asof)
+-- False: it changed in between, and Redis must be asked again. An app whose
+-- stripe was not read before, as it was not known which app it would be, counts
+-- as changed if anything was.
+function _M.store_app(before, app, asof)
+    -- One that is there is kept up to date by the feed, and may have many
+    -- instances: it is not written again for each route.
+    if has(apps, app.name, before.reval) then
+        return true
+    end
+    apps:put(app.name, codec.pack_app(app, asof, before.reval))
     if dict_get("touch") == before.touch then
         return true
     end
-
-    local undone = false
-    for _, entry in ipairs(put) do
-        local zone, key, stripe, seen = entry[1], entry[2], entry[3], entry[4]
-        if dict_get(stripe) ~= seen then
-            -- Another worker may have read it by now: the stripe tells it.
-            zone:drop(key)
-            count(stripe)
-            undone = true
-        end
-    end
-    if undone then
-        count("topology")
-        advance()
-        count("refills")
-    end
-    return not undone
+    return not undo({ { apps, app.name, app_stripe(app.name),
+                        before.app_stripe } })
 end
 
 

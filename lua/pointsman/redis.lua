@@ -4,7 +4,10 @@
 -- Edges only read. What belongs together is read by one script, as a script
 -- sees one moment of the table.
 
+local cjson = require("cjson.safe")
+
 local byte = string.byte
+local decode = cjson.decode
 local find = string.find
 local format = string.format
 local gsub = string.gsub
@@ -28,42 +31,89 @@ local READ_MS = 2000
 local BATCH = 16
 local IDLE_MS = 60000
 
--- ARGV: prefix, then the patterns that fit a host, most specific first.
--- Returns what `meta` has, what each pattern has (a string, nil, or an error in
--- a list), the record of the defaults, and for each app that the first route
--- names: its name, its record and its instances (a list of id and value, or an
--- error).
-local LOOKUP = [[
+-- What both look-ups begin with. A value of another type than it should be is
+-- an error in a list. They answer in JSON, as one string: to read each value of
+-- a nested reply by itself costs an edge more than all the rest.
+local COMMON = [[
 local prefix = ARGV[1]
 local meta = redis.call('HMGET', prefix .. 'meta',
                         'format', 'epoch', 'rev', 'state', 'claim')
+local defaults = false
 local function get(key)
     local value = redis.pcall('GET', key)
     return type(value) == 'table' and {value.err} or value
 end
-local routes, first = {}, false
-for i = 2, #ARGV do
-    local value = get(prefix .. 'route:' .. ARGV[i])
-    routes[i - 1] = value
-    first = first or value
+local function policy_of(name)
+    local policy = get(prefix .. 'app:' .. name)
+    if not policy then
+        defaults = defaults or get(prefix .. 'app:*')
+    end
+    return policy
+end
+]]
+
+-- ARGV: prefix, whether more than one host is asked for, for how many instances
+-- there is room, then the patterns that fit, of one host the most specific
+-- first.
+-- Answers what `meta` has, what each pattern has (a string or false), and for
+-- each app that a route names (of one host: the first route): its name, its
+-- record and its instances (a list of id and value, or an error), or false if
+-- there is no room for them; and the record of the defaults if one needs it.
+local LOOKUP = COMMON .. [[
+local several, room = ARGV[2] == '1', tonumber(ARGV[3])
+local keys = {}
+for i = 4, #ARGV do
+    keys[i - 3] = prefix .. 'route:' .. ARGV[i]
+end
+local routes = redis.call('MGET', unpack(keys))
+local found = 0
+for i = 1, #keys do
+    found = found + (routes[i] and 1 or 0)
+end
+if redis.call('EXISTS', unpack(keys)) ~= found then
+    for i = 1, #keys do
+        routes[i] = get(keys[i])
+    end
 end
 local apps, seen = {}, {}
 local function add(name)
     if type(name) == 'string' and not seen[name] then
         seen[name] = true
-        local instances = redis.pcall('HGETALL', prefix .. 'inst:' .. name)
-        apps[#apps + 1] = {name, get(prefix .. 'app:' .. name),
-                           instances.err or instances}
-    end
-end
-pcall(function()
-    for _, rule in ipairs(cjson.decode(first).rules) do
-        for _, to in ipairs(rule.to or {}) do
-            add(to.app)
+        local key = prefix .. 'inst:' .. name
+        local n = redis.pcall('HLEN', key)
+        if type(n) == 'table' then
+            apps[#apps + 1] = {name, false, n.err}
+        elseif n > room then
+            apps[#apps + 1] = {name, false, false}
+        else
+            room = room - n
+            apps[#apps + 1] = {name, policy_of(name),
+                               redis.call('HGETALL', key)}
         end
     end
-end)
-return {meta, routes, get(prefix .. 'app:*'), apps}
+end
+for i = 1, #keys do
+    if routes[i] then
+        pcall(function()
+            for _, rule in ipairs(cjson.decode(routes[i]).rules) do
+                for _, to in ipairs(rule.to or {}) do
+                    add(to.app)
+                end
+            end
+        end)
+        if not several then
+            break
+        end
+    end
+end
+return cjson.encode({meta, routes, apps, defaults})
+]]
+
+-- ARGV: prefix, app. Answers the same for this app.
+local READ_APP = COMMON .. [[
+local instances = redis.pcall('HGETALL', prefix .. 'inst:' .. ARGV[2])
+local app = {ARGV[2], policy_of(ARGV[2]), instances.err or instances}
+return cjson.encode({meta, {}, {app}, defaults})
 ]]
 
 -- ARGV: prefix. Returns what `meta` has and the ID of the stream's last entry.
@@ -78,6 +128,9 @@ return {meta, last[1] and last[1][1] or false}
 -- An older agent's records are a part of what we can read.
 local FORMATS = { ["1"] = true, ["2"] = true }
 local MAX_REV = 2 ^ 53
+-- Instances that a look-up of hosts brings along. An app of more is asked for
+-- by itself, and only if it is not cached: see lookups.lua.
+local ROOM = 128
 
 local client
 local address
@@ -86,7 +139,7 @@ local shas = {}
 
 
 local function present(value)
-    if value == null then
+    if value == null or value == false then
         return nil
     end
     return value
@@ -127,7 +180,7 @@ local function run(red, script, ...)
     if reply == false and sub(err, 1, 8) == "NOSCRIPT" then
         reply, err = red:eval(script, 0, prefix, ...)
     end
-    if type(reply) ~= "table" then
+    if not reply or reply == null then
         return nil, err or "unexpected reply"
     end
     return reply
@@ -181,6 +234,38 @@ local function connect()
         end
     end
     return red
+end
+
+
+-- One script over a connection of the pool.
+local function ask(script, ...)
+    local red, err = connect()
+    if not red then
+        return nil, err
+    end
+
+    local text
+    text, err = run(red, script, ...)
+    if not text then
+        red:close()
+        return nil, "failed to look up: " .. err
+    end
+    red:set_keepalive(IDLE_MS, pool_size)
+
+    local reply
+    reply, err = decode(text)
+    if not reply then
+        return nil, "failed to read the answer: " .. err
+    end
+    local answer = read_meta(reply[1])
+    answer.routes, answer.apps = reply[2], reply[3]
+    answer.defaults = present(reply[4])
+    for i, app in ipairs(answer.apps) do
+        answer.apps[i] = {
+            name = app[1], policy = present(app[2]), instances = app[3],
+        }
+    end
+    return answer
 end
 
 
@@ -263,36 +348,20 @@ function _M.init(settings)
 end
 
 
--- syntax: reply, err = redis.lookup(patterns)
+-- syntax: answer, err = redis.lookup(patterns, several?)
 -- What feed:probe() has but for last_id, and routes = { JSON, or an error in a
 -- list, or false; ... }, defaults = JSON or nil, apps = { { name =, policy =,
--- instances = }, ... }: those that the first route names.
-function _M.lookup(patterns)
-    local red, err = connect()
-    if not red then
-        return nil, err
-    end
+-- instances = a list, or an error, or false: to be asked for }, ... }: those
+-- that the routes name, or with patterns of one host only, the first of them.
+function _M.lookup(patterns, several)
+    return ask(LOOKUP, several and "1" or "0", ROOM, unpack(patterns))
+end
 
-    local reply
-    reply, err = run(red, LOOKUP, unpack(patterns))
-    if not reply then
-        red:close()
-        return nil, "failed to look up: " .. err
-    end
-    red:set_keepalive(IDLE_MS, pool_size)
 
-    local answer = read_meta(reply[1])
-    answer.routes, answer.apps = reply[2], reply[4]
-    for i = 1, #answer.routes do
-        answer.routes[i] = present(answer.routes[i]) or false
-    end
-    answer.defaults = present(reply[3])
-    for i, app in ipairs(answer.apps) do
-        answer.apps[i] = {
-            name = app[1], policy = present(app[2]), instances = app[3],
-        }
-    end
-    return answer
+-- syntax: answer, err = redis.read_app(name)
+-- The same with one app and no routes.
+function _M.read_app(name)
+    return ask(READ_APP, name)
 end
 
 

@@ -68,7 +68,7 @@ local KNOWN = {
     redis_timeout = { default = 1, check = number(0.01, 60) },
     -- Idle connections to Redis that a worker keeps for misses.
     redis_pool = { default = 32, check = number(1, 10000, true) },
-    -- Look-ups in Redis under way at once in a worker.
+    -- Hosts without a cached route that wait for Redis at once in a worker.
     max_misses = { default = 512, check = number(1, HUGE, true) },
     -- Where this edge is; what an app with prefer_zone goes by.
     zone = { check = zone },

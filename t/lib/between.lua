@@ -6,6 +6,7 @@ local redis = require("pointsman.redis")
 
 local counts = ngx.shared.testkit
 local follow, lookup = redis.follow, redis.lookup
+local read_app = redis.read_app
 
 
 local function wait_while(name)
@@ -20,6 +21,14 @@ redis.lookup = function(...)
     local answer, err = lookup(...)
     counts:incr("lookups", 1, 0)
     wait_while("hold_lookups")
+    return answer, err
+end
+
+
+redis.read_app = function(...)
+    local answer, err = read_app(...)
+    counts:incr("app_lookups", 1, 0)
+    wait_while("hold_apps")
     return answer, err
 end
 

@@ -350,6 +350,13 @@ function _M.lookups()
 end
 
 
+-- How often Redis ran a command since CONFIG RESETSTAT, by scripts too.
+function _M.calls(name)
+    local stats = _M.redis("INFO", "commandstats")
+    return tonumber(stats:match("cmdstat_" .. name .. ":calls=(%d+)") or 0)
+end
+
+
 -- Asks for `host` and lets `text` be applied before Redis's answer to that is
 -- used. Returns what the request got.
 function _M.race(host, text)

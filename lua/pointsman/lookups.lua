@@ -1,0 +1,251 @@
+-- Look-ups in Redis: for each host and each app one at a time, and what gathers
+-- while they are under way goes out together. For phases that can yield.
+--
+-- They are made by timers, the *lookers*, as a request may be aborted while
+-- others wait for what it has asked. A looker takes all that waits, asks, and
+-- takes what has come meanwhile: one that finds Redis idle waits for nothing,
+-- and a flood costs Redis and the edge one look-up for dozens of hosts.
+
+local answers = require("pointsman.answers")
+local fill = require("pointsman.fill")
+local match = require("pointsman.match")
+
+local semaphore = require("ngx.semaphore")
+
+local candidates = match.candidates
+local exiting = ngx.worker.exiting
+local ipairs = ipairs
+local knows = fill.knows
+local new_semaphore = semaphore.new
+local ngx_log = ngx.log
+local pcall = pcall
+local timer_at = ngx.timer.at
+
+local MAX_LOOKERS = 4
+-- Hosts of one look-up, and about as many patterns as they may have together.
+local MAX_HOSTS = 64
+local MAX_PATTERNS = 512
+-- How long a looker waits for more, in seconds: to start one costs a timer. A
+-- worker that quits waits for it.
+local LINGER = 0.25
+-- A run of a timer takes a little memory for each connection; it is given back
+-- at the end.
+local MAX_ROUNDS = 1000
+
+
+local function new_queue()
+    return { first = 1, last = 0 }
+end
+
+
+local function push(queue, flight)
+    local last = queue.last + 1
+    queue.last, queue[last] = last, flight
+end
+
+
+local function pop(queue)
+    local first = queue.first
+    local flight = queue[first]
+    if flight then
+        queue.first, queue[first] = first + 1, nil
+    end
+    return flight
+end
+
+
+local hosts, apps = {}, {}
+-- What is known to be there goes first: apps, and hosts that had a route. A
+-- flood of names that nobody knows does not hold them up.
+local app_queue, known_queue, stranger_queue =
+    new_queue(), new_queue(), new_queue()
+local strangers, max_strangers, patience = 0, 512, 5
+local lookers, idle = 0, 0
+local more
+
+
+local function land(flight)
+    if flight.done then
+        return
+    end
+    flight.done = true
+    if flight.patterns then
+        hosts[flight.name] = nil
+    else
+        apps[flight.name] = nil
+    end
+    if flight.is_stranger then
+        strangers = strangers - 1
+    end
+    if flight.waiters > 0 then
+        flight.wait:post(flight.waiters)
+    end
+end
+
+
+-- An app, or as many hosts as may go out together; or nil.
+local function next_batch()
+    local app = pop(app_queue)
+    if app then
+        return { app }
+    end
+    local batch, n, n_patterns = {}, 0, 0
+    while n < MAX_HOSTS and n_patterns < MAX_PATTERNS do
+        local flight = pop(known_queue) or pop(stranger_queue)
+        if not flight then
+            break
+        end
+        n, n_patterns = n + 1, n_patterns + #flight.patterns
+        batch[n] = flight
+    end
+    return n > 0 and batch or nil
+end
+
+
+local function is_waiting()
+    return app_queue[app_queue.first] or known_queue[known_queue.first]
+           or stranger_queue[stranger_queue.first]
+end
+
+
+local function fail_all(reason)
+    local batch = next_batch()
+    while batch do
+        for _, flight in ipairs(batch) do
+            flight.reason = reason
+            land(flight)
+        end
+        batch = next_batch()
+    end
+end
+
+
+local function look_up(batch)
+    local answer = batch[1].patterns and answers.hosts or answers.app
+    local ok, reached = pcall(answer, batch)
+    if not ok then
+        ngx_log(ngx.ERR, "failed to look up ", batch[1].name, ": ", reached)
+    end
+    for _, flight in ipairs(batch) do
+        if not flight.found and not flight.reason then
+            flight.reason = "unavailable"
+        end
+        land(flight)
+    end
+    if ok and not reached then
+        -- To wait for Redis once is enough.
+        fail_all("unavailable")
+    end
+end
+
+
+local start_looker
+
+
+local function run(premature)
+    local rounds = 0
+    repeat
+        local batch, posted = next_batch(), false
+        if batch then
+            rounds = rounds + 1
+            look_up(batch)
+        elseif not premature and not exiting() then
+            idle = idle + 1
+            posted = more:wait(LINGER)
+            idle = idle - 1
+        end
+    until rounds >= MAX_ROUNDS or not batch and not posted
+    lookers = lookers - 1
+    if is_waiting() then
+        start_looker()
+    end
+end
+
+
+function start_looker()
+    lookers = lookers + 1
+    if not timer_at(0, run) then
+        -- This worker is about to quit, or has no timers left.
+        run(true)
+    end
+end
+
+
+local function take_off(queue, flight)
+    push(queue, flight)
+    if idle > 0 then
+        more:post(1)
+    elseif lookers < MAX_LOOKERS then
+        start_looker()
+    end
+    return flight
+end
+
+
+local function wait_for(flight)
+    if not flight.done then
+        if not flight.wait then
+            local err
+            flight.wait, err = new_semaphore(0)
+            if not flight.wait then
+                ngx_log(ngx.ERR, "failed to create a semaphore: ", err)
+                return nil, "unavailable"
+            end
+        end
+        flight.waiters = flight.waiters + 1
+        flight.wait:wait(patience)
+    end
+    return flight.found, flight.reason or not flight.done and "unavailable"
+end
+
+
+local _M = {}
+
+
+-- syntax: lookups.init(settings)
+-- In init_worker_by_lua.
+function _M.init(settings)
+    max_strangers = settings.max_misses
+    patience = 2 * settings.redis_timeout + 1
+    more = new_semaphore(0)
+end
+
+
+-- syntax: found, reason = lookups.host(host)
+-- found = { keep = whether it may be cached, again = whether it has changed
+-- since, route =, pattern =, both nil if there is none, apps = { [name] = app }
+-- as far as they came along }.
+-- Reasons: "unavailable", "behind", "busy".
+function _M.host(host)
+    local flight = hosts[host]
+    if not flight then
+        local is_stranger = not knows(host)
+        if is_stranger then
+            if strangers >= max_strangers then
+                return nil, "busy"
+            end
+            strangers = strangers + 1
+        end
+        flight = { name = host, patterns = candidates(host), waiters = 0,
+                   is_stranger = is_stranger }
+        hosts[host] = flight
+        take_off(is_stranger and stranger_queue or known_queue, flight)
+    end
+    return wait_for(flight)
+end
+
+
+-- syntax: found, reason = lookups.app(name)
+-- found = { app =, again = }, as for hosts.
+function _M.app(name)
+    local flight = apps[name]
+    if not flight then
+        flight = { name = name, waiters = 0 }
+        apps[name] = flight
+        take_off(app_queue, flight)
+    end
+    return wait_for(flight)
+end
+
+
+return _M

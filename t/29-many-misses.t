@@ -1,0 +1,308 @@
+use TestPointsman;
+
+run_edge_tests();
+
+__DATA__
+
+=== cold hosts of one large app read its instances once
+--- lua
+local lines = {}
+for i = 1, 2000 do
+    lines[i] = "inst large i" .. i .. " @a"
+end
+for i = 1, 200 do
+    lines[2000 + i] = "route cold" .. i .. ".test large"
+end
+t.change(table.concat(lines, "\n"))
+t.redis("CONFIG", "RESETSTAT")
+local calls = {}
+for i = 1, 200 do
+    calls[i] = function() return t.show("cold" .. i .. ".test") end
+end
+local right = 0
+for _, shown in ipairs(t.together(unpack(calls))) do
+    right = right + (shown == "200 a" and 1 or 0)
+end
+t.say(right, " right, ", t.calls("hgetall"), " HGETALL")
+--- response_body
+200 right, 1 HGETALL
+
+
+
+=== a host of a large app that is cached already reads no instances
+--- lua
+local lines = {}
+for i = 1, 300 do
+    lines[i] = "inst large i" .. i .. " @a"
+end
+t.change(table.concat(lines, "\n")
+         .. "\nroute one.test large\nroute two.test large")
+t.say(t.show("one.test"))
+t.redis("CONFIG", "RESETSTAT")
+t.say(t.show("two.test"))
+t.say(t.calls("hgetall"), " HGETALL, ", t.calls("evalsha"), " EVALSHA")
+--- response_body
+200 a
+200 a
+0 HGETALL, 1 EVALSHA
+
+
+
+=== a miss for a host of a small app is one look-up
+--- lua
+t.show("unknown.test")
+t.redis("CONFIG", "RESETSTAT")
+t.say(t.show("shop.test"))
+t.say(t.calls("evalsha"), " EVALSHA, ", t.calls("get"), " GET, ",
+      t.calls("mget"), " MGET, ", t.calls("hgetall"), " HGETALL")
+--- response_body
+200 a
+1 EVALSHA, 2 GET, 1 MGET, 1 HGETALL
+
+
+
+=== what is asked for meanwhile goes out together
+--- lua
+t.counts:set("hold_lookups", true)
+local calls, asked = {}, 0
+for i = 1, 100 do
+    calls[i] = function()
+        local connection = t.connect()
+        connection.last = true
+        asked = asked + 1
+        local response = connection:request("host" .. i .. ".test")
+        connection:close()
+        return response.status
+    end
+end
+calls[101] = function()
+    t.wait("all to ask", function() return asked == 100, asked end)
+    t.sleep(0.1)
+    t.counts:delete("hold_lookups")
+end
+local absent = 0
+for _, status in ipairs(t.together(unpack(calls))) do
+    absent = absent + (status == 404 and 1 or 0)
+end
+t.say(absent, " absent, ", t.lookups() < 10, " ", t.lookups() >= 2)
+--- response_body
+100 absent, true true
+
+
+
+=== hosts that are found together have each their own
+--- records
+route one.test one
+route two.test two
+route *.test wild
+inst one a @a
+inst two b @b
+inst wild c @c
+--- lua
+t.counts:set("hold_lookups", true)
+local calls = {}
+-- these four go out by themselves, and those behind them together
+for i = 1, 4 do
+    calls[i] = function() return t.show("other" .. i .. ".test") end
+end
+for i, host in ipairs { "one.test", "two.test", "three.test", "no.where" } do
+    calls[4 + i] = function()
+        t.wait("the others", function() return t.lookups() == 4 end)
+        return t.show(host)
+    end
+end
+calls[9] = function()
+    t.wait("the others", function() return t.lookups() == 4 end)
+    t.sleep(0.1)
+    t.counts:delete("hold_lookups")
+end
+t.say(table.concat(t.together(unpack(calls)), ", ", 5, 8))
+t.say(t.lookups() < 8)
+--- response_body
+200 a, 200 b, 200 c, 404 no_route
+true
+
+
+
+=== an instance that moves while its large app is asked for is followed
+--- lua
+local lines = {}
+for i = 1, 200 do
+    lines[i] = "inst large i" .. i .. " @a"
+end
+t.change(table.concat(lines, "\n") .. "\nroute large.test large")
+t.counts:set("hold_apps", true)
+local shown = t.together(
+    function() return t.show("large.test") end,
+    function()
+        t.wait("the app", function() return t.counts:get("app_lookups") end)
+        for i = 1, 200 do
+            lines[i] = "inst large i" .. i .. " @b"
+        end
+        t.change(table.concat(lines, "\n"))
+        t.counts:delete("hold_apps")
+    end)[1]
+t.say(shown, ", ", t.show("large.test"), ", ", t.counts:get("app_lookups"))
+--- response_body
+200 b, 200 b, 2
+
+
+
+=== a route that goes while its large app is asked for is gone
+--- lua
+local lines = {}
+for i = 1, 200 do
+    lines[i] = "inst large i" .. i .. " @a"
+end
+t.change(table.concat(lines, "\n") .. "\nroute large.test large")
+t.counts:set("hold_apps", true)
+t.say(t.together(
+    function() return t.show("large.test") end,
+    function()
+        t.wait("the app", function() return t.counts:get("app_lookups") end)
+        t.change("del route large.test")
+        t.counts:delete("hold_apps")
+    end)[1])
+--- response_body
+404 no_route
+
+
+
+=== a replica that falls behind between a route and its large app is waited for
+--- hook
+    local redis = require("pointsman.redis")
+    local read_app = redis.read_app
+    redis.read_app = function(name)
+        local answer, err = read_app(name)
+        if answer and ngx.shared.testkit:incr("asked", 1, 0) == 1 then
+            answer.rev = answer.rev - 1
+            answer.apps[1].instances = {}
+        end
+        return answer, err
+    end
+--- lua
+local lines = {}
+for i = 1, 200 do
+    lines[i] = "inst large i" .. i .. " @a"
+end
+t.change(table.concat(lines, "\n") .. "\nroute large.test large")
+t.say(t.show("large.test"))
+--- response_body
+200 a
+
+
+
+=== a flood of unknown hosts pushes no route out
+--- without: http
+--- http_config
+    lua_shared_dict pointsman_routes    64k;
+    lua_shared_dict pointsman_apps      64k;
+    lua_shared_dict pointsman_negatives 64k;
+    lua_shared_dict pointsman_state     1m;
+    lua_shared_dict pointsman_flights   64k;
+--- lua
+t.show("shop.test")
+local before = t.status().dicts
+local calls = {}
+for part = 1, 10 do
+    calls[part] = function()
+        local connection = t.connect()
+        for i = 1, 200 do
+            local host = "host" .. part .. "-" .. i .. ".nowhere.test"
+            assert(connection:request(host).status == 404)
+        end
+        connection:close()
+    end
+end
+t.together(unpack(calls))
+local after = t.status().dicts
+t.say(after.pointsman_negatives.evicted > 0)
+for _, name in ipairs { "pointsman_routes", "pointsman_apps" } do
+    t.say(after[name].evicted, " ", after[name].full, " ",
+          after[name].entries - before[name].entries)
+end
+local lookups = t.lookups()
+t.say(t.show("shop.test"), ", ", t.lookups() - lookups)
+--- response_body
+true
+0 0 0
+0 0 0
+200 a, 0
+
+
+
+=== a host that had a route goes before names that nobody knows
+--- hook
+    local redis = require("pointsman.redis")
+    local lookup = redis.lookup
+    redis.lookup = function(patterns, ...)
+        ngx.shared.testkit:rpush("firsts", patterns[1])
+        return lookup(patterns, ...)
+    end
+--- lua
+t.show("shop.test")
+t.publish("", "reset")
+t.wait("the cache to be suspect", function()
+    return t.metric("pointsman_revalidations_total") == 1
+end)
+t.counts:set("hold_lookups", true)
+local before, calls, asked = t.lookups(), {}, 0
+for i = 1, 4 do
+    calls[i] = function() return t.show("host" .. i .. ".test") end
+end
+for i = 5, 8 do
+    calls[i] = function()
+        t.wait("the others", function() return t.lookups() == before + 4 end)
+        local connection = t.connect()
+        connection.last = true
+        asked = asked + 1
+        local host = i == 8 and "shop.test" or "host" .. i .. ".test"
+        return connection:request(host).status
+    end
+end
+calls[9] = function()
+    t.wait("all to ask", function() return asked == 4, asked end)
+    t.sleep(0.1)
+    t.counts:delete("hold_lookups")
+end
+t.say(t.together(unpack(calls))[8])
+for _ = 1, 5 do
+    t.counts:lpop("firsts")
+end
+t.say(t.counts:lpop("firsts"))
+--- response_body
+200
+shop.test
+
+
+
+=== a host that had a route is not turned away for names that nobody knows
+--- setup
+    max_misses = 3,
+--- lua
+t.show("shop.test")
+t.publish("", "reset")
+t.wait("the cache to be suspect", function()
+    return t.metric("pointsman_revalidations_total") == 1
+end)
+t.change("inst shop a @b")
+t.counts:set("hold_lookups", true)
+local before, calls = t.lookups(), {}
+for i = 1, 4 do
+    calls[i] = function() return t.show("host" .. i .. ".test") end
+end
+calls[5] = function()
+    t.wait("the strangers", function() return t.lookups() == before + 3 end)
+    return t.show("shop.test")
+end
+calls[6] = function()
+    t.wait("its look-up", function() return t.lookups() == before + 4 end)
+    t.counts:delete("hold_lookups")
+end
+local shown = t.together(unpack(calls))
+t.say(table.remove(shown, 5))
+table.sort(shown)
+t.say(table.concat(shown, ", "))
+--- response_body
+200 b
+404 no_route, 404 no_route, 404 no_route, 503 busy
