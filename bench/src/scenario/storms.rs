@@ -172,9 +172,6 @@ fn load(ctx: &Context, edge: &Edge) -> Load {
 /// The edge holds all apps, so that each change concerns it.
 async fn warm(ctx: &Context, edge: &Edge, shape: Shape) -> Result<()> {
     let mut load = load(ctx, edge);
-    // Each first request for one of its hosts reads all instances of the app:
-    // many at once would take longer than the edge waits for Redis.
-    load.connections = 1;
     load.rate = None;
     load.until = crate::load::Until::Requests(HOSTS);
     load.run().await?.with_few_failures()?;
