@@ -306,3 +306,28 @@ t.say(table.concat(shown, ", "))
 --- response_body
 200 b
 404 no_route, 404 no_route, 404 no_route, 503 busy
+
+
+
+=== look-ups that Redis does not answer do not fail those that wait behind them
+--- setup
+    redis_timeout = 0.5,
+--- no_error_log
+[alert]
+--- lua
+t.redis("CLIENT", "PAUSE", 800, "ALL")
+local begin = ngx.now()
+local calls = {}
+for i = 1, 4 do
+    calls[i] = function() return t.show("host" .. i .. ".test") end
+end
+calls[5] = function()
+    t.sleep(0.4)
+    return t.show("shop.test")
+end
+local shown = t.together(unpack(calls))
+t.say(table.concat(shown, ", "))
+t.say(ngx.now() - begin < 1.2)
+--- response_body
+503 unavailable, 503 unavailable, 503 unavailable, 503 unavailable, 200 a
+true

@@ -18,6 +18,7 @@ local ipairs = ipairs
 local knows = fill.knows
 local new_semaphore = semaphore.new
 local ngx_log = ngx.log
+local now = ngx.now
 local pcall = pcall
 local timer_at = ngx.timer.at
 
@@ -34,12 +35,19 @@ local WAIT_SECONDS = 0.25
 local MAX_ROUNDS = 1000
 
 
+local strangers, max_strangers = 0, 512
+local timeout, patience = 1, 3
+local lookers, idle = 0, 0
+local more
+
+
 local function new_queue()
     return { first = 1, last = 0 }
 end
 
 
 local function push(queue, flight)
+    flight.since = now()
     local last = queue.last + 1
     queue.last, queue[last] = last, flight
 end
@@ -60,9 +68,6 @@ local hosts, apps = {}, {}
 -- flood of names that nobody knows does not hold them up.
 local app_queue, known_queue, stranger_queue =
     new_queue(), new_queue(), new_queue()
-local strangers, max_strangers, patience = 0, 512, 5
-local lookers, idle = 0, 0
-local more
 
 
 local function land(flight)
@@ -109,14 +114,16 @@ local function is_waiting()
 end
 
 
-local function fail_all(reason)
-    local batch = next_batch()
-    while batch do
-        for _, flight in ipairs(batch) do
-            flight.reason = reason
-            land(flight)
-        end
-        batch = next_batch()
+-- Who has waited in vain for as long as Redis is given is not let wait as long
+-- again.
+local function fail_old(queue)
+    local oldest = now() - timeout
+    local flight = queue[queue.first]
+    while flight and flight.since <= oldest do
+        pop(queue)
+        flight.reason = "unavailable"
+        land(flight)
+        flight = queue[queue.first]
     end
 end
 
@@ -134,8 +141,9 @@ local function look_up(batch)
         land(flight)
     end
     if ok and not reached then
-        -- To wait for Redis once is enough.
-        fail_all("unavailable")
+        fail_old(app_queue)
+        fail_old(known_queue)
+        fail_old(stranger_queue)
     end
 end
 
@@ -224,7 +232,8 @@ local _M = {}
 -- In init_worker_by_lua.
 function _M.init(settings)
     max_strangers = settings.max_misses
-    patience = 2 * settings.redis_timeout + 1
+    timeout = settings.redis_timeout
+    patience = 2 * timeout + 1
     more = new_semaphore(0)
 end
 
