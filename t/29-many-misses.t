@@ -331,3 +331,56 @@ t.say(ngx.now() - begin < 1.2)
 --- response_body
 503 unavailable, 503 unavailable, 503 unavailable, 503 unavailable, 200 a
 true
+
+
+
+=== a flood of unknown hosts goes out in turns
+--- hook
+    local redis = require("pointsman.redis")
+    local lookup = redis.lookup
+    redis.lookup = function(patterns, ...)
+        ngx.shared.testkit:rpush("turns", ngx.now() .. " " .. #patterns - 2)
+        return lookup(patterns, ...)
+    end
+--- lua
+t.counts:set("hold_lookups", true)
+local calls, asked = {}, 0
+for i = 1, 500 do
+    calls[i] = function()
+        local connection = t.connect()
+        connection.last = true
+        asked = asked + 1
+        local response = connection:request("host" .. i .. ".test")
+        connection:close()
+        return response.status
+    end
+end
+calls[501] = function()
+    t.wait("all to ask", function() return asked == 500, asked end)
+    t.sleep(0.1)
+    t.counts:delete("hold_lookups")
+end
+local absent = 0
+for _, status in ipairs(t.together(unpack(calls))) do
+    absent = absent + (status == 404 and 1 or 0)
+end
+local turns, sum, most = {}, 0, 0
+for line in function() return t.counts:lpop("turns") end do
+    local time, n = line:match("(%S+) (%d+)")
+    turns[#turns + 1] = { tonumber(time), tonumber(n) }
+end
+for i, turn in ipairs(turns) do
+    local within = 0
+    for j = i, #turns do
+        if turns[j][1] - turn[1] < 0.0045 then
+            within = within + turns[j][2]
+        end
+    end
+    sum, most = sum + turn[2], math.max(most, within)
+end
+-- the end of one turn and the beginning of the next one
+t.say(absent, " ", sum, " ", most <= 64 or most)
+t.say(t.show("shop.test"))
+--- response_body
+500 500 true
+200 a

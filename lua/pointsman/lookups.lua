@@ -26,6 +26,11 @@ local MAX_LOOKERS = 4
 -- Hosts of one look-up, and about as many patterns as they may have together.
 local MAX_HOSTS = 64
 local MAX_PATTERNS = 512
+-- A flood of names that nobody knows must not take up the worker, which has
+-- known hosts to serve: so many in so many seconds turn out to be unknown at
+-- most, the others wait.
+local TURN_STRANGERS = 32
+local TURN_SECONDS = 0.005
 -- How often a looker waits for more, and how long each time, in seconds: to
 -- start one costs a miss some 60 us. A worker that quits waits for one time.
 local WAITS = 40
@@ -35,7 +40,9 @@ local WAIT_SECONDS = 0.25
 local MAX_ROUNDS = 1000
 
 
-local strangers, max_strangers = 0, 512
+local strangers, max_strangers = 0, 4096
+-- When the turn began, and how many may still go out in it.
+local turn, left = 0, TURN_STRANGERS
 local timeout, patience = 1, 3
 local lookers, idle = 0, 0
 local more
@@ -82,6 +89,10 @@ local function land(flight)
     end
     if flight.is_stranger then
         strangers = strangers - 1
+        local found = flight.found
+        if left < TURN_STRANGERS and not (found and not found.route) then
+            left = left + 1
+        end
     end
     if flight.waiters > 0 then
         flight.wait:post(flight.waiters)
@@ -89,15 +100,29 @@ local function land(flight)
 end
 
 
--- An app, or as many hosts as may go out together; or nil.
-local function next_batch()
+local function pop_stranger()
+    local flight = left > 0 and pop(stranger_queue)
+    if flight then
+        left = left - 1
+    end
+    return flight
+end
+
+
+-- An app, or as many hosts as may go out together; or nil. `at_once` if no
+-- stranger may wait for the next turn.
+local function next_batch(at_once)
     local app = pop(app_queue)
     if app then
         return { app }
     end
+    local time = now()
+    if at_once or time - turn >= TURN_SECONDS or time < turn then
+        turn, left = time, TURN_STRANGERS
+    end
     local batch, n, n_patterns = {}, 0, 0
     while n < MAX_HOSTS and n_patterns < MAX_PATTERNS do
-        local flight = pop(known_queue) or pop(stranger_queue)
+        local flight = pop(known_queue) or pop_stranger()
         if not flight then
             break
         end
@@ -156,9 +181,11 @@ local function linger()
         if exiting() then
             break
         end
-        posted = more:wait(WAIT_SECONDS)
+        local is_over = left == 0
+        posted = more:wait(is_over and TURN_SECONDS or WAIT_SECONDS)
+                 or is_waiting()
         -- One of them is enough for what comes now and then.
-        if posted or idle > 1 then
+        if posted or idle > 1 and not is_over then
             break
         end
     end
@@ -173,7 +200,7 @@ local start_looker
 local function run(premature)
     local rounds = 0
     repeat
-        local batch, posted = next_batch(), false
+        local batch, posted = next_batch(premature), false
         if batch then
             rounds = rounds + 1
             look_up(batch)
@@ -200,7 +227,10 @@ end
 local function take_off(queue, flight)
     push(queue, flight)
     if idle > 0 then
-        more:post(1)
+        -- Who waits for the next turn comes by itself.
+        if left > 0 or queue ~= stranger_queue then
+            more:post(1)
+        end
     elseif lookers < MAX_LOOKERS then
         start_looker()
     end

@@ -69,7 +69,7 @@ local KNOWN = {
     -- Idle connections to Redis that a worker keeps for misses.
     redis_pool = { default = 32, check = number(1, 10000, true) },
     -- Hosts without a cached route that wait for Redis at once in a worker.
-    max_misses = { default = 512, check = number(1, HUGE, true) },
+    max_misses = { default = 4096, check = number(1, HUGE, true) },
     -- Where this edge is; what an app with prefer_zone goes by.
     zone = { check = zone },
     -- What the cookies of sticky sessions are made with. The same for all
