@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 use procfs::process::{Process, all_processes};
+use rustix::process::setpriority_process;
 
 /// Which cores are whose: what is measured has one for itself, as long as there
 /// are two.
@@ -83,6 +84,35 @@ pub fn pin_thread(tid: i32, cores: &[usize]) -> Result<()> {
         set.set(*core)?;
     }
     sched_setaffinity(Pid::from_raw(tid), &set).context("failed to choose a core")
+}
+
+/// What stands for the world outside is not to wait for what is measured.
+const OUTSIDE: i32 = -20;
+
+/// Lets the world outside run first: all threads of a process and of its
+/// children; 0 is the thread that calls. Answers whether that was allowed, as
+/// it is to root.
+pub fn prefer(root: i32) -> Result<bool> {
+    if root == 0 {
+        return Ok(setpriority_process(None, OUTSIDE).is_ok());
+    }
+    let mut preferred = true;
+    for pid in tree(root)? {
+        for task in Process::new(pid)?.tasks()?.flatten() {
+            let tid = rustix::process::Pid::from_raw(task.tid);
+            preferred &= setpriority_process(tid, OUTSIDE).is_ok();
+        }
+    }
+    Ok(preferred)
+}
+
+/// For how long the calling thread has waited for a core so far, and how often
+/// it has been given one.
+pub fn waited() -> Result<(Duration, u64)> {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat")?;
+    let mut fields = text.split_whitespace().skip(1).map(str::parse::<u64>);
+    let mut field = || anyhow::Ok(fields.next().context("no schedstat")??);
+    Ok((Duration::from_nanos(field()?), field()?))
 }
 
 /// CPU time that these processes have spent, in user and kernel.

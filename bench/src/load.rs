@@ -123,6 +123,10 @@ pub struct Outcome {
     pub p999: f64,
     /// The slowest one.
     pub max: f64,
+    /// How long the load itself waited for a core, on average each time that it
+    /// had something to do. It is part of the latencies.
+    #[serde(default)]
+    pub own_wait: f64,
 }
 
 impl Outcome {
@@ -160,6 +164,8 @@ impl Load {
 
     fn work(self) -> Result<Outcome> {
         cpu::pin_thread(0, &self.cores)?;
+        // A load from another machine would not wait for a core of this one.
+        cpu::prefer(0)?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
@@ -176,7 +182,12 @@ impl Load {
             }
             anyhow::Ok(())
         })?;
-        Ok(shared.outcome())
+        let mut outcome = shared.outcome();
+        // Not every kernel counts this.
+        if let Ok((waited, times)) = cpu::waited() {
+            outcome.own_wait = waited.as_secs_f64() * 1e6 / times.max(1) as f64;
+        }
+        Ok(outcome)
     }
 }
 
@@ -245,6 +256,7 @@ impl Shared {
             p99: at(0.99),
             p999: at(0.999),
             max: times.max() as f64 / 1e3,
+            own_wait: 0.0,
         }
     }
 }

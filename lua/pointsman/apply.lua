@@ -1,11 +1,14 @@
 -- Brings the entries of the change stream into the shared dict (L2). For the
--- feed's timer; nothing here yields.
+-- feed's timer.
 --
 -- Entries that were read together are applied together: an instance list that
 -- changes ten times is written once. The order is all: touch and stripes move
 -- first (who is about to fill L2 notices), then the records, then the stripes
 -- once more (who read an old record in between lets it go), topology, and last,
 -- by the feed, the generation.
+--
+-- The worker has requests to serve: it turns to them again and again. To them
+-- that is as if another worker applied the entries.
 
 local codec = require("pointsman.codec")
 local dicts = require("pointsman.dicts")
@@ -19,9 +22,31 @@ local ipairs = ipairs
 local max = math.max
 local next = next
 local ngx_log = ngx.log
+local ngx_now = ngx.now
 local null = cjson.null
 local pairs = pairs
+local sleep = ngx.sleep
 local type = type
+
+-- How much work is done at a time, and what each part of it is, in units of
+-- about a microsecond. A pause takes as long as nginx's timers have it, a
+-- millisecond: a few changes must not wait for that.
+local SLICE = 2000
+local CHANGE, EDIT, RECORD, STRIPE = 3, 8, 10, 1
+-- So many instances are put into an app's text at once, which costs this much
+-- if the text is long.
+local MAX_EDITS = 100
+local APP = 300
+-- To change an app of 5000 instances, and to read it again in each worker,
+-- takes a few tenths of a millisecond: for so many seconds a byte it is left
+-- alone then, 12 ms in all. Texts of less than MIN_LARGE bytes need no rest.
+local REST = 5e-8
+local MIN_LARGE = 20000
+
+-- Until when the large apps rest that were changed last.
+local rests = {}
+-- Units since the worker last turned to its requests.
+local done = 0
 
 
 local function complain(err, ...)
@@ -31,41 +56,21 @@ local function complain(err, ...)
 end
 
 
--- Sorts the changes of all entries: { routes = { host = { to, value } },
--- apps = { name = { { to, id or false, value }, ... } }, stripes = set,
--- defaults = whether those of all apps changed }.
-local function plan_of(entries)
-    local plan = { routes = {}, apps = {}, stripes = {} }
-    for _, entry in ipairs(entries) do
-        local changes, err = decode(entry.changes)
-        if type(changes) ~= "table" then
-            return nil, "failed to decode entry " .. entry.id .. ": "
-                        .. (err or "no list")
-        end
-        for _, change in ipairs(changes) do
-            local key = type(change) == "table" and change[1]
-            local kind, name
-            if type(key) == "string" then
-                kind, name = key:match("^(%l+):(.+)$")
-            end
-            if key == "app:*" then
-                plan.defaults = true
-            elseif kind == "route" then
-                plan.routes[name] = { entry.to, change[2] }
-                plan.stripes[dicts.route_stripe(name)] = true
-            elseif kind == "app" or kind == "inst" then
-                local list = plan.apps[name] or {}
-                plan.apps[name] = list
-                if kind == "app" then
-                    list[#list + 1] = { entry.to, false, change[2] }
-                elseif type(change[2]) == "string" then
-                    list[#list + 1] = { entry.to, change[2], change[3] }
-                end
-                plan.stripes[dicts.app_stripe(name)] = true
-            end
-        end
+-- So much is done: serves what has come in meanwhile, if it is time.
+local function turn(units)
+    done = done + units
+    if done >= SLICE then
+        done = 0
+        sleep(0.001)
     end
-    return plan
+end
+
+
+local function move(stripes)
+    for stripe in pairs(stripes) do
+        count(stripe)
+        turn(STRIPE)
+    end
 end
 
 
@@ -124,7 +129,7 @@ local function apply_app(name, changes)
         return
     end
 
-    local policy, edits, newest = nil, {}, asof
+    local policy, edits, n, newest = nil, {}, 0, asof
     for _, change in ipairs(changes) do
         local to, id, value = change[1], change[2], change[3]
         if to >= asof then
@@ -144,13 +149,26 @@ local function apply_app(name, changes)
                 complain(err, id and "instance " .. id .. " of" or "app", name)
             end
             newest = max(newest, to)
+            n = n + 1
+            turn(EDIT)
+            if n % MAX_EDITS == 0 and text then
+                -- Of the old revision, until all are in.
+                text = codec.edit_app(text, nil, edits, asof, reval)
+                edits = {}
+                turn(APP)
+            end
         end
     end
 
-    local err
-    text, err = codec.edit_app(text, policy, edits, newest, reval)
+    local err = "not a packed app"
+    if text then
+        text, err = codec.edit_app(text, policy, edits, newest, reval)
+    end
     if text then
         dicts.apps:put(name, text)
+        if #text >= MIN_LARGE then
+            rests[name] = ngx_now() + #text * REST
+        end
     else
         dicts.apps:drop(name)
         complain(err, "app", name)
@@ -161,39 +179,95 @@ end
 local _M = {}
 
 
--- syntax: changed, err, all = apply.entries(entries, reval)
--- Whether any record changed, and whether all records must come under suspicion
--- besides; nil and an error if nothing was applied.
-function _M.entries(entries, reval)
-    local plan, err = plan_of(entries)
-    if not plan then
-        return nil, err
-    end
+-- syntax: plan = apply.plan()
+-- Of no changes yet: { routes = { host = { to, value } }, apps = { name = {
+-- { to, id or false, value }, ... } }, stripes = set, defaults = whether those
+-- of all apps changed, entries = how many }.
+function _M.plan()
+    done = 0
+    return { routes = {}, apps = {}, stripes = {}, entries = 0 }
+end
 
-    count("feed_entries", #entries)
+
+-- syntax: ok, err = apply.add(plan, entries)
+-- Sorts in the changes of more entries. Yields.
+function _M.add(plan, entries)
+    for _, entry in ipairs(entries) do
+        local changes, err = decode(entry.changes)
+        if type(changes) ~= "table" then
+            return nil, "failed to decode entry " .. entry.id .. ": "
+                        .. (err or "no list")
+        end
+        for _, change in ipairs(changes) do
+            local key = type(change) == "table" and change[1]
+            local kind, name
+            if type(key) == "string" then
+                kind, name = key:match("^(%l+):(.+)$")
+            end
+            if key == "app:*" then
+                plan.defaults = true
+            elseif kind == "route" then
+                plan.routes[name] = { entry.to, change[2] }
+                plan.stripes[dicts.route_stripe(name)] = true
+            elseif kind == "app" or kind == "inst" then
+                local list = plan.apps[name] or {}
+                plan.apps[name] = list
+                if kind == "app" then
+                    list[#list + 1] = { entry.to, false, change[2] }
+                elseif type(change[2]) == "string" then
+                    list[#list + 1] = { entry.to, change[2], change[3] }
+                end
+                plan.stripes[dicts.app_stripe(name)] = true
+            end
+            turn(CHANGE)
+        end
+    end
+    plan.entries = plan.entries + #entries
+    return true
+end
+
+
+-- syntax: seconds = apply.rest(plan)
+-- For how long to go on gathering changes before the plan is run, as it changes
+-- a large app again.
+function _M.rest(plan)
+    local now, longest = ngx_now(), 0
+    for name, till in pairs(rests) do
+        if till <= now then
+            rests[name] = nil
+        elseif plan.apps[name] then
+            longest = max(longest, till - now)
+        end
+    end
+    return longest
+end
+
+
+-- syntax: changed = apply.run(plan, reval)
+-- Whether any record changed. Yields.
+function _M.run(plan, reval)
+    count("feed_entries", plan.entries)
     if not next(plan.stripes) then
-        return false, nil, plan.defaults
+        return false
     end
 
     count("touch")
-    for stripe in pairs(plan.stripes) do
-        count(stripe)
-    end
+    move(plan.stripes)
     local rerouted = false
     for host, change in pairs(plan.routes) do
         local moved = apply_route(host, change[1], change[2], reval)
         rerouted = rerouted or moved
+        turn(RECORD)
     end
     for name, changes in pairs(plan.apps) do
         apply_app(name, changes)
+        turn(RECORD)
     end
-    for stripe in pairs(plan.stripes) do
-        count(stripe)
-    end
+    move(plan.stripes)
     if rerouted then
         count("topology")
     end
-    return true, nil, plan.defaults
+    return true
 end
 
 

@@ -127,8 +127,11 @@ local function load_app(name, app)
         return nil
     end
 
-    app = fill_app(app or { name = name }, record)
-    app.record = record
+    -- Another app of its stripe may have changed instead.
+    if not app or app.record ~= record then
+        app = fill_app(app or { name = name }, record)
+        app.record = record
+    end
     app.stripe = stripe
     app.seen = seen
     app.reval = record_reval

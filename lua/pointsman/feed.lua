@@ -22,7 +22,9 @@ local dict_set = dicts.set
 local exiting = ngx.worker.exiting
 local ipairs = ipairs
 local max = math.max
+local min = math.min
 local ngx_log = ngx.log
+local ngx_now = ngx.now
 local pcall = pcall
 local sleep = ngx.sleep
 local timer_at = ngx.timer.at
@@ -34,6 +36,15 @@ local POLL_SECONDS = 0.2
 -- A run of a timer takes a little memory for each read; it is given back at
 -- the end.
 local MAX_READS = 10000
+-- How many reads a second are made while each brings something, and for how
+-- long to wait when there were more.
+local READ_RATE = 400
+local READ_BURST = 20
+local READ_SECONDS = 0.0025
+-- While a large app rests: how often to look what else has come, and how many
+-- entries are gathered at most.
+local GATHER_SECONDS = 0.01
+local MAX_GATHERED = 1000
 
 local running = false
 local last_log
@@ -147,10 +158,9 @@ end
 
 -- The reason why the entries do not follow on what was applied, if so; else the
 -- revision that they lead to.
-local function broken_at(entries, place)
-    local applied = place.applied
+local function broken_at(entries, epoch, applied)
     for _, entry in ipairs(entries) do
-        if entry.epoch ~= place.epoch then
+        if entry.epoch ~= epoch then
             return "another epoch in the stream"
         elseif entry.kind == "reset" then
             return "the table was rebuilt"
@@ -163,35 +173,88 @@ local function broken_at(entries, place)
 end
 
 
--- Returns nil, or the reason to look at the whole table.
-local function take(entries, place)
-    local why, applied = broken_at(entries, place)
-    if why then
-        return why
-    end
-    local changed, err, all = apply.entries(entries, dict_get("reval"))
-    if changed == nil then
-        ngx_log(ngx.ERR, "failed to apply the stream: ", err)
-        return "an entry of the stream is broken"
-    end
+-- A plan of the entries and, as long as a large app among them rests, of those
+-- that come after them. Returns nil, and an error of the connection or the
+-- reason to look at the whole table; or the plan, the revision that it leads to
+-- and the ID of the last entry.
+local function gather(source, entries, place)
+    local plan = apply.plan()
+    local applied = place.applied
+    while true do
+        local why, to = broken_at(entries, place.epoch, applied)
+        if why then
+            return nil, nil, why
+        end
+        local ok, err = apply.add(plan, entries)
+        if not ok then
+            ngx_log(ngx.ERR, "failed to apply the stream: ", err)
+            return nil, nil, "an entry of the stream is broken"
+        end
+        applied = to
+        local last_id = entries[#entries].id
 
-    local last_id = entries[#entries].id
+        repeat
+            local rest = apply.rest(plan)
+            if rest <= 0 or plan.entries >= MAX_GATHERED or exiting() then
+                return plan, applied, last_id
+            end
+            if #entries < source.BATCH then
+                sleep(min(rest, GATHER_SECONDS))
+            end
+            entries, err = source:read(last_id, true)
+            if not entries then
+                return nil, err
+            end
+        until #entries > 0
+    end
+end
+
+
+-- Returns true, or false and the reason to look at the whole table, or nil and
+-- an error of the connection.
+local function take(source, entries, place)
+    local plan, applied, last_id = gather(source, entries, place)
+    if not plan then
+        if applied then
+            return nil, applied
+        end
+        return false, last_id
+    end
+    local changed = apply.run(plan, dict_get("reval"))
+
     if dict_get("epoch") == place.epoch
             and is_later(last_id, dict_get("last_id")) then
         dict_set("applied", max(applied, dict_get("applied")))
         dict_set("last_id", last_id)
     end
-    if all then
+    if plan.defaults then
         suspect_all("the defaults of all apps changed")
     elseif changed then
         advance()
+    end
+    return true
+end
+
+
+-- Spaces reads while changes pour in: each costs the worker as much as several
+-- requests, however little it brings. `credit` is how many may follow at once.
+local function new_pace()
+    local credit, last = READ_BURST, ngx_now()
+    return function()
+        local now = ngx_now()
+        credit = min(READ_BURST, credit + (now - last) * READ_RATE) - 1
+        last = now
+        if credit < 0 then
+            sleep(READ_SECONDS)
+        end
     end
 end
 
 
 local function follow(source)
-    local place, table, entries, err
+    local place, table, entries, ok, err
     local reads, forced = 0, nil
+    local pace = new_pace()
     while not exiting() and reads < MAX_READS do
         reads = reads + 1
         place = read_place()
@@ -211,7 +274,14 @@ local function follow(source)
                     return nil, err
                 end
                 if #entries > 0 then
-                    forced = take(entries, place)
+                    ok, err = take(source, entries, place)
+                    if ok == nil then
+                        return nil, err
+                    end
+                    forced = not ok and err or nil
+                end
+                if #entries < source.BATCH then
+                    pace()
                 end
             until #entries == 0 or forced or exiting() or reads > MAX_READS
         end

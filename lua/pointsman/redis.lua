@@ -269,7 +269,7 @@ local function ask(script, ...)
 end
 
 
-local _Feed = {}
+local _Feed = { BATCH = BATCH }
 local FEED = { __index = _Feed }
 
 
@@ -287,12 +287,19 @@ function _Feed:probe()
 end
 
 
--- syntax: entries, err = feed:read(last_id)
+-- syntax: entries, err = feed:read(last_id, at_once?)
 -- Waits for entries after `last_id`, about a second; then the list is empty.
--- Each is { id =, epoch =, from =, to =, kind =, changes = }, JSON undecoded.
-function _Feed:read(last_id)
-    local reply, err = self.red:xread("COUNT", BATCH, "BLOCK", BLOCK_MS,
-                                      "STREAMS", prefix .. "changes", last_id)
+-- With `at_once` it does not wait. There are feed.BATCH of them at most. Each
+-- is { id =, epoch =, from =, to =, kind =, changes = }, JSON undecoded.
+function _Feed:read(last_id, at_once)
+    local reply, err
+    if at_once then
+        reply, err = self.red:xread("COUNT", BATCH, "STREAMS",
+                                    prefix .. "changes", last_id)
+    else
+        reply, err = self.red:xread("COUNT", BATCH, "BLOCK", BLOCK_MS,
+                                    "STREAMS", prefix .. "changes", last_id)
+    end
     if reply == null then
         return {}
     end

@@ -11,11 +11,13 @@ use etcd_client::Client;
 use pointsman::dev::http;
 use serde::Serialize;
 use serde_json::{Value, json};
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use crate::background::{self, Background};
 use crate::context::Context;
+use crate::cpu;
 use crate::fill;
 use crate::load::{Hosts, Load, Outcome};
 use crate::nginx::{self, Edge, EdgeOptions};
@@ -104,6 +106,7 @@ pub async fn run(ctx: &Context) -> Result<Section> {
     let servers = nginx::app_addrs(large)?;
     let apps = nginx::apps(ctx, &servers[..4]).await?;
     background::pin_to_edge_side(ctx, &apps)?;
+    let preferred = cpu::prefer(apps.pids()[0])?;
     let stack = Stack::start(ctx).await?;
     let routes = (0..HOSTS).map(|number| fill::route(&format!("large-{number}.example"), LARGE));
     // Four of them are there; the others have no weight, so that what answers
@@ -145,7 +148,7 @@ pub async fn run(ctx: &Context) -> Result<Section> {
     rig.edge.proxy.stop().await;
     rig.stack.stop().await;
     apps.stop().await;
-    Ok(section(shape, large, &all))
+    Ok(section(shape, large, preferred, &all))
 }
 
 fn large_instance(number: usize, addr: std::net::SocketAddr, round: u64) -> (String, String) {
@@ -233,18 +236,12 @@ impl Rig<'_> {
         facts: &mut RedisFacts,
         storm: &mut Storm,
     ) -> Result<()> {
-        let client = Client::connect([self.stack.etcd.url()], None).await?;
         let puts = Arc::new(Puts {
             stop: AtomicBool::new(false),
             count: AtomicU64::new(0),
             revision: AtomicI64::new(0),
         });
-        let entries = Arc::new(self.entries(target));
-        let mut clients = JoinSet::new();
-        for number in 0..CLIENTS {
-            let (client, puts, entries) = (client.clone(), Arc::clone(&puts), Arc::clone(&entries));
-            clients.spawn(put_on(client, puts, entries, number));
-        }
+        let clients = self.clients(Arc::clone(&puts), self.entries(target))?;
         let begin = Instant::now();
         let (mut lags, mut trails) = (
             [Vec::new(), Vec::new()],
@@ -266,9 +263,7 @@ impl Rig<'_> {
             }
         }
         puts.stop.store(true, Ordering::Relaxed);
-        while let Some(ended) = clients.join_next().await {
-            ended??;
-        }
+        clients.await.context("the clients' thread died")??;
         storm.rate = puts.count.load(Ordering::Relaxed) as f64 / begin.elapsed().as_secs_f64();
         if target == Target::Bare {
             return Ok(());
@@ -290,6 +285,43 @@ impl Rig<'_> {
         storm.redis_lag = thirds(&lags[0]);
         storm.edge_lag = thirds(&lags[1]);
         Ok(())
+    }
+
+    /// Starts the clients that put, in a thread on etcd's side: the edge's core
+    /// is not theirs.
+    fn clients(
+        &self,
+        puts: Arc<Puts>,
+        entries: Vec<Entry>,
+    ) -> Result<oneshot::Receiver<Result<()>>> {
+        let (sender, receiver) = oneshot::channel();
+        let (url, cores) = (self.stack.etcd.url(), self.ctx.cores.others.clone());
+        let work = move || {
+            cpu::pin_thread(0, &cores)?;
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?;
+            runtime.block_on(async {
+                let client = Client::connect([url], None).await?;
+                let entries = Arc::new(entries);
+                let mut clients = JoinSet::new();
+                for number in 0..CLIENTS {
+                    let (client, puts) = (client.clone(), Arc::clone(&puts));
+                    clients.spawn(put_on(client, puts, Arc::clone(&entries), number));
+                }
+                while let Some(ended) = clients.join_next().await {
+                    ended??;
+                }
+                Ok(())
+            })
+        };
+        std::thread::Builder::new()
+            .name("clients".to_owned())
+            .spawn(move || {
+                // Nobody listens any more if the waiting was broken off.
+                let _given_up = sender.send(work());
+            })?;
+        Ok(receiver)
     }
 
     async fn in_redis(&self, facts: &mut RedisFacts) -> Result<i64> {
@@ -373,7 +405,7 @@ async fn put_on(
     Ok(())
 }
 
-fn section(shape: Shape, large: usize, all: &[Storm]) -> Section {
+fn section(shape: Shape, large: usize, preferred: bool, all: &[Storm]) -> Section {
     let named = |name: &str| {
         all.iter()
             .filter(|storm| storm.name == name)
@@ -392,8 +424,10 @@ fn section(shape: Shape, large: usize, all: &[Storm]) -> Section {
             "edge behind, ms: begin, end",
             "edge has all after, ms",
             "kB/s out of Redis",
+            "requests p50 ms",
             "requests p99 ms",
             "× idle",
+            "own wait µs",
             "failed",
         ],
     );
@@ -421,8 +455,10 @@ fn section(shape: Shape, large: usize, all: &[Storm]) -> Section {
             pair(|s| s.edge_lag),
             spread(|s| s.drain).show(0),
             format!("{:.0}", spread(|s| s.bytes / 1e3).median),
+            spread(|s| s.requests.p50 / 1e3).show(2),
             spread(p99).show(2),
             ratio.show(2),
+            spread(|s| s.requests.own_wait).show(0),
             failed.to_string(),
         ]);
         if name == "nothing" || name == "etcd alone" {
@@ -453,10 +489,16 @@ fn section(shape: Shape, large: usize, all: &[Storm]) -> Section {
             "{CLIENTS} clients put instances into etcd, each as soon as its last put was answered: \
              spread over {} instances of {} apps, all of which the edge has cached, or in one app \
              of {large} instances. Meanwhile {RATE:.0} requests a second come for {HOSTS} hosts of \
-             that app; edge, apps and load have a core for themselves. *Behind* is for how long \
-             etcd had been further than Redis, or the edge, in the first and the last third.",
+             that app; edge, apps and load have a core for themselves{}. *Behind* is for how long \
+             etcd had been further than Redis, or the edge, in the first and the last third; \
+             *own wait* is how long the load waited for its core each time, on average.",
             shape.instances(),
-            shape.apps
+            shape.apps,
+            if preferred {
+                ", on which apps and load come before the edge (nice -20), at rest, too"
+            } else {
+                ""
+            }
         )],
         aims,
         tables: vec![table],

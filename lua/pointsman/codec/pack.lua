@@ -11,8 +11,11 @@
 -- cannot occur in them. Instances are sorted by id, bytewise: so one can be
 -- found, put in or taken out in the text itself.
 
+local bytes = require("pointsman.codec.bytes")
 local policies = require("pointsman.codec.policy")
 local routes = require("pointsman.codec.route")
+
+local new_table = require("table.new")
 
 local byte = string.byte
 local concat = table.concat
@@ -20,7 +23,9 @@ local find = string.find
 local floor = math.floor
 local format = string.format
 local match = string.match
+local min = math.min
 local pairs = pairs
+local same_bytes = bytes.same
 local sort = table.sort
 local sub = string.sub
 local tonumber = tonumber
@@ -37,6 +42,8 @@ local PEER = "^(%S+) (%d+) (%S+) (%d+) (%d+) (%S*) ?(d?x?)\n()"
 
 -- From so many instances on, it pays to compare with the text before.
 local MIN_KEPT = 32
+-- Lines that are compared at once, at most.
+local MAX_RUN = 256
 
 
 local function ends_well(text)
@@ -86,41 +93,53 @@ local function read_peer(text, at)
 end
 
 
--- Instances whose line is as before are those that were read before.
+-- Instances whose line is as before are those that were read before. Lines are
+-- compared by runs: the run grows with each one that is the same, and shrinks
+-- with each one that is not, down to a line, which is then read.
+--
+-- Returns the instances, how many there are, and where the line of each begins.
 local function read_peers(text, at, before)
-    local peers, n = {}, 0
-    local old, old_n, old_text, old_at = nil, 0, nil, nil
+    local last = #text
+    local old, old_n, old_text, old_starts = nil, 0, nil, nil
     if before and before.text then
         old, old_n = before.peers, #before.peers
-        old_text, old_at = before.text, before.at
+        old_text, old_starts = before.text, before.starts
     end
-    local i = 1
-    local last = #text
+    local peers, starts = new_table(old_n, 0), new_table(old_n, 0)
+    local n, i, run = 0, 1, 1
     while at <= last do
-        local stop = find(text, "\n", at, true)
-        local peer
-        if i <= old_n then
-            local old_stop = find(old_text, "\n", old_at, true)
-            if sub(text, at, stop) == sub(old_text, old_at, old_stop) then
-                peer, i, old_at = old[i], i + 1, old_stop + 1
+        local same, shift, behind = 0, 0, at
+        run = min(run, old_n - i + 1)
+        while run > 0 and same == 0 do
+            local from = old_starts[i]
+            local length = (old_starts[i + run] or #old_text + 1) - from
+            if at + length - 1 <= last
+                    and same_bytes(text, at, old_text, from, length) then
+                same, shift, behind = run, at - from, at + length
             end
+            run = same > 0 and min(run * 4, MAX_RUN) or floor(run / 4)
         end
-        if peer then
-            at = stop + 1
-        else
-            peer, at = read_peer(text, at)
+        for j = i, i + same - 1 do
+            n = n + 1
+            peers[n], starts[n] = old[j], old_starts[j] + shift
+        end
+        i = i + same
+        if same == 0 then
+            local peer
+            peer, behind = read_peer(text, at)
             if not peer then
                 return nil
             end
+            n = n + 1
+            peers[n], starts[n] = peer, at
             while i <= old_n and old[i].id <= peer.id do
                 i = i + 1
-                old_at = find(old_text, "\n", old_at, true) + 1
             end
+            run = 1
         end
-        n = n + 1
-        peers[n] = peer
+        at = behind
     end
-    return peers, n
+    return peers, n, starts
 end
 
 
@@ -224,6 +243,9 @@ function _M.read_app(text, json, before)
     if not asof then
         return nil, "not a packed app"
     end
+    if before and before.text == text then
+        return before, tonumber(asof), tonumber(v)
+    end
 
     local policy, err
     if byte(text, at) == BRACE then
@@ -246,13 +268,13 @@ function _M.read_app(text, json, before)
                               tonumber(fail_timeout_ms) / 1000)
     end
 
-    local peers, n = read_peers(text, at, before)
+    local peers, n, starts = read_peers(text, at, before)
     if not peers then
         return nil, "not a packed app"
     end
     local app = { name = name, policy = policy, peers = peers }
     if n >= MIN_KEPT then
-        app.text, app.at = text, at
+        app.text, app.starts = text, starts
     end
     return app, tonumber(asof), tonumber(v)
 end
@@ -275,13 +297,14 @@ function _M.edit_app(text, policy, edits, asof, v)
     if byte(text, at) == BRACE then
         from = find(text, "\n", at, true) + 1
     end
-    local out, n = {}, 2
+    local head
     if policy then
-        out[1], out[2] = app_header(name, policy, asof, v), "\n"
+        head = app_header(name, policy, asof, v) .. "\n"
     else
-        out[1] = format("a %.0f %.0f %s", asof, v, name)
-        out[2] = rest .. sub(text, at, from - 1)
+        head = format("a %.0f %.0f %s", asof, v, name) .. rest
+               .. sub(text, at, from - 1)
     end
+    local parts, n = { 1, 0, head }, 3
 
     local ids = {}
     for id in pairs(edits) do
@@ -291,20 +314,17 @@ function _M.edit_app(text, policy, edits, asof, v)
     for i = 1, #ids do
         local id = ids[i]
         local place = place_of(text, from, id)
-        n = n + 1
-        out[n] = sub(text, from, place - 1)
+        parts[n + 1], parts[n + 2] = from, place - 1
         from = place
         if place <= #text
                 and sub(text, place, place + #id) == id .. " " then
             from = find(text, "\n", place, true) + 1
         end
-        if edits[id] then
-            n = n + 1
-            out[n] = peer_line(edits[id]) .. "\n"
-        end
+        parts[n + 3] = edits[id] and peer_line(edits[id]) .. "\n" or ""
+        n = n + 3
     end
-    out[n + 1] = sub(text, from)
-    return concat(out)
+    parts[n + 1], parts[n + 2], parts[n + 3] = from, #text, ""
+    return bytes.join(text, parts, n + 3)
 end
 
 

@@ -1,0 +1,85 @@
+-- Compares and joins parts of long texts, without making a string of each part.
+-- Pure Lua; see codec/pack.lua.
+--
+-- LuaJIT keeps one copy of each string and finds it by a hash of its length and
+-- a few of its bytes. Parts of long texts that look alike have the same hash by
+-- the thousand: then to make one takes milliseconds. Where LuaJIT's FFI is not
+-- to be had, strings must do.
+
+local concat = table.concat
+local sub = string.sub
+
+local found, ffi = pcall(require, "ffi")
+
+
+local _M = {}
+
+
+-- syntax: same = bytes.same(a, at, b, from, n)
+-- Whether the n bytes of `a` from `at` on are those of `b` from `from` on. All
+-- of them must be there.
+function _M.same(a, at, b, from, n)
+    return sub(a, at, at + n - 1) == sub(b, from, from + n - 1)
+end
+
+
+-- syntax: text = bytes.join(text, parts, n)
+-- parts = { from, to, string, from, to, string, ... }, n of them: in its turn,
+-- text:sub(from, to) and then the string.
+function _M.join(text, parts, n)
+    local out, m = {}, 0
+    for i = 1, n, 3 do
+        out[m + 1] = sub(text, parts[i], parts[i + 1])
+        out[m + 2] = parts[i + 2]
+        m = m + 2
+    end
+    return concat(out)
+end
+
+
+if not found then
+    return _M
+end
+
+ffi.cdef [[
+int memcmp(const void *a, const void *b, size_t n);
+]]
+
+local C = ffi.C
+local cast = ffi.cast
+local copy = ffi.copy
+local max = math.max
+local to_string = ffi.string
+
+local buffer, size = nil, 0
+
+
+function _M.same(a, at, b, from, n)
+    return C.memcmp(cast("const char *", a) + (at - 1),
+                    cast("const char *", b) + (from - 1), n) == 0
+end
+
+
+function _M.join(text, parts, n)
+    local length = 0
+    for i = 1, n, 3 do
+        length = length + parts[i + 1] - parts[i] + 1 + #parts[i + 2]
+    end
+    if length > size then
+        size = max(2 * size, length, 4096)
+        buffer = ffi.new("char[?]", size)
+    end
+    local source, at = cast("const char *", text), 0
+    for i = 1, n, 3 do
+        local from, string = parts[i], parts[i + 2]
+        local count = parts[i + 1] - from + 1
+        copy(buffer + at, source + (from - 1), count)
+        at = at + count
+        copy(buffer + at, string, #string)
+        at = at + #string
+    end
+    return to_string(buffer, length)
+end
+
+
+return _M
