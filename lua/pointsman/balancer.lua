@@ -20,7 +20,7 @@ local ngx_balancer = require("ngx.balancer")
 
 local counts = metrics.counts
 local exit = ngx.exit
-local find = cache.find
+local find_at = cache.find_at
 local get_seat = seats.get
 local get_last_failure = ngx_balancer.get_last_failure
 local host = request.host
@@ -139,7 +139,7 @@ local function retry()
         return send_seat(seat)
     end
 
-    local app, how = find(host())
+    local app, how = find_at(host())
     if how == "miss" then
         app = ngx.ctx.pointsman_app
     end
@@ -196,7 +196,7 @@ function _M.run()
         return retry()
     end
 
-    local app, how = find(host())
+    local app, how = find_at(host())
     if not app then
         return miss(how)
     end

@@ -1,5 +1,5 @@
--- The worker's own table of decoded routes and apps (L1) over the shared dicts
--- (L2). All phases; nothing here yields.
+-- What the worker itself keeps of routes and apps, decoded (L1), over the
+-- shared dicts (L2). All phases; nothing here yields.
 --
 -- A hit compares one number, the generation. When it has moved, a route and
 -- its app are checked against their stripes, and only what did change is read
@@ -11,12 +11,12 @@ local dicts = require("pointsman.dicts")
 local flight = require("pointsman.flight")
 local generation = require("pointsman.generation")
 local health = require("pointsman.health")
+local hosts = require("pointsman.hosts")
 local match = require("pointsman.match")
 local rules = require("pointsman.rules")
 
 local cjson = require("cjson.safe")
-local clear_table = require("table.clear")
-local new_table = require("table.new")
+local ffi = require("ffi")
 
 local asides_of = health.asides_of
 local byte = string.byte
@@ -24,6 +24,8 @@ local candidates = match.candidates
 local crc32 = ngx.crc32_short
 local decode = cjson.decode
 local dict_get = dicts.get
+local ffi_string = ffi.string
+local find_host = hosts.find
 local ipairs = ipairs
 local max = math.max
 local min = math.min
@@ -31,29 +33,17 @@ local ngx_now = ngx.now
 local pairs = pairs
 local read_generation = generation.read
 local resolve = match.resolve
+local stripe_name = dicts.stripe_name
+local targets = hosts.targets
+local type = type
 
--- A table of a million entries would hold up a worker for as long as LuaJIT
--- takes to mark it, which it does in one go: so the hosts are spread over many.
--- Those of the last requests are in a small one besides, as finding the shard
--- costs more than all the rest of a hit.
-local SHARDS = 256
-local MAX_RECENT = 4096
+local MAX_HOST = 253
 local MAX_WILDCARDS = 4096
 local MAX_APPS = 65536
 local ASTERISK = byte("*")
+-- Of a route that is the best match whatever else the table has.
+local ANY_TOPOLOGY = -1
 
--- The fields of a route. There may be a million of them, and an array takes
--- half of the memory of named fields.
-local GEN = 1           -- the generation at which it was last found valid
-local APP = 2
-local STRIPE = 3        -- the name of its stripe
-local SEEN = 4          -- what the stripe was before the record was read
-local REVAL = 5         -- the revalidation that it belongs to
-local TOPOLOGY = 6      -- of a wildcard: of what table it is the best match
-
-local recent, recent_n = new_table(0, MAX_RECENT), 0
-local shards, sizes = {}, {}
-local shard_limit = 4096
 -- Where rounds begin: each worker at another instance.
 local seed = ""
 local picker_options = {
@@ -65,9 +55,12 @@ local apps, apps_n = {}, 0
 -- The state of the shared dict when the generation last moved.
 local gen, topology, reval, live = -1, 0, 0, false
 
-for i = 0, SHARDS - 1 do
-    shards[i], sizes[i] = {}, 0
-end
+ffi.cdef [[
+int32_t pointsman_murmur_hash2(const void *data, size_t len)
+    __asm__("ngx_murmur_hash2");
+]]
+
+local C = ffi.C
 
 
 local function advance(moved)
@@ -240,11 +233,12 @@ local function known(pattern)
 end
 
 
--- One object serves all hosts of a wildcard, until another route might fit
--- them better.
+-- A route as it was read: where it leads, and what must still hold for that.
+-- One object serves all hosts of a wildcard, until another route might fit them
+-- better.
 local function load_route(pattern)
     local wild = byte(pattern) == ASTERISK
-    local stripe = dicts.route_stripe(pattern)
+    local stripe, number = dicts.route_stripe(pattern)
     local seen = dict_get(stripe)
     local text = dicts.routes:get(pattern)
     if not text then
@@ -252,18 +246,20 @@ local function load_route(pattern)
     end
     local _, record_reval = codec.stamp(text)
     local route = wild and wildcards[pattern]
-    if route and route[TOPOLOGY] == topology and route[SEEN] == seen
-            and route[REVAL] == record_reval and valid_target(route[APP]) then
-        route[GEN] = gen
+    if route and route.topology == topology and route.seen == seen
+            and route.reval == record_reval and valid_target(route.target) then
         return route
     end
 
     local record = codec.unpack_route(text, decode)
-    local app = record and target_of(record, get_app)
-    if not app then
+    local target = record and target_of(record, get_app)
+    if not target then
         return nil
     end
-    route = { gen, app, stripe, seen, record_reval, wild and topology }
+    route = {
+        target = target, stripe = number, seen = seen, reval = record_reval,
+        topology = wild and topology or ANY_TOPOLOGY,
+    }
     if wild then
         if not wildcards[pattern] then
             if wildcards_n >= MAX_WILDCARDS then
@@ -277,35 +273,10 @@ local function load_route(pattern)
 end
 
 
-local function remember(host, route)
-    if not recent[host] then
-        if recent_n >= MAX_RECENT then
-            -- It keeps its memory: to let it grow anew each time would cost as
-            -- much as all else that a host costs that is not among them.
-            clear_table(recent)
-            recent_n = 0
-        end
-        recent_n = recent_n + 1
-    end
-    recent[host] = route
-end
-
-
 local function keep(host, route)
-    local i = crc32(host) % SHARDS
-    if not shards[i][host] then
-        if sizes[i] >= shard_limit then
-            shards[i], sizes[i] = {}, 0
-        end
-        sizes[i] = sizes[i] + 1
-    end
-    shards[i][host] = route
-    remember(host, route)
-end
-
-
-local function kept(host)
-    return recent[host] or shards[crc32(host) % SHARDS][host]
+    local slot = hosts.put(host, route.target)
+    slot.gen, slot.stripe, slot.seen = gen, route.stripe, route.seen
+    slot.reval, slot.topology = route.reval, route.topology
 end
 
 
@@ -318,34 +289,34 @@ local function find_in_l2(host)
     if not route then
         return nil, "miss"
     end
-    keep(host, route)
-    return route[APP], "l2"
+    if #host <= MAX_HOST then
+        keep(host, route)
+    end
+    return route.target, "l2"
 end
 
 
-local function is_valid(route)
-    if route[GEN] == gen then
+local function is_valid(slot)
+    if slot.gen == gen then
         return true
     end
-    if is_suspect(route[REVAL])
-            or route[TOPOLOGY] and route[TOPOLOGY] ~= topology
-            or dict_get(route[STRIPE]) ~= route[SEEN]
-            or not valid_target(route[APP]) then
+    if is_suspect(slot.reval)
+            or slot.topology ~= ANY_TOPOLOGY and slot.topology ~= topology
+            or dict_get(stripe_name(slot.stripe)) ~= slot.seen
+            or not valid_target(targets[slot.target]) then
         return false
     end
-    route[GEN] = gen
+    slot.gen = gen
     return true
 end
 
 
 -- All that is not a hit of the plainest kind.
-local function find_beyond(host)
-    local route = kept(host)
-    if route and is_valid(route) then
-        remember(host, route)
-        return route[APP], "l1"
+local function find_beyond(slot, host, len)
+    if slot and is_valid(slot) then
+        return targets[slot.target], "l1"
     end
-    return find_in_l2(host)
+    return find_in_l2(type(host) == "string" and host or ffi_string(host, len))
 end
 
 
@@ -355,37 +326,44 @@ local _M = {}
 -- syntax: cache.init(settings)
 -- In init_worker_by_lua.
 function _M.init(settings)
-    shard_limit = max(1, settings.max_hosts / SHARDS)
+    hosts.init(settings.max_hosts, C.pointsman_murmur_hash2)
     seed = ngx.worker.pid() .. " " .. ngx_now() .. " "
     picker_options.zone = settings.zone
 end
 
 
--- syntax: app, how = cache.find(host)
+-- syntax: app, how = cache.find_at(text, len)
+-- The host: a string, or a pointer to so many bytes.
 -- app = { name =, policy =, peers =, live =, tries =, picker =, asides =,
 -- requests =, lane = false } and "l1" or "l2"; or nil and "no_route" or "miss":
 -- Redis must be asked. With `lane` set it takes more than the picker's next
 -- instance: an app with such a policy, or { rules =, apps =, is_usable = }.
 -- The hot path.
-function _M.find(host)
+function _M.find_at(host, len)
     local moved = read_generation()
     if moved ~= gen then
         advance(moved)
     end
-    local route = recent[host]
-    if route and route[GEN] == gen then
-        return route[APP], "l1"
+    local slot = find_host(host, len)
+    if slot and slot.gen == gen then
+        return targets[slot.target], "l1"
     end
-    return find_beyond(host)
+    return find_beyond(slot, host, len)
+end
+
+
+-- syntax: app, how = cache.find(host)
+function _M.find(host)
+    return _M.find_at(host, #host)
 end
 
 
 -- syntax: app = cache.find_stale(host)
 -- What there is, however old, for when Redis cannot be asked.
 function _M.find_stale(host)
-    local route = kept(host)
-    if route then
-        return route[APP]
+    local slot = find_host(host, #host)
+    if slot then
+        return targets[slot.target]
     end
 
     local record = resolve(candidates(host), function(pattern)

@@ -245,9 +245,16 @@ end
 
 
 -- syntax: name = dicts.route_stripe(pattern)
--- The name of a counter, for dicts.get and dicts.count.
+-- The name of a counter, for dicts.get and dicts.count, and its number.
 function _M.route_stripe(pattern)
-    return stripe_names[crc32(pattern) % STRIPES]
+    local number = crc32(pattern) % STRIPES
+    return stripe_names[number], number
+end
+
+
+-- syntax: name = dicts.stripe_name(number)
+function _M.stripe_name(number)
+    return stripe_names[number]
 end
 
 

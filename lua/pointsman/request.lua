@@ -10,8 +10,8 @@ local ffi = require("ffi")
 
 local C = ffi.C
 local errmsg = base.get_errmsg_ptr()
-local ffi_string = ffi.string
 local get_request = base.get_request
+local tonumber = tonumber
 
 local NAME = "host"
 local lowercase = ffi.new("char[?]", #NAME)
@@ -22,16 +22,18 @@ local value_len = ffi.new("size_t[1]")
 local _M = {}
 
 
--- syntax: host = request.host()
--- $host: lower case, no port, no trailing dot; "" if there is none.
+-- syntax: host, len = request.host()
+-- $host: lower case, no port, no trailing dot. A pointer into nginx's memory
+-- and the number of bytes, or "" and 0 if there is none: to make a string of it
+-- costs as much as to look it up.
 function _M.host()
     local rc = C.ngx_http_lua_ffi_var_get(get_request(), NAME, #NAME,
                                           lowercase, 0, value, value_len,
                                           errmsg)
     if rc ~= 0 then
-        return ""
+        return "", 0
     end
-    return ffi_string(value[0], value_len[0])
+    return value[0], tonumber(value_len[0])
 end
 
 

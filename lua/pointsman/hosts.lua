@@ -1,0 +1,299 @@
+-- The worker's own table of hosts (L1): which target each name leads to, and
+-- what must still hold for that. All phases; nothing here yields.
+--
+-- A Lua table of a million strings would cost each look-up half a dozen cache
+-- misses, and LuaJIT's collector the marking of them all. So the names are in
+-- memory of the FFI: open addressing with linear probing, where a look-up is
+-- one load of a slot and one comparison, and needs no Lua string at all.
+--
+--   * A name is within WINDOW slots of the place that its hash gives it, or not
+--     there: many names of one hash, crafted or not, push each other out, and
+--     slow nothing down. There is no deleting, so no gap to be marked.
+--   * Who is found at another place than its own changes places with who is
+--     there (much like the move-to-front rule that R. Rivest looks at in "On
+--     self-organizing sequential search heuristics", 1976). So those that are
+--     asked for most are found at once, and who is pushed out was not of late.
+--   * The table is cut into SHARDS, each of which grows by itself: no request
+--     ever waits for a million names to be moved.
+
+local bit = require("bit")
+local ffi = require("ffi")
+
+local band = bit.band
+local copy = ffi.copy
+local floor = math.floor
+local max = math.max
+local min = math.min
+local new = ffi.new
+local rshift = bit.rshift
+
+local SHARDS = 256
+local WINDOW = 16
+local MIN_SIZE = 16
+-- A place is made of sixteen bits of the hash.
+local MAX_SIZE = 32768
+local MAX_LOAD = 0.7
+local GROWTH = 1.5
+
+ffi.cdef [[
+typedef struct {
+    double gen;         /* when it was last found valid; -1: never */
+    int32_t hash;
+    int32_t target;     /* 0: nobody is here */
+    uint32_t at;        /* of the name, in the text of the shard */
+    uint16_t len;
+    uint16_t stripe;    /* what the route was read under: see cache.lua */
+    double seen;
+    double reval;
+    double topology;
+} pointsman_host_t;
+
+typedef struct {
+    pointsman_host_t *slots;
+    char *text;
+    int32_t size, n;
+    uint32_t used, room;
+} pointsman_shard_t;
+
+int pointsman_memcmp(const void *a, const void *b, size_t n)
+    __asm__("memcmp");
+]]
+
+local C = ffi.C
+local SLOT_BYTES = ffi.sizeof("pointsman_host_t")
+
+-- What slots name by number, and by how many of them it is named.
+local targets, uses = {}, {}
+local free, free_n = {}, 0
+
+local shards = new("pointsman_shard_t[?]", SHARDS)
+-- What the shards point to, for the collector to see.
+local anchors = {}      -- luacheck: ignore anchors
+local hash_of
+local max_size = MIN_SIZE
+local spare = new("pointsman_host_t[1]")
+
+
+local function acquire(target)
+    local number = target.number
+    if not number then
+        if free_n > 0 then
+            number, free_n = free[free_n], free_n - 1
+        else
+            number = #uses + 1
+        end
+        target.number, targets[number], uses[number] = number, target, 0
+    end
+    uses[number] = uses[number] + 1
+    return number
+end
+
+
+local function release(number)
+    uses[number] = uses[number] - 1
+    if uses[number] == 0 then
+        targets[number].number = nil
+        targets[number] = false
+        free_n = free_n + 1
+        free[free_n] = number
+    end
+end
+
+
+local function place(hash, size)
+    return rshift(band(rshift(hash, 8), 0xffff) * size, 16)
+end
+
+
+-- The first free slot of the window; nil if there is none.
+local function find_free(slots, from)
+    for i = from, from + WINDOW - 1 do
+        if slots[i].target == 0 then
+            return slots[i]
+        end
+    end
+    return nil
+end
+
+
+local function write(shard, slot, text, len)
+    slot.at, slot.len = shard.used, len
+    copy(shard.text + shard.used, text, len)
+    shard.used = shard.used + len
+end
+
+
+-- Moves a shard to new memory. Who finds no place there is left behind.
+local function rebuild(at, size, len)
+    local shard = shards[at]
+    local old, old_text, old_size = shard.slots, shard.text, shard.size
+    local bytes = len
+    for i = 0, old_size + WINDOW - 1 do
+        if old[i].target ~= 0 then
+            bytes = bytes + old[i].len
+        end
+    end
+
+    local room = floor(bytes * GROWTH) + 256
+    local slots = new("pointsman_host_t[?]", size + WINDOW)
+    local memory = new("char[?]", room)
+    shard.slots, shard.text, shard.size = slots, memory, size
+    shard.n, shard.used, shard.room = 0, 0, room
+    for i = 0, old_size + WINDOW - 1 do
+        local from = old[i]
+        if from.target ~= 0 then
+            local slot = find_free(slots, place(from.hash, size))
+            if slot then
+                copy(slot, from, SLOT_BYTES)
+                write(shard, slot, old_text + from.at, from.len)
+                shard.n = shard.n + 1
+            else
+                release(from.target)
+            end
+        end
+    end
+    anchors[at] = { slots, memory }
+end
+
+
+local function is_at(shard, slot, hash, text, len)
+    return slot.hash == hash and slot.len == len and slot.target ~= 0
+           and C.pointsman_memcmp(shard.text + slot.at, text, len) == 0
+end
+
+
+-- Lets who is at `found` and who is at its place `home` change places, unless
+-- that one would leave its own window.
+local function bring_home(shard, home, found)
+    local slots = shard.slots
+    if place(slots[home].hash, shard.size) + WINDOW <= found then
+        return slots[found]
+    end
+    copy(spare, slots[home], SLOT_BYTES)
+    copy(slots[home], slots[found], SLOT_BYTES)
+    copy(slots[found], spare, SLOT_BYTES)
+    return slots[home]
+end
+
+
+local function find_beyond(shard, home, hash, text, len)
+    local slots = shard.slots
+    if slots[home].target == 0 then
+        return nil
+    end
+    for i = home + 1, home + WINDOW - 1 do
+        local slot = slots[i]
+        if slot.target == 0 then
+            return nil
+        end
+        if is_at(shard, slot, hash, text, len) then
+            return bring_home(shard, home, i)
+        end
+    end
+    return nil
+end
+
+
+-- Of a window that is full, who is furthest from its own place. One that was
+-- found of late is not.
+local function find_victim(shard, from)
+    local slots, size = shard.slots, shard.size
+    local victim, furthest = from, -1
+    for i = from, from + WINDOW - 1 do
+        local distance = i - place(slots[i].hash, size)
+        if distance > furthest then
+            victim, furthest = i, distance
+        end
+    end
+    return slots[victim]
+end
+
+
+-- A slot for a name that has none.
+local function claim(hash, text, len)
+    local at = band(hash, SHARDS - 1)
+    local shard = shards[at]
+    if shard.n >= shard.size * MAX_LOAD and shard.size < max_size then
+        rebuild(at, min(max_size, max(MIN_SIZE, floor(shard.size * GROWTH))),
+                len)
+    elseif shard.used + len > shard.room then
+        rebuild(at, shard.size, len)
+    end
+
+    local home = place(hash, shard.size)
+    local slot = find_free(shard.slots, home)
+    if slot then
+        shard.n = shard.n + 1
+    else
+        slot = find_victim(shard, home)
+        release(slot.target)
+    end
+    slot.hash, slot.target = hash, 0
+    write(shard, slot, text, len)
+    return slot
+end
+
+
+local _M = {
+    -- By the number that a slot has.
+    targets = targets,
+}
+
+
+-- syntax: hosts.init(limit, hash)
+-- limit: slots of the whole table, rounded up to WINDOW and one for each shard.
+-- hash(text, len): a number of 32 bits with a sign. Forgets all.
+function _M.init(limit, hash)
+    hash_of = hash
+    max_size = min(MAX_SIZE, max(1, floor(limit / SHARDS) - WINDOW))
+    for number = 1, #uses do
+        if targets[number] then
+            targets[number].number = nil
+        end
+        targets[number], uses[number] = nil, nil
+    end
+    free_n = 0
+    -- One piece of memory serves all shards that are empty.
+    local nobody = new("pointsman_host_t[?]", 1 + WINDOW)
+    for at = 0, SHARDS - 1 do
+        local shard = shards[at]
+        shard.slots, shard.text, shard.size = nobody, nil, 1
+        shard.n, shard.used, shard.room = 0, 0, 0
+        anchors[at] = nobody
+    end
+end
+
+
+-- syntax: slot = hosts.find(text, len)
+-- text: a string, or a pointer to so many bytes. The slot is good until the
+-- next call; nil: the name is not there. The hot path.
+function _M.find(text, len)
+    local hash = hash_of(text, len)
+    local shard = shards[band(hash, SHARDS - 1)]
+    local home = place(hash, shard.size)
+    local slot = shard.slots[home]
+    if is_at(shard, slot, hash, text, len) then
+        return slot
+    end
+    return find_beyond(shard, home, hash, text, len)
+end
+
+
+-- syntax: slot = hosts.put(name, target)
+-- The slot of the name, for the caller to fill in the rest. A target is a
+-- table, whose field `number` is ours.
+function _M.put(name, target)
+    local slot = _M.find(name, #name)
+    -- Before the old one is let go: it may be the same.
+    local number = acquire(target)
+    if not slot then
+        slot = claim(hash_of(name, #name), name, #name)
+    elseif slot.target ~= 0 then
+        release(slot.target)
+    end
+    slot.target = number
+    return slot
+end
+
+
+return _M
