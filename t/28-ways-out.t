@@ -384,7 +384,7 @@ for i = 1, 3000 do
     assert(connection:request("h" .. i .. ".test").status == 200)
 end
 local bytes = (memory() - before) * 1024 / 3000
-t.say(bytes < 400 or bytes)
+t.say(bytes < 600 or bytes)
 --- response_body
 true
 

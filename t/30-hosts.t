@@ -72,7 +72,7 @@ end
 t.say(found(1000))
 --- response_body
 10
-16
+32
 
 
 
@@ -100,7 +100,7 @@ for i = 1, 100000 do
     local name = "random-" .. i .. ".test"
     n = n + (hosts.find(name, #name) and 1 or 0)
 end
-t.say(n > 2000 and n <= 4096 + 256 * 16)
+t.say(n > 2000 and n <= 256 * 33)
 --- response_body
 true
 

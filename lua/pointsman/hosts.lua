@@ -28,7 +28,7 @@ local new = ffi.new
 local rshift = bit.rshift
 
 local SHARDS = 256
-local WINDOW = 16
+local WINDOW = 32
 local MIN_SIZE = 16
 -- A place is made of sixteen bits of the hash.
 local MAX_SIZE = 32768
@@ -241,11 +241,11 @@ local _M = {
 
 
 -- syntax: hosts.init(limit, hash)
--- limit: slots of the whole table, rounded up to WINDOW and one for each shard.
+-- limit: names that there is room for; never less than 8,000.
 -- hash(text, len): a number of 32 bits with a sign. Forgets all.
 function _M.init(limit, hash)
     hash_of = hash
-    max_size = min(MAX_SIZE, max(1, floor(limit / SHARDS) - WINDOW))
+    max_size = min(MAX_SIZE, max(1, floor(limit / SHARDS / MAX_LOAD) - WINDOW))
     for number = 1, #uses do
         if targets[number] then
             targets[number].number = nil

@@ -75,7 +75,7 @@ local KNOWN = {
     -- What the cookies of sticky sessions are made with. The same for all
     -- edges; default: the registry's epoch.
     secret = { check = secret },
-    -- Hosts that a worker keeps in its own table, 4096 and a few more at least.
+    -- Hosts that a worker keeps in its own table; never less than 8,000.
     max_hosts = { default = 1048576, check = number(256, HUGE, true) },
 }
 
