@@ -44,6 +44,9 @@ local READ_SECONDS = 0.0025
 -- While a large app rests: how often to look what else has come, and how many
 -- entries are gathered at most.
 local GATHER_SECONDS = 0.01
+-- nginx's timers have whole milliseconds; to sleep for 0 of them is a warning
+-- in the log, where nginx lacks OpenResty's patches.
+local SHORTEST_SLEEP = 0.001
 local MAX_GATHERED = 1000
 
 local running = false
@@ -199,7 +202,7 @@ local function gather(source, entries, place)
                 return plan, applied, last_id
             end
             if #entries < source.BATCH then
-                sleep(min(rest, GATHER_SECONDS))
+                sleep(max(SHORTEST_SLEEP, min(rest, GATHER_SECONDS)))
             end
             entries, err = source:read(last_id, true)
             if not entries then
