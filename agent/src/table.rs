@@ -23,6 +23,7 @@ mod owners;
 mod probing;
 mod recent;
 mod rules;
+mod touched;
 mod view;
 
 use beneath::domain;
@@ -31,6 +32,7 @@ use owners::Owners;
 pub use probing::{Probed, ProbedPage};
 use recent::Recent;
 use rules::Rules;
+use touched::Touched;
 pub use view::{AppSummary, AppView, Counts, InstanceState, InstanceView, RouteView, Shadowed};
 
 /// etcd's content at one revision.
@@ -151,7 +153,7 @@ impl Table {
 
     /// Takes in a key of a listing.
     pub fn load(&mut self, kv: &KeyValue) {
-        self.put(kv, &mut BTreeSet::new());
+        self.put(kv, &mut Touched::Unasked);
     }
 
     /// Ends the loading: the table is now at `revision`.
@@ -198,14 +200,14 @@ impl Table {
     }
 
     fn take(&mut self, events: &[Event]) -> BTreeSet<Element> {
-        let mut touched = BTreeSet::new();
+        let mut touched = Touched::nothing_yet();
         for event in events {
             match event {
                 Event::Put(kv) => self.put(kv, &mut touched),
                 Event::Delete { key, .. } => self.delete(key, &mut touched),
             }
         }
-        touched
+        touched.into_set()
     }
 
     /// What the element is, at the table's revision.
@@ -299,7 +301,7 @@ impl Table {
             return Held::Frozen;
         };
         let deeper = domain(host).map(|domain| self.beneath.contains_key(domain));
-        Held::Value(Route::record(rules.record(), entry.mod_revision, deeper).into())
+        Held::Value(Route::record(&rules.record(), entry.mod_revision, deeper).into())
     }
 
     fn instance_record(&self, app: &str, id: &str, entry: &Entry<Instance>) -> Held {
@@ -321,7 +323,7 @@ impl Table {
         !instance.shared && !self.owners.is_owner(instance.addr, created, app, id)
     }
 
-    fn put(&mut self, kv: &KeyValue, touched: &mut BTreeSet<Element>) {
+    fn put(&mut self, kv: &KeyValue, touched: &mut Touched) {
         let key = match Key::parse(&kv.key) {
             Ok(key) => key,
             Err(bad) => {
@@ -329,25 +331,24 @@ impl Table {
                 return;
             }
         };
-        let element = key.element();
         let mut was = None;
-        let refused = match key {
+        let refused = match &key {
             Key::Route(host) => {
-                let (value, bad) = split(Route::from_value(&kv.value));
-                was = self.before(element.as_ref(), bad.is_some());
-                self.put_route(&host, kv, value, touched);
+                let (value, bad) = split(Rules::from_value(&kv.value));
+                was = self.before(&key, bad.is_some());
+                self.put_route(host, Entry::of(kv, value), touched);
                 bad
             }
             Key::App(app) => {
                 let (value, bad) = split(Policy::from_value(&kv.value));
-                was = self.before(element.as_ref(), bad.is_some() || !self.bad.is_empty());
+                was = self.before(&key, bad.is_some() || !self.bad.is_empty());
                 self.app(app.as_str()).policy = Some(Entry::of(kv, value.map(Box::new)));
                 self.touch_policy(app.as_str(), touched);
                 bad
             }
             Key::Instance(app, id) => {
                 let (value, bad) = split(Instance::from_value(&kv.value));
-                was = self.before(element.as_ref(), bad.is_some() || !self.bad.is_empty());
+                was = self.before(&key, bad.is_some() || !self.bad.is_empty());
                 let bad = bad.or_else(|| self.refusal(value.as_ref()?));
                 self.put_instance(app.as_str(), id.as_str(), Entry::of(kv, value), touched);
                 bad
@@ -360,13 +361,13 @@ impl Table {
             Key::Override(app, id) => {
                 let (value, bad) = split(Override::from_value(&kv.value));
                 self.overrides.put(app.as_str(), id.as_str(), kv, value);
-                touched.insert(Element::Instance(app.as_str().into(), id.as_str().into()));
+                touched.insert(|| Element::Instance(app.as_str().into(), id.as_str().into()));
                 bad
             }
             Key::Health(app, id) => {
                 let (value, bad) = split(Health::from_value(&kv.value));
                 self.health.put(app.as_str(), id.as_str(), kv, value);
-                touched.insert(Element::Instance(app.as_str().into(), id.as_str().into()));
+                touched.insert(|| Element::Instance(app.as_str().into(), id.as_str().into()));
                 bad
             }
             Key::Epoch => {
@@ -378,7 +379,7 @@ impl Table {
                 None
             }
             Key::Agent(id) => {
-                self.agents.insert(id, kv.create_revision);
+                self.agents.insert(id.clone(), kv.create_revision);
                 None
             }
             Key::Confirm | Key::Adopt => None,
@@ -387,12 +388,10 @@ impl Table {
             Some(bad) => self.bad.insert(kv.key.as_str().into(), bad),
             None => self.bad.remove(kv.key.as_str()),
         };
-        if let Some(element) = element {
-            self.keep(element, was);
-        }
+        self.keep(&key, was);
     }
 
-    fn delete(&mut self, key: &str, touched: &mut BTreeSet<Element>) {
+    fn delete(&mut self, key: &str, touched: &mut Touched) {
         self.bad.remove(key);
         let parsed = Key::parse(key);
         if let Some(element) = parsed.as_ref().ok().and_then(Key::element) {
@@ -401,7 +400,7 @@ impl Table {
         match parsed {
             Ok(Key::Route(host)) => {
                 if self.routes.remove(host.as_str()).is_some() {
-                    touched.insert(Element::Route(host.as_str().into()));
+                    touched.insert(|| Element::Route(host.as_str().into()));
                     self.count_beneath(host.as_str(), false, touched);
                 }
             }
@@ -413,7 +412,7 @@ impl Table {
             Ok(Key::Instance(app, id)) => {
                 let (app, id) = (app.as_str(), id.as_str());
                 if let Some(old) = self.app(app).instances.remove(id) {
-                    touched.insert(Element::Instance(app.into(), id.into()));
+                    touched.insert(|| Element::Instance(app.into(), id.into()));
                     self.release(app, id, &old, touched);
                 }
                 self.drop_if_empty(app);
@@ -421,11 +420,11 @@ impl Table {
             Ok(Key::Settings) => self.put_settings(None, touched),
             Ok(Key::Override(app, id)) => {
                 self.overrides.delete(app.as_str(), id.as_str());
-                touched.insert(Element::Instance(app.as_str().into(), id.as_str().into()));
+                touched.insert(|| Element::Instance(app.as_str().into(), id.as_str().into()));
             }
             Ok(Key::Health(app, id)) => {
                 self.health.delete(app.as_str(), id.as_str());
-                touched.insert(Element::Instance(app.as_str().into(), id.as_str().into()));
+                touched.insert(|| Element::Instance(app.as_str().into(), id.as_str().into()));
             }
             Ok(Key::Epoch) => self.epoch = None,
             Ok(Key::Rebuild) => self.rebuild = 0,
@@ -436,24 +435,17 @@ impl Table {
         }
     }
 
-    fn put_route(
-        &mut self,
-        host: &Host,
-        kv: &KeyValue,
-        value: Option<Route>,
-        touched: &mut BTreeSet<Element>,
-    ) {
-        let entry = Entry::of(kv, value.map(|route| Rules::of(&route)));
+    fn put_route(&mut self, host: &Host, entry: Entry<Rules>, touched: &mut Touched) {
         let host = host.as_str();
         if self.routes.insert(host.into(), entry).is_none() {
             self.count_beneath(host, true, touched);
         }
-        touched.insert(Element::Route(host.into()));
+        touched.insert(|| Element::Route(host.into()));
     }
 
     /// A policy also says whether what probes found counts.
-    fn touch_policy(&self, app: &str, touched: &mut BTreeSet<Element>) {
-        touched.insert(Element::App(app.into()));
+    fn touch_policy(&self, app: &str, touched: &mut Touched) {
+        touched.insert(|| Element::App(app.into()));
         let found = self.health.ids(app);
         touched.extend(found.map(|id| Element::Instance(app.into(), id.into())));
     }

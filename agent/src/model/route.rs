@@ -41,6 +41,22 @@ impl Route {
         read(raw).map_err(Bad::located)
     }
 
+    /// The app of a value that sends all to one app, as most do, and is
+    /// written as short as can be or as the API writes it. Everything else is
+    /// for [`Route::from_value`].
+    pub fn only_app(raw: &[u8]) -> Option<AppName> {
+        let text = std::str::from_utf8(raw).ok()?;
+        let between = |before: &str, behind: &str| text.strip_prefix(before)?.strip_suffix(behind);
+        let app = between(r#"{"app":""#, r#""}"#)
+            .or_else(|| between(r#"{"rules":[{"path":"/","to":[{"app":""#, r#""}]}]}"#))?;
+        AppName::new(app).ok()
+    }
+
+    /// The rules of such a route, as they are shown and as the record has them.
+    pub fn rules_to(app: &AppName) -> String {
+        format!(r#"[{{"path":"/","to":[{{"app":"{app}"}}]}}]"#)
+    }
+
     /// The value as the API writes it to etcd; also what it shows.
     pub fn to_value(&self) -> String {
         format!(r#"{{"rules":{}}}"#, self.rules_json())

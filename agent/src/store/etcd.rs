@@ -163,31 +163,38 @@ impl EtcdStore {
         vec![0]
     }
 
-    fn key_value(&self, kv: &etcd_client::KeyValue) -> KeyValue {
+    /// Takes key and value over as they are: a listing has millions of them.
+    fn key_value(&self, kv: etcd_client::KeyValue) -> KeyValue {
+        let (create_revision, mod_revision) = (kv.create_revision(), kv.mod_revision());
+        let lease = kv.lease();
+        let (key, value) = kv.into_key_value();
         KeyValue {
-            key: self.key_of(kv),
-            value: kv.value().to_vec(),
-            create_revision: kv.create_revision(),
-            mod_revision: kv.mod_revision(),
-            lease: kv.lease(),
+            key: self.without_prefix(key),
+            value,
+            create_revision,
+            mod_revision,
+            lease,
         }
     }
 
-    fn key_of(&self, kv: &etcd_client::KeyValue) -> String {
-        let key = kv
-            .key()
-            .get(self.options.prefix.len()..)
-            .unwrap_or_default();
-        String::from_utf8_lossy(key).into_owned()
+    /// The key that a look-up of one key found.
+    fn only(&self, found: Vec<etcd_client::KeyValue>) -> Option<KeyValue> {
+        found.into_iter().next().map(|kv| self.key_value(kv))
+    }
+
+    fn without_prefix(&self, mut key: Vec<u8>) -> String {
+        key.drain(..self.options.prefix.len().min(key.len()));
+        String::from_utf8(key)
+            .unwrap_or_else(|bad| String::from_utf8_lossy(bad.as_bytes()).into_owned())
     }
 
     fn event(&self, event: &etcd_client::Event) -> Option<Event> {
-        let kv = event.kv()?;
+        let kv = event.kv()?.clone();
         Some(match event.event_type() {
             EventType::Put => Event::Put(self.key_value(kv)),
             EventType::Delete => Event::Delete {
-                key: self.key_of(kv),
                 mod_revision: kv.mod_revision(),
+                key: self.without_prefix(kv.into_key_value().0),
             },
         })
     }
@@ -241,7 +248,7 @@ impl EtcdStore {
             return Ok(Written::Done(revision));
         }
         let now = answer.op_responses().into_iter().find_map(|op| match op {
-            TxnOpResponse::Get(get) => get.kvs().first().map(|kv| self.key_value(kv)),
+            TxnOpResponse::Get(mut get) => self.only(get.take_kvs()),
             _ => None,
         });
         Ok(Written::Conflict(now))
@@ -269,13 +276,14 @@ impl Store for EtcdStore {
             async move { kv.get(key, Some(options)).await }
         })
         .await;
-        let answer = match at {
+        let mut answer = match at {
             Some(at) => self.either_end(answer, at).await?,
             None => answer?,
         };
         let header = answer.header().map_or(0, |header| header.revision());
+        let found = answer.take_kvs().into_iter();
         Ok(Page {
-            items: answer.kvs().iter().map(|kv| self.key_value(kv)).collect(),
+            items: found.map(|kv| self.key_value(kv)).collect(),
             revision: at.unwrap_or(header),
             more: answer.more(),
         })
@@ -288,16 +296,18 @@ impl Store for EtcdStore {
     ) -> Result<(Vec<(String, Revision)>, Revision), StoreError> {
         let options = GetOptions::new().with_range(self.full(to)).with_keys_only();
         let client = self.client().await?;
-        let answer = call(client, LIST_TIMEOUT, || {
+        let mut answer = call(client, LIST_TIMEOUT, || {
             let mut kv = client.kv_client().max_decoding_message_size(DECODE_LIMIT);
             let (key, options) = (self.full(from), options.clone());
             async move { kv.get(key, Some(options)).await }
         })
         .await?;
-        let rows = answer
-            .kvs()
-            .iter()
-            .map(|kv| (self.key_of(kv), kv.mod_revision()))
+        let found = answer.take_kvs().into_iter();
+        let rows = found
+            .map(|kv| {
+                let revision = kv.mod_revision();
+                (self.without_prefix(kv.into_key_value().0), revision)
+            })
             .collect();
         Ok((rows, answer.header().map_or(0, |header| header.revision())))
     }
@@ -310,8 +320,8 @@ impl Store for EtcdStore {
             async move { kv.get(key, Some(options)).await }
         })
         .await;
-        let answer = self.either_end(answer, at).await?;
-        Ok(answer.kvs().first().map(|kv| self.key_value(kv)))
+        let mut answer = self.either_end(answer, at).await?;
+        Ok(self.only(answer.take_kvs()))
     }
 
     async fn get(&self, key: &str) -> Result<(Option<KeyValue>, Revision), StoreError> {
@@ -320,9 +330,9 @@ impl Store for EtcdStore {
             let (mut kv, key) = (client.kv_client(), self.full(key));
             async move { kv.get(key, None).await }
         };
-        let answer = self.hedged(client, &get).await?;
+        let mut answer = self.hedged(client, &get).await?;
         let revision = answer.header().map_or(0, |header| header.revision());
-        Ok((answer.kvs().first().map(|kv| self.key_value(kv)), revision))
+        Ok((self.only(answer.take_kvs()), revision))
     }
 
     async fn watch(&self, from: Revision) -> Result<Box<dyn Watch>, StoreError> {

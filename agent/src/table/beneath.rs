@@ -1,20 +1,14 @@
 //! What lies beneath a wildcard: whether a look-up for a more specific route
 //! can be spared.
 
-use std::collections::BTreeSet;
-
 use super::Table;
+use super::touched::Touched;
 use crate::model::Element;
 
 impl Table {
     /// Counts a route key that came or went for each wildcard above it; one
     /// whose `deeper` turns over is touched.
-    pub(super) fn count_beneath(
-        &mut self,
-        host: &str,
-        came: bool,
-        touched: &mut BTreeSet<Element>,
-    ) {
+    pub(super) fn count_beneath(&mut self, host: &str, came: bool, touched: &mut Touched) {
         for domain in domains_above(host) {
             let turned = if came {
                 match self.beneath.get_mut(domain) {
@@ -41,7 +35,7 @@ impl Table {
             if turned {
                 let wildcard = wildcard_of(domain);
                 if self.routes.contains_key(wildcard.as_str()) {
-                    touched.insert(Element::Route(wildcard.into()));
+                    touched.insert(|| Element::Route(wildcard.into()));
                 }
             }
         }

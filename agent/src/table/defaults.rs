@@ -1,7 +1,6 @@
 //! The settings in the table: what they let apps and instances be.
 
-use std::collections::BTreeSet;
-
+use super::touched::Touched;
 use super::{App, Entry, Held, Table};
 use crate::model::{Change, Element, Policy, Settings};
 
@@ -10,7 +9,7 @@ impl Table {
     pub(super) fn put_settings(
         &mut self,
         settings: Option<Entry<Settings>>,
-        touched: &mut BTreeSet<Element>,
+        touched: &mut Touched,
     ) {
         let turns_bad = settings.as_ref().is_some_and(|entry| entry.value.is_none());
         // While the table is being loaded, there is nothing good to keep yet.
@@ -28,7 +27,7 @@ impl Table {
         self.settings = settings;
         let known = !were_bad && !turns_bad;
         if !known || before.is_some() || self.defaults().is_some() {
-            touched.insert(Element::defaults());
+            touched.insert(Element::defaults);
         }
         if !known || before.as_ref() != self.defaults() {
             let own = self.apps.iter().filter(|(_, app)| app.policy.is_some());

@@ -1,9 +1,8 @@
 //! Instances in the table: their claims on addresses, and whether the settings
 //! allow them.
 
-use std::collections::BTreeSet;
-
 use super::owners::{Claim, Owners};
+use super::touched::Touched;
 use super::{Entry, Table};
 use crate::model::{Address, Bad, Element, Instance};
 
@@ -13,9 +12,9 @@ impl Table {
         app: &str,
         id: &str,
         entry: Entry<Instance>,
-        touched: &mut BTreeSet<Element>,
+        touched: &mut Touched,
     ) {
-        touched.insert(Element::Instance(app.into(), id.into()));
+        touched.insert(|| Element::Instance(app.into(), id.into()));
         let claim = self
             .claimed(&entry)
             .map(|addr| (addr, entry.create_revision));
@@ -48,13 +47,13 @@ impl Table {
     }
 
     /// Judges all instances anew, after the settings have changed.
-    pub(super) fn judge_instances(&mut self, touched: &mut BTreeSet<Element>) {
+    pub(super) fn judge_instances(&mut self, touched: &mut Touched) {
         self.owners = Owners::default();
         let mut claims = Vec::new();
         let mut refusals = Vec::new();
         for (app, held) in &self.apps {
             for (id, entry) in &held.instances {
-                touched.insert(Element::Instance(app.clone(), id.clone()));
+                touched.insert(|| Element::Instance(app.clone(), id.clone()));
                 if let Some(addr) = self.claimed(entry) {
                     claims.push((addr, Claim::new(entry.create_revision, app, id)));
                 }
@@ -79,7 +78,7 @@ impl Table {
         app: &str,
         id: &str,
         old: &Entry<Instance>,
-        touched: &mut BTreeSet<Element>,
+        touched: &mut Touched,
     ) {
         // A claim that was never made cannot be taken back, which is as well.
         if let Some(addr) = old.value.as_ref().map(|instance| instance.addr) {

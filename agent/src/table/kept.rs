@@ -7,14 +7,19 @@ use crate::store::Revision;
 impl Table {
     /// What an element is before a put that may freeze it. Where no key is bad,
     /// nothing freezes, and most puts need not know.
-    pub(super) fn before(&self, element: Option<&Element>, may_freeze: bool) -> Option<Held> {
-        element
-            .filter(|_| may_freeze)
-            .map(|element| self.held(element))
+    pub(super) fn before(&self, key: &Key, may_freeze: bool) -> Option<Held> {
+        let element = may_freeze.then(|| key.element()).flatten()?;
+        Some(self.held(&element))
     }
 
     /// After the put: keeps the last good record of what froze, and no other.
-    pub(super) fn keep(&mut self, element: Element, was: Option<Held>) {
+    pub(super) fn keep(&mut self, key: &Key, was: Option<Held>) {
+        if was.is_none() && self.kept.is_empty() {
+            return;
+        }
+        let Some(element) = key.element() else {
+            return;
+        };
         let is_frozen = was.is_some() && self.held(&element) == Held::Frozen;
         match was {
             Some(Held::Value(value)) if is_frozen => {

@@ -115,7 +115,7 @@ impl Table {
             .take(limit)
             .map(|(host, entry)| RouteView {
                 host: host.to_string(),
-                rules: entry.value.as_ref().map(|rules| rules.shown().to_owned()),
+                rules: entry.value.as_ref().map(|rules| rules.shown().into_owned()),
                 mod_revision: entry.mod_revision,
             })
             .collect()
