@@ -220,18 +220,18 @@ fn run(lua: &Lua, words: &[String]) -> mlua::Result<Value> {
             }
             (pairs.len() / 2).into_lua(lua)
         }
-        ["HDEL", key, field] => {
+        ["HDEL", key, fields @ ..] => {
             let Some(item) = data.get_mut(*key) else {
                 return 0.into_lua(lua);
             };
             let Item::Hash(hash) = item else {
                 return Err(wrong(WRONG_TYPE));
             };
-            let gone = hash.remove(*field).is_some();
+            let gone = fields.iter().filter(|f| hash.remove(**f).is_some()).count();
             if hash.is_empty() {
                 data.remove(*key);
             }
-            i32::from(gone).into_lua(lua)
+            gone.into_lua(lua)
         }
         ["XADD", key, "MAXLEN", "~", length, id, fields @ ..] => {
             let fields = fields.iter().map(|f| (*f).to_owned()).collect();

@@ -140,13 +140,23 @@ impl RedisSink {
         }
     }
 
-    /// Runs a script: by its hash or, where Redis does not know that, by its
-    /// text.
+    /// Runs a script by its hash, which Redis may have to learn first. (The
+    /// client's own call would copy each argument twice more.)
     async fn run<T: FromRedisValue>(&self, call: &Call) -> Result<T, SinkError> {
-        let mut invocation = self.scripts[call.script as usize].prepare_invoke();
-        invocation.key(&call.keys).arg(&call.args);
+        let script = &self.scripts[call.script as usize];
+        let mut command = cmd("EVALSHA");
+        command.arg(script.get_hash()).arg(call.keys.len());
+        command.arg(&call.keys).arg(&call.args);
         let mut connection = self.connection().await?;
-        let answer = invocation.invoke_async(&mut connection).await;
+        let mut answer = command.query_async(&mut connection).await;
+        if let Err(error) = &answer
+            && error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)
+        {
+            answer = match script.load_async(&mut connection).await {
+                Ok(_) => command.query_async(&mut connection).await,
+                Err(error) => Err(error),
+            };
+        }
         self.settle(answer).await
     }
 }

@@ -1,6 +1,8 @@
 //! The scripts that Redis runs: what is sent to each, and what its answer
 //! means. Pure, so that whatever can run Lua can stand in for Redis.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use super::{Batch, Claim, FORMAT, Found, Meta, Outcome, Reading, Step};
@@ -132,10 +134,38 @@ impl Protocol {
     /// Writes piece `n` of a rebuild; answers [`step`].
     pub fn piece(&self, token: Revision, n: u64, changes: &[Change]) -> Call {
         let numbers = [token.to_string(), n.to_string(), (n + 1).to_string()];
-        self.call(
-            Script::Piece,
-            numbers.into_iter().chain([changes_json(changes)]),
-        )
+        let commands = self
+            .commands(changes)
+            .into_iter()
+            .flat_map(|command| std::iter::once(command.len().to_string()).chain(command));
+        self.call(Script::Piece, numbers.into_iter().chain(commands))
+    }
+
+    /// The commands that write these changes: one for all strings, and one for
+    /// each hash. That takes Redis two thirds of the time that it takes to
+    /// read them as JSON.
+    fn commands(&self, changes: &[Change]) -> Vec<Vec<String>> {
+        let mut commands = BTreeMap::<_, Vec<String>>::new();
+        for Change { element, value } in changes {
+            let name = match (element, value) {
+                (Element::Instance(..), Some(_)) => "HSET",
+                (Element::Instance(..), None) => "HDEL",
+                (_, Some(_)) => "MSET",
+                (_, None) => "DEL",
+            };
+            let (hash, field) = match element {
+                Element::Instance(app, id) => (Some(app), Some(id)),
+                Element::Route(_) | Element::App(_) => (None, None),
+            };
+            let key = || self.key(&element.redis_key());
+            let words = commands.entry((name, hash)).or_insert_with(|| {
+                let key = hash.map(|_| key());
+                std::iter::once(name.to_owned()).chain(key).collect()
+            });
+            words.push(field.map_or_else(key, |id| id.to_string()));
+            words.extend(value.as_deref().map(str::to_owned));
+        }
+        commands.into_values().collect()
     }
 
     /// Ends a rebuild of `n` pieces; answers [`step`].
