@@ -73,6 +73,16 @@ impl RedisFacts {
         Ok(())
     }
 
+    /// Empties it at once, as a restart would: what was there is freed beside
+    /// its work.
+    pub async fn lose_all(&mut self) -> Result<()> {
+        let _ok: redis::Value = redis::cmd("FLUSHALL")
+            .arg("ASYNC")
+            .query_async(&mut self.connection)
+            .await?;
+        Ok(())
+    }
+
     /// Holds back all its answers for so many milliseconds.
     pub async fn pause(&mut self, millis: u64) -> Result<()> {
         let mut command = redis::cmd("CLIENT");

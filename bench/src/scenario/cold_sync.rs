@@ -244,7 +244,7 @@ impl<'a> Rig<'a> {
         for _ in 0..ctx.size.pick(1, 3, 5) {
             let ((), idle) = meanwhile(&load, &url, idle(time)).await?;
             let again = async {
-                self.facts.flush().await?;
+                self.facts.lose_all().await?;
                 sleep(GLANCE).await;
                 self.refilled().await?;
                 stack::has_applied(edge.status, self.revision, PATIENCE).await
