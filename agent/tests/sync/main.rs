@@ -5,6 +5,7 @@
 
 mod bench;
 mod holding;
+mod pieces;
 
 use std::time::Duration;
 
