@@ -31,7 +31,7 @@ local type = type
 -- How much work is done at a time, and what each part of it is, in units of
 -- about a microsecond. A pause takes as long as nginx's timers have it, a
 -- millisecond: a few changes must not wait for that.
-local SLICE = 2000
+local SLICE = 5000
 local CHANGE, EDIT, RECORD, STRIPE = 3, 8, 10, 1
 -- So many instances are put into an app's text at once, which costs this much
 -- if the text is long.
