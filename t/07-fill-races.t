@@ -238,3 +238,32 @@ end
 t.say(wrong, " wrong")
 --- response_body
 0 wrong
+
+
+
+=== a record that another feed writes while a change is brought in loses nothing
+--- records
+route shop.test shop
+inst shop a @a
+--- lua
+t.show("shop.test")
+local codec = require("pointsman.codec")
+local dicts = require("pointsman.dicts")
+local edit_app, decode = codec.edit_app, require("cjson.safe").decode
+local peer = assert(codec.instance(decode, "c", '["1","127.0.0.3:1",1]'))
+codec.edit_app = function(text, policy, edits, ...)
+    codec.edit_app = edit_app
+    local edited, err = edit_app(text, policy, edits, ...)
+    -- As if it had yielded, and the worker that takes over had come first.
+    local asof, v = codec.stamp(text)
+    dicts.apps:put("shop", edit_app(text, nil, { c = peer }, asof, v))
+    return edited, err
+end
+t.change("inst shop b @b")
+local ids = {}
+for _, known in ipairs(codec.unpack_app(dicts.apps:get("shop"), decode).peers) do
+    ids[#ids + 1] = known.id
+end
+t.say(ids)
+--- response_body
+abc

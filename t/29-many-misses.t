@@ -384,3 +384,38 @@ t.say(t.show("shop.test"))
 --- response_body
 500 500 true
 200 a
+
+
+
+=== timers that nginx takes and never runs are not waited for
+--- without: setup
+--- http_config
+    init_by_lua_block {
+        local timer_at, swallowed = ngx.timer.at, 0
+        ngx.timer.at = function(delay, handler, ...)
+            local source = debug.getinfo(handler, "S").source
+            if swallowed < 6 and source:find("lookups.lua", 1, true) then
+                swallowed = swallowed + 1
+                ngx.shared.testkit:set("swallowed", swallowed)
+                return true
+            end
+            return timer_at(delay, handler, ...)
+        end
+        require("pointsman").setup {
+            redis = "redis://127.0.0.1:$TEST_NGINX_REDIS_PORT",
+            prefix = "test:",
+        }
+    }
+--- lua
+local calls = {}
+for i = 1, 12 do
+    calls[i] = function()
+        ngx.sleep(0.15 * i)
+        return t.show("shop.test")
+    end
+end
+t.say(t.together(unpack(calls)))
+t.say(ngx.shared.testkit:get("swallowed"))
+--- response_body
+200 a200 a200 a200 a200 a200 a200 a200 a200 a200 a200 a200 a
+6

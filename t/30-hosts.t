@@ -137,3 +137,23 @@ t.say(known())
 first
 - second nil 2
 first second
+
+
+
+=== a name of no length is a name
+--- without: start
+--- at_once
+--- lua
+local hosts = require("pointsman.hosts")
+hosts.init(20000, function(name) return bit.tobit(ngx.crc32_short(name)) end)
+local any, app = { name = "any" }, { name = "app" }
+hosts.put("", any)
+for i = 1, 100000 do
+    local name = "h" .. i .. ".test"
+    hosts.put(name, app)
+    hosts.find(name, #name)
+    assert(hosts.targets[hosts.find("", 0).target] == any)
+end
+t.say(any.number, " ", app.number)
+--- response_body
+1 2

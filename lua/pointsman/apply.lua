@@ -42,6 +42,10 @@ local APP = 300
 -- alone then, 12 ms in all. Texts of less than MIN_LARGE bytes need no rest.
 local REST = 5e-8
 local MIN_LARGE = 20000
+-- A longer rest comes of a clock that was set back.
+local MAX_REST = 1
+-- How often an app is changed anew because its record was written meanwhile.
+local MAX_TRIES = 3
 
 -- Until when the large apps rest that were changed last.
 local rests = {}
@@ -82,8 +86,9 @@ local function apply_route(host, to, value, reval)
     if old or absent then
         asof = codec.stamp(old or absent)
     end
+    -- A look-up that has brought it in already has not said that it is new.
     if asof and to < asof then
-        return false
+        return old ~= nil
     end
 
     if value == null then
@@ -100,7 +105,7 @@ local function apply_route(host, to, value, reval)
         dicts.routes:put(host, codec.pack_route(route, to, reval))
     end
     dicts.negatives:drop(host)
-    return not old
+    return not old or asof == to
 end
 
 
@@ -115,64 +120,94 @@ local function loses_policy(changes)
 end
 
 
-local function apply_app(name, changes)
-    if loses_policy(changes) then
-        dicts.apps:drop(name)
-        return
-    end
-    local text = dicts.apps:get(name)
-    local asof, reval
-    if text then
-        asof, reval = codec.stamp(text)
-    end
-    if not asof then
-        return
-    end
-
-    local policy, edits, n, newest = nil, {}, 0, asof
+-- What the changes are to: policies and instances, or false for one that is
+-- gone. Those that cannot be used are left out. Yields.
+local function judge(name, changes)
+    local judged = {}
     for _, change in ipairs(changes) do
         local to, id, value = change[1], change[2], change[3]
+        local read, err
+        if not id then
+            read, err = codec.policy(decode, value)
+        elseif value == null then
+            read = false
+        else
+            read, err = codec.instance(decode, id, value)
+        end
+        if err then
+            complain(err, id and "instance " .. id .. " of" or "app", name)
+        else
+            judged[#judged + 1] = { to, id, read }
+        end
+        turn(EDIT)
+    end
+    return judged
+end
+
+
+-- Returns the text with the changes in it that are not older, or nil and an
+-- error. Yields.
+local function edit(text, judged, asof, reval)
+    local policy, edits, n, newest = nil, {}, 0, asof
+    for _, change in ipairs(judged) do
+        local to, id, read = change[1], change[2], change[3]
         if to >= asof then
-            local read, err
-            if not id then
-                read, err = codec.policy(decode, value)
-                policy = read or policy
-            elseif value == null then
-                read, edits[id] = true, false
+            if id then
+                edits[id] = read
             else
-                read, err = codec.instance(decode, id, value)
-                if read then
-                    edits[id] = read
-                end
-            end
-            if not read then
-                complain(err, id and "instance " .. id .. " of" or "app", name)
+                policy = read
             end
             newest = max(newest, to)
             n = n + 1
-            turn(EDIT)
-            if n % MAX_EDITS == 0 and text then
+            if n % MAX_EDITS == 0 then
                 -- Of the old revision, until all are in.
-                text = codec.edit_app(text, nil, edits, asof, reval)
+                local err
+                text, err = codec.edit_app(text, nil, edits, asof, reval)
+                if not text then
+                    return nil, err
+                end
                 edits = {}
                 turn(APP)
             end
         end
     end
+    return codec.edit_app(text, policy, edits, newest, reval)
+end
 
-    local err = "not a packed app"
-    if text then
-        text, err = codec.edit_app(text, policy, edits, newest, reval)
-    end
-    if text then
-        dicts.apps:put(name, text)
-        if #text >= MIN_LARGE then
-            rests[name] = ngx_now() + #text * REST
-        end
-    else
+
+local function apply_app(name, changes)
+    if loses_policy(changes) then
         dicts.apps:drop(name)
-        complain(err, "app", name)
+        return
     end
+    local judged = judge(name, changes)
+    for _ = 1, MAX_TRIES do
+        local before = dicts.apps:get(name)
+        local asof, reval
+        if before then
+            asof, reval = codec.stamp(before)
+        end
+        if not asof then
+            return
+        end
+        local text, err = edit(before, judged, asof, reval)
+        if not text then
+            dicts.apps:drop(name)
+            complain(err, "app", name)
+            return
+        end
+        -- Look-ups write, too, and so does, at a reload, the feed of a worker
+        -- that has not quit yet or has just begun.
+        if dicts.apps:get(name) == before then
+            dicts.apps:put(name, text)
+            if #text >= MIN_LARGE then
+                rests[name] = ngx_now() + #text * REST
+            end
+            return
+        end
+    end
+    -- Whoever needs it asks Redis.
+    dicts.apps:drop(name)
 end
 
 
@@ -233,7 +268,7 @@ end
 function _M.rest(plan)
     local now, longest = ngx_now(), 0
     for name, till in pairs(rests) do
-        if till <= now then
+        if till <= now or till - now > MAX_REST then
             rests[name] = nil
         elseif plan.apps[name] then
             longest = max(longest, till - now)

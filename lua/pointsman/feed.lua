@@ -245,7 +245,7 @@ local function new_pace()
     local credit, last = READ_BURST, ngx_now()
     return function()
         local now = ngx_now()
-        credit = min(READ_BURST, credit + (now - last) * READ_RATE) - 1
+        credit = min(READ_BURST, credit + max(0, now - last) * READ_RATE) - 1
         last = now
         if credit < 0 then
             sleep(READ_SECONDS)

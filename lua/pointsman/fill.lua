@@ -51,7 +51,7 @@ end
 
 -- Takes out what may have changed since. Returns the keys, or nil.
 local function undo(put)
-    local undone
+    local undone, rerouted
     for _, entry in ipairs(put) do
         local zone, key, stripe, seen = entry[1], entry[2], entry[3], entry[4]
         if dict_get(stripe) ~= seen then
@@ -60,10 +60,13 @@ local function undo(put)
             count(stripe)
             undone = undone or {}
             undone[key] = true
+            rerouted = rerouted or zone ~= apps
         end
     end
-    if undone then
+    if rerouted then
         count("topology")
+    end
+    if undone then
         advance()
         count("refills")
     end

@@ -216,7 +216,7 @@ local function claim(hash, text, len)
     if shard.n >= shard.size * MAX_LOAD and shard.size < max_size then
         rebuild(at, min(max_size, max(MIN_SIZE, floor(shard.size * GROWTH))),
                 len)
-    elseif shard.used + len > shard.room then
+    elseif shard.room == 0 or shard.used + len > shard.room then
         rebuild(at, shard.size, len)
     end
 

@@ -15,6 +15,7 @@ local semaphore = require("ngx.semaphore")
 local candidates = match.candidates
 local exiting = ngx.worker.exiting
 local ipairs = ipairs
+local max = math.max
 local knows = fill.knows
 local new_semaphore = semaphore.new
 local ngx_log = ngx.log
@@ -38,13 +39,17 @@ local WAIT_SECONDS = 0.25
 -- A run of a timer takes a little memory for each connection; it is given back
 -- at the end.
 local MAX_ROUNDS = 1000
-
+-- nginx may never run a timer that it has taken: it has no connection left for
+-- it, or runs too many. After so many seconds another one is tried.
+local START_SECONDS = 0.1
 
 local strangers, max_strangers = 0, 4096
 -- When the turn began, and how many may still go out in it.
 local turn, left = 0, TURN_STRANGERS
 local timeout, patience = 1, 3
 local lookers, idle = 0, 0
+-- Timers that have not begun, and when the last one was set.
+local starting, started = 0, 0
 local more
 
 
@@ -139,6 +144,13 @@ local function is_waiting()
 end
 
 
+-- The same for what need not wait for the next turn.
+local function is_urgent()
+    return app_queue[app_queue.first] or known_queue[known_queue.first]
+           or left > 0 and stranger_queue[stranger_queue.first]
+end
+
+
 -- Who has waited in vain for as long as Redis is given is not let wait as long
 -- again.
 local function fail_old(queue)
@@ -197,17 +209,27 @@ end
 local start_looker
 
 
-local function run(premature)
+local function look(premature)
     local rounds = 0
     repeat
-        local batch, posted = next_batch(premature), false
+        local batch, posted = next_batch(premature or exiting()), false
         if batch then
             rounds = rounds + 1
+            if idle == 0 and is_urgent() then
+                start_looker()
+            end
             look_up(batch)
         elseif not premature then
             posted = linger()
         end
     until rounds >= MAX_ROUNDS or not batch and not posted
+end
+
+
+local function run(premature)
+    starting = max(0, starting - 1)
+    lookers = lookers + 1
+    look(premature)
     lookers = lookers - 1
     if is_waiting() then
         start_looker()
@@ -216,10 +238,19 @@ end
 
 
 function start_looker()
-    lookers = lookers + 1
+    local time = now()
+    if time - started >= START_SECONDS or time < started then
+        starting = 0
+    end
+    if lookers + starting >= MAX_LOOKERS then
+        return
+    end
+    starting, started = starting + 1, time
     if not timer_at(0, run) then
-        -- This worker is about to quit, or has no timers left.
-        run(true)
+        -- This worker is about to quit, or has no timers left. The request that
+        -- looks instead may be aborted: it does not count.
+        starting = starting - 1
+        look(true)
     end
 end
 
@@ -231,7 +262,26 @@ local function take_off(queue, flight)
         if left > 0 or queue ~= stranger_queue then
             more:post(1)
         end
-    elseif lookers < MAX_LOOKERS then
+    else
+        start_looker()
+    end
+    return flight
+end
+
+
+-- A look-up that is under way, to be joined. One that has taken too long has
+-- been forgotten: whoever looked was aborted.
+local function under_way(flights, name)
+    local flight = flights[name]
+    if not flight then
+        return nil
+    end
+    if now() - flight.since > patience then
+        flight.reason = "unavailable"
+        land(flight)
+        return nil
+    end
+    if lookers == 0 then
         start_looker()
     end
     return flight
@@ -274,7 +324,7 @@ end
 -- as far as they came along }.
 -- Reasons: "unavailable", "behind", "busy".
 function _M.host(host)
-    local flight = hosts[host]
+    local flight = under_way(hosts, host)
     if not flight then
         local is_stranger = not knows(host)
         if is_stranger then
@@ -295,7 +345,7 @@ end
 -- syntax: found, reason = lookups.app(name)
 -- found = { app =, again = }, as for hosts.
 function _M.app(name)
-    local flight = apps[name]
+    local flight = under_way(apps, name)
     if not flight then
         flight = { name = name, waiters = 0 }
         apps[name] = flight
