@@ -274,9 +274,10 @@ end
 
 
 local function keep(host, route)
-    local slot = hosts.put(host, route.target)
-    slot.gen, slot.stripe, slot.seen = gen, route.stripe, route.seen
-    slot.reval, slot.topology = route.reval, route.topology
+    local slot, facts = hosts.put(host, route.target)
+    slot.gen = gen
+    facts.stripe, facts.seen = route.stripe, route.seen
+    facts.reval, facts.topology = route.reval, route.topology
 end
 
 
@@ -296,13 +297,13 @@ local function find_in_l2(host)
 end
 
 
-local function is_valid(slot)
+local function is_valid(slot, facts)
     if slot.gen == gen then
         return true
     end
-    if is_suspect(slot.reval)
-            or slot.topology ~= ANY_TOPOLOGY and slot.topology ~= topology
-            or dict_get(stripe_name(slot.stripe)) ~= slot.seen
+    if is_suspect(facts.reval)
+            or facts.topology ~= ANY_TOPOLOGY and facts.topology ~= topology
+            or dict_get(stripe_name(facts.stripe)) ~= facts.seen
             or not valid_target(targets[slot.target]) then
         return false
     end
@@ -312,8 +313,8 @@ end
 
 
 -- All that is not a hit of the plainest kind.
-local function find_beyond(slot, host, len)
-    if slot and is_valid(slot) then
+local function find_beyond(slot, facts, host, len)
+    if slot and is_valid(slot, facts) then
         return targets[slot.target], "l1"
     end
     return find_in_l2(type(host) == "string" and host or ffi_string(host, len))
@@ -344,11 +345,11 @@ function _M.find_at(host, len)
     if moved ~= gen then
         advance(moved)
     end
-    local slot = find_host(host, len)
+    local slot, facts = find_host(host, len)
     if slot and slot.gen == gen then
         return targets[slot.target], "l1"
     end
-    return find_beyond(slot, host, len)
+    return find_beyond(slot, facts, host, len)
 end
 
 

@@ -4,7 +4,8 @@
 -- A Lua table of a million strings would cost each look-up half a dozen cache
 -- misses, and LuaJIT's collector the marking of them all. So the names are in
 -- memory of the FFI: open addressing with linear probing, where a look-up is
--- one load of a slot and one comparison, and needs no Lua string at all.
+-- one cache line, which holds the name as well, unless it is a long one. It
+-- needs no Lua string at all.
 --
 --   * A name is within WINDOW slots of the place that its hash gives it, or not
 --     there: many names of one hash, crafted or not, push each other out, and
@@ -37,19 +38,25 @@ local GROWTH = 1.5
 
 ffi.cdef [[
 typedef struct {
-    double gen;         /* when it was last found valid; -1: never */
+    double gen;         /* when it was last found valid */
     int32_t hash;
     int32_t target;     /* 0: nobody is here */
-    uint32_t at;        /* of the name, in the text of the shard */
     uint16_t len;
-    uint16_t stripe;    /* what the route was read under: see cache.lua */
+    char name[46];      /* if it fits */
+} __attribute__((aligned(64))) pointsman_host_t;
+
+/* What the route was read under: see cache.lua. */
+typedef struct {
     double seen;
     double reval;
     double topology;
-} pointsman_host_t;
+    uint32_t at;        /* of a long name, in the text of the shard */
+    uint16_t stripe;
+} pointsman_facts_t;
 
 typedef struct {
     pointsman_host_t *slots;
+    pointsman_facts_t *facts;
     char *text;
     int32_t size, n;
     uint32_t used, room;
@@ -61,6 +68,8 @@ int pointsman_memcmp(const void *a, const void *b, size_t n)
 
 local C = ffi.C
 local SLOT_BYTES = ffi.sizeof("pointsman_host_t")
+local FACTS_BYTES = ffi.sizeof("pointsman_facts_t")
+local MAX_SHORT = 46
 
 -- What slots name by number, and by how many of them it is named.
 local targets, uses = {}, {}
@@ -71,7 +80,8 @@ local shards = new("pointsman_shard_t[?]", SHARDS)
 local anchors = {}      -- luacheck: ignore anchors
 local hash_of
 local max_size = MIN_SIZE
-local spare = new("pointsman_host_t[1]")
+local spare, spare_facts = new("pointsman_host_t[1]"),
+                           new("pointsman_facts_t[1]")
 
 
 local function acquire(target)
@@ -109,70 +119,91 @@ end
 local function find_free(slots, from)
     for i = from, from + WINDOW - 1 do
         if slots[i].target == 0 then
-            return slots[i]
+            return i
         end
     end
     return nil
 end
 
 
-local function write(shard, slot, text, len)
-    slot.at, slot.len = shard.used, len
-    copy(shard.text + shard.used, text, len)
-    shard.used = shard.used + len
+local function write(shard, i, text, len)
+    local slot = shard.slots[i]
+    slot.len = len
+    if len <= MAX_SHORT then
+        copy(slot.name, text, len)
+    else
+        shard.facts[i].at = shard.used
+        copy(shard.text + shard.used, text, len)
+        shard.used = shard.used + len
+    end
+end
+
+
+local function name_of(slot, facts, text)
+    return slot.len <= MAX_SHORT and slot.name or text + facts.at
 end
 
 
 -- Moves a shard to new memory. Who finds no place there is left behind.
 local function rebuild(at, size, len)
     local shard = shards[at]
-    local old, old_text, old_size = shard.slots, shard.text, shard.size
-    local bytes = len
-    for i = 0, old_size + WINDOW - 1 do
-        if old[i].target ~= 0 then
+    local old, old_facts, old_text = shard.slots, shard.facts, shard.text
+    local last = shard.size + WINDOW - 1
+    local bytes = len > MAX_SHORT and len or 0
+    for i = 0, last do
+        if old[i].target ~= 0 and old[i].len > MAX_SHORT then
             bytes = bytes + old[i].len
         end
     end
 
-    local room = floor(bytes * GROWTH) + 256
+    local room = floor(bytes * GROWTH)
     local slots = new("pointsman_host_t[?]", size + WINDOW)
+    local facts = new("pointsman_facts_t[?]", size + WINDOW)
     local memory = new("char[?]", room)
-    shard.slots, shard.text, shard.size = slots, memory, size
-    shard.n, shard.used, shard.room = 0, 0, room
-    for i = 0, old_size + WINDOW - 1 do
+    shard.slots, shard.facts, shard.text = slots, facts, memory
+    shard.size, shard.n, shard.used, shard.room = size, 0, 0, room
+    for i = 0, last do
         local from = old[i]
         if from.target ~= 0 then
-            local slot = find_free(slots, place(from.hash, size))
-            if slot then
-                copy(slot, from, SLOT_BYTES)
-                write(shard, slot, old_text + from.at, from.len)
+            local to = find_free(slots, place(from.hash, size))
+            if to then
+                copy(slots[to], from, SLOT_BYTES)
+                copy(facts[to], old_facts[i], FACTS_BYTES)
+                if from.len > MAX_SHORT then
+                    write(shard, to, old_text + old_facts[i].at, from.len)
+                end
                 shard.n = shard.n + 1
             else
                 release(from.target)
             end
         end
     end
-    anchors[at] = { slots, memory }
+    anchors[at] = { slots, facts, memory }
 end
 
 
-local function is_at(shard, slot, hash, text, len)
+local function is_at(shard, i, hash, text, len)
+    local slot = shard.slots[i]
     return slot.hash == hash and slot.len == len and slot.target ~= 0
-           and C.pointsman_memcmp(shard.text + slot.at, text, len) == 0
+           and C.pointsman_memcmp(name_of(slot, shard.facts[i], shard.text),
+                                  text, len) == 0
 end
 
 
 -- Lets who is at `found` and who is at its place `home` change places, unless
--- that one would leave its own window.
+-- that one would leave its own window. Returns where the found one is.
 local function bring_home(shard, home, found)
-    local slots = shard.slots
+    local slots, facts = shard.slots, shard.facts
     if place(slots[home].hash, shard.size) + WINDOW <= found then
-        return slots[found]
+        return found
     end
     copy(spare, slots[home], SLOT_BYTES)
     copy(slots[home], slots[found], SLOT_BYTES)
     copy(slots[found], spare, SLOT_BYTES)
-    return slots[home]
+    copy(spare_facts, facts[home], FACTS_BYTES)
+    copy(facts[home], facts[found], FACTS_BYTES)
+    copy(facts[found], spare_facts, FACTS_BYTES)
+    return home
 end
 
 
@@ -182,12 +213,12 @@ local function find_beyond(shard, home, hash, text, len)
         return nil
     end
     for i = home + 1, home + WINDOW - 1 do
-        local slot = slots[i]
-        if slot.target == 0 then
+        if slots[i].target == 0 then
             return nil
         end
-        if is_at(shard, slot, hash, text, len) then
-            return bring_home(shard, home, i)
+        if is_at(shard, i, hash, text, len) then
+            local at = bring_home(shard, home, i)
+            return slots[at], shard.facts[at]
         end
     end
     return nil
@@ -205,7 +236,7 @@ local function find_victim(shard, from)
             victim, furthest = i, distance
         end
     end
-    return slots[victim]
+    return victim
 end
 
 
@@ -216,21 +247,23 @@ local function claim(hash, text, len)
     if shard.n >= shard.size * MAX_LOAD and shard.size < max_size then
         rebuild(at, min(max_size, max(MIN_SIZE, floor(shard.size * GROWTH))),
                 len)
-    elseif shard.room == 0 or shard.used + len > shard.room then
+    elseif shard.text == nil
+            or len > MAX_SHORT and shard.used + len > shard.room then
         rebuild(at, shard.size, len)
     end
 
     local home = place(hash, shard.size)
-    local slot = find_free(shard.slots, home)
-    if slot then
+    local i = find_free(shard.slots, home)
+    if i then
         shard.n = shard.n + 1
     else
-        slot = find_victim(shard, home)
-        release(slot.target)
+        i = find_victim(shard, home)
+        release(shard.slots[i].target)
     end
+    local slot = shard.slots[i]
     slot.hash, slot.target = hash, 0
-    write(shard, slot, text, len)
-    return slot
+    write(shard, i, text, len)
+    return slot, shard.facts[i]
 end
 
 
@@ -257,42 +290,42 @@ function _M.init(limit, hash)
     local nobody = new("pointsman_host_t[?]", 1 + WINDOW)
     for at = 0, SHARDS - 1 do
         local shard = shards[at]
-        shard.slots, shard.text, shard.size = nobody, nil, 1
+        shard.slots, shard.facts, shard.text = nobody, nil, nil
+        shard.size = 1
         shard.n, shard.used, shard.room = 0, 0, 0
         anchors[at] = nobody
     end
 end
 
 
--- syntax: slot = hosts.find(text, len)
--- text: a string, or a pointer to so many bytes. The slot is good until the
--- next call; nil: the name is not there. The hot path.
+-- syntax: slot, facts = hosts.find(text, len)
+-- text: a string, or a pointer to so many bytes. Both are good until the next
+-- call; nil: the name is not there. The hot path.
 function _M.find(text, len)
     local hash = hash_of(text, len)
     local shard = shards[band(hash, SHARDS - 1)]
     local home = place(hash, shard.size)
-    local slot = shard.slots[home]
-    if is_at(shard, slot, hash, text, len) then
-        return slot
+    if is_at(shard, home, hash, text, len) then
+        return shard.slots[home], shard.facts[home]
     end
     return find_beyond(shard, home, hash, text, len)
 end
 
 
--- syntax: slot = hosts.put(name, target)
--- The slot of the name, for the caller to fill in the rest. A target is a
--- table, whose field `number` is ours.
+-- syntax: slot, facts = hosts.put(name, target)
+-- Those of the name, for the caller to fill in the rest. A target is a table,
+-- whose field `number` is ours.
 function _M.put(name, target)
-    local slot = _M.find(name, #name)
+    local slot, facts = _M.find(name, #name)
     -- Before the old one is let go: it may be the same.
     local number = acquire(target)
     if not slot then
-        slot = claim(hash_of(name, #name), name, #name)
+        slot, facts = claim(hash_of(name, #name), name, #name)
     elseif slot.target ~= 0 then
         release(slot.target)
     end
     slot.target = number
-    return slot
+    return slot, facts
 end
 
 
