@@ -164,20 +164,6 @@ local function get_app(name)
 end
 
 
-local function apps_of(record)
-    local names, seen = {}, {}
-    for _, rule in ipairs(record.rules) do
-        for _, to in ipairs(rule.to or {}) do
-            if not seen[to.app] then
-                seen[to.app] = true
-                names[#names + 1] = to.app
-            end
-        end
-    end
-    return names
-end
-
-
 -- Where a route leads to: an app, or rules and the apps that they name. Nil if
 -- one of these cannot be had.
 local function target_of(record, app_of)
@@ -185,7 +171,7 @@ local function target_of(record, app_of)
         return app_of(record.rules[1].to[1].app)
     end
     local all = {}
-    for _, name in ipairs(apps_of(record)) do
+    for _, name in ipairs(rules.apps(record.rules)) do
         local app = app_of(name)
         if not app then
             return nil
@@ -376,7 +362,7 @@ function _M.find_stale(host)
         return nil
     end
     local found = {}
-    for _, name in ipairs(apps_of(record)) do
+    for _, name in ipairs(rules.apps(record.rules)) do
         local text = dicts.apps:get(name)
         local app = text and codec.unpack_app(text, decode)
         if not app then

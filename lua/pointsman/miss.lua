@@ -4,6 +4,7 @@
 local cache = require("pointsman.cache")
 local fill = require("pointsman.fill")
 local lookups = require("pointsman.lookups")
+local rules = require("pointsman.rules")
 
 local ipairs = ipairs
 local knows = fill.knows
@@ -37,23 +38,17 @@ end
 -- The apps of a route: those that came with it, and those that must be asked
 -- for; or nil and the reason.
 local function apps_of(found)
-    local apps, seen = {}, {}
-    for _, rule in ipairs(found.route.rules) do
-        for _, to in ipairs(rule.to or {}) do
-            local name = to.app
-            if not seen[name] then
-                seen[name] = true
-                local app = found.apps[name]
-                if not app then
-                    local its, reason = persist(lookups.app, name)
-                    if not its then
-                        return nil, reason
-                    end
-                    app = its.app
-                end
-                apps[#apps + 1] = app
+    local apps = {}
+    for i, name in ipairs(rules.apps(found.route.rules)) do
+        local app = found.apps[name]
+        if not app then
+            local its, reason = persist(lookups.app, name)
+            if not its then
+                return nil, reason
             end
+            app = its.app
         end
+        apps[i] = app
     end
     return apps
 end

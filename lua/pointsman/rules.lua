@@ -99,6 +99,22 @@ end
 local _M = {}
 
 
+-- syntax: names = rules.apps(rules)
+-- The apps that they send requests to, each once.
+function _M.apps(given)
+    local names, seen = {}, {}
+    for _, rule in ipairs(given) do
+        for _, to in ipairs(rule.to or {}) do
+            if not seen[to.app] then
+                seen[to.app] = true
+                names[#names + 1] = to.app
+            end
+        end
+    end
+    return names
+end
+
+
 -- syntax: compiled = rules.compile(rules)
 -- `rules` as codec.route() returns them: judged, the longest path first.
 function _M.compile(given)
