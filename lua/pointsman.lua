@@ -10,6 +10,7 @@ local full = require("pointsman.full")
 local generation = require("pointsman.generation")
 local health = require("pointsman.health")
 local lane = require("pointsman.lane")
+local listeners = require("pointsman.listeners")
 local metrics = require("pointsman.metrics")
 local miss = require("pointsman.miss")
 local redis = require("pointsman.redis")
@@ -125,6 +126,19 @@ local function route(host, here)
 end
 
 
+-- This worker is to follow the stream, and to do nothing else.
+local function keep_for_feed()
+    local ok, err = listeners.close()
+    if ok then
+        ngx.log(ngx.NOTICE, "this worker takes no requests, it follows the ",
+                "stream only")
+    else
+        ngx.log(ngx.WARN, "failed to keep a worker for the stream ",
+                '(feed_worker is "own"), it takes requests as well: ', err)
+    end
+end
+
+
 local _M = {
     -- balancer_by_lua of upstream pointsman.
     balancer = balancer.run,
@@ -178,6 +192,9 @@ function _M.init_worker()
 
     ngx.timer.every(FLUSH_SECONDS, tick)
     if id == 0 then
+        if resolved.feed_worker == "own" then
+            keep_for_feed()
+        end
         feed.start()
     end
 end

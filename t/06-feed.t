@@ -490,3 +490,26 @@ t.change("inst shop a @b")
 t.say(t.show("shop.test"), " ", t.status().feed.entries - entries)
 --- response_body
 200 b 1
+
+
+
+=== a large app that changes again and again is read now and then, to the last
+--- lua
+local list = { 'rules rules.test [{"path":"/x","to":[{"app":"shop"}]},'
+               .. '{"path":"/","to":[{"app":"shop"}]}]' }
+for i = 1, 3000 do
+    list[i + 1] = string.format("inst shop large-%05d @refused weight=0", i)
+end
+t.change(table.concat(list, "\n"))
+for round = 1, 20 do
+    local name = round % 2 == 0 and "a" or "b"
+    t.say(t.show("shop.test"), " ", t.show("rules.test"))
+    t.change("inst shop a @" .. name)
+    -- Nothing moves any more: these requests must look again by themselves.
+    t.wait("both to see the change", function()
+        local shown = t.show("shop.test") .. t.show("rules.test")
+        return shown == "200 " .. name .. "200 " .. name, shown
+    end)
+end
+--- response_body eval
+join "", map { "200 $_ 200 $_\n" } ("a", "b") x 10

@@ -116,8 +116,10 @@ pub struct EdgeOptions {
     pub status_lines: String,
     /// More lines for the server that takes requests.
     pub server_lines: String,
-    /// Worker processes, instead of one.
+    /// Worker processes that take requests, instead of one.
     pub workers: Option<usize>,
+    /// One more worker process, which only follows the stream.
+    pub feed_worker: bool,
 }
 
 /// Pointsman's edge, and where it shows its status.
@@ -137,15 +139,18 @@ pub async fn edge(
 ) -> Result<Edge> {
     let (addr, status) = (ports::free_loopback(), ports::free_loopback());
     let include = shipped_with(ctx, options)?;
-    let max_hosts = options
-        .max_hosts
-        .map(|number| format!(", max_hosts = {number}"))
-        .unwrap_or_default();
+    let mut settings = format!(r#"redis = "{redis_url}""#);
+    if let Some(number) = options.max_hosts {
+        settings += &format!(", max_hosts = {number}");
+    }
+    if options.feed_worker {
+        settings += r#", feed_worker = "own""#;
+    }
     let (lua, nginx) = (ctx.source.lua(), ctx.source.nginx());
     let http = format!(
         r#"    lua_package_path "{lua}/?.lua;;";
     init_by_lua_block {{
-        require("pointsman").setup {{ redis = "{redis_url}"{max_hosts} }}
+        require("pointsman").setup {{ {settings} }}
     }}
     include "{http}";
     include "{nginx}/pointsman.start.conf";
@@ -168,7 +173,8 @@ pub async fn edge(
         lines = options.status_lines,
         server_lines = options.server_lines,
     );
-    let spec = write_for(ctx, "pointsman", &http, options.workers.unwrap_or(1))?;
+    let workers = options.workers.unwrap_or(1) + usize::from(options.feed_worker);
+    let spec = write_for(ctx, "pointsman", &http, workers)?;
     let proxy = Proxy::start(ctx, spec, addr, host, &ctx.cores.subject).await?;
     Ok(Edge { proxy, status })
 }

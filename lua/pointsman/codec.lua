@@ -68,7 +68,8 @@ _M.pack_app = pack.app
 
 -- syntax: app, asof, v = codec.unpack_app(text, json, before?)
 -- nil and an error for a text that pack_app did not make. Of `before`, what
--- this returned for an older text of the app, all is taken that is the same.
+-- this returned for an older text of the app, all is taken that is the same. It
+-- may be changed: what is returned takes its place.
 _M.unpack_app = pack.read_app
 
 

@@ -54,6 +54,8 @@ enum Target {
 #[derive(Clone, Debug, Serialize)]
 struct Storm {
     name: String,
+    /// Whether a worker that takes no requests followed the stream.
+    feed_worker: bool,
     /// Puts a second that etcd took.
     rate: f64,
     /// Milliseconds that Redis was behind, in the first and the last third.
@@ -114,40 +116,38 @@ pub async fn run(ctx: &Context) -> Result<Section> {
         .iter()
         .enumerate()
         .map(|(number, addr)| large_instance(number, *addr, 0));
-    let entries = shape.entries().chain(routes).chain(instances);
+    let entries = apps_entries(shape).chain(routes).chain(instances);
     let revision = fill::put_all(&stack.etcd.url(), entries).await?;
     stack.has_synced(revision, PATIENCE).await?;
-    let options = EdgeOptions::default();
-    let edge = nginx::edge(ctx, &stack.redis.url(), "large-0.example", &options).await?;
-    stack::has_applied(edge.status, revision, PATIENCE).await?;
-    warm(ctx, &edge, shape).await?;
-
-    let rig = Rig {
+    let mut rig = Rig {
         ctx,
+        edge: edge(ctx, &stack, revision, false).await?,
         stack,
-        edge,
         shape,
         servers,
     };
-    // One that does not count, so that the first one finds all warm.
-    rig.storm("warm-up", Some(Target::Spread)).await?;
-    let mut all = Vec::new();
-    for _ in 0..ctx.size.pick(1, 1, 3) {
-        for (name, target) in [
-            ("nothing", None),
-            ("etcd alone", Some(Target::Bare)),
-            ("spread over many apps", Some(Target::Spread)),
-            ("in one app", Some(Target::One)),
-        ] {
-            let storm = rig.storm(name, target).await?;
-            ctx.say(&format!("{storm:?}"));
-            all.push(storm);
-        }
-    }
+    let mut all = rig.storms(false).await?;
+    rig.edge.proxy.stop().await;
+    rig.edge = edge(ctx, &rig.stack, revision, true).await?;
+    all.extend(rig.storms(true).await?);
     rig.edge.proxy.stop().await;
     rig.stack.stop().await;
     apps.stop().await;
     Ok(report::section(shape, large, preferred, &all))
+}
+
+/// Routes and instances of the many apps. Nobody listens there, so that none of
+/// them has a weight: what an edge had set aside would be a part of its status,
+/// which is looked at all the time.
+fn apps_entries(shape: Shape) -> impl Iterator<Item = (String, String)> {
+    let instances = shape.entries().skip(shape.routes);
+    let instances = instances.map(|(key, addr)| (key, app_instance(&addr, 0)));
+    shape.entries().take(shape.routes).chain(instances)
+}
+
+fn app_instance(addr: &str, round: u64) -> String {
+    let zone = round % 10;
+    format!(r#"{{"addr":"{addr}","weight":0,"zone":"z{zone}"}}"#)
 }
 
 fn large_instance(number: usize, addr: std::net::SocketAddr, round: u64) -> (String, String) {
@@ -160,6 +160,23 @@ fn large_instance(number: usize, addr: std::net::SocketAddr, round: u64) -> (Str
             round % 10
         ),
     )
+}
+
+/// An edge of one worker; with `feed_worker` there is another one for the stream
+/// alone. That one has a place among those for whom no request waits.
+async fn edge(ctx: &Context, stack: &Stack, revision: i64, feed_worker: bool) -> Result<Edge> {
+    let options = EdgeOptions {
+        feed_worker,
+        ..EdgeOptions::default()
+    };
+    let edge = nginx::edge(ctx, &stack.redis.url(), "large-0.example", &options).await?;
+    stack::has_applied(edge.status, revision, PATIENCE).await?;
+    if feed_worker {
+        // The master, its first worker, its second one.
+        let worker = edge.proxy.pids().get(1).context("no worker")?;
+        cpu::pin(*worker, &ctx.cores.others)?;
+    }
+    Ok(edge)
 }
 
 fn load(ctx: &Context, edge: &Edge) -> Load {
@@ -178,7 +195,6 @@ async fn warm(ctx: &Context, edge: &Edge, shape: Shape) -> Result<()> {
     load.until = crate::load::Until::Requests(HOSTS);
     load.run().await?.with_few_failures()?;
     for number in 0..shape.routes {
-        // Nobody listens there: an address that refuses is asked for once.
         http::get(edge.proxy.addr, &registry::host(number), "/").await?;
     }
     Ok(())
@@ -200,14 +216,39 @@ struct Puts {
 }
 
 impl Rig<'_> {
+    async fn storms(&self, feed_worker: bool) -> Result<Vec<Storm>> {
+        warm(self.ctx, &self.edge, self.shape).await?;
+        // One that does not count, so that the first one finds all warm.
+        self.storm("warm-up", Some(Target::Spread)).await?;
+        let mut all = Vec::new();
+        for _ in 0..self.ctx.size.pick(1, 1, 3) {
+            for (name, target) in [
+                ("nothing", None),
+                ("etcd alone", Some(Target::Bare)),
+                ("spread over many apps", Some(Target::Spread)),
+                ("in one app", Some(Target::One)),
+            ] {
+                let storm = self.storm(name, target).await?;
+                let storm = Storm {
+                    feed_worker,
+                    ..storm
+                };
+                self.ctx.say(&format!("{storm:?}"));
+                all.push(storm);
+            }
+        }
+        Ok(all)
+    }
+
     async fn storm(&self, name: &str, target: Option<Target>) -> Result<Storm> {
-        let time = Duration::from_millis(self.ctx.size.pick(500, 5000, 15_000));
+        let time = Duration::from_millis(self.ctx.size.pick(500, 5000, 10_000));
         let mut facts = RedisFacts::connect(&self.stack.redis.url()).await?;
         let sent = facts.counters().await?.number("total_net_output_bytes")?;
         let background = Background::start(&load(self.ctx, &self.edge));
         let begin = Instant::now();
         let mut storm = Storm {
             name: name.to_owned(),
+            feed_worker: false,
             rate: 0.0,
             redis_lag: [0.0; 2],
             edge_lag: [0.0; 2],
@@ -369,13 +410,7 @@ impl Entry {
     fn at(&self, round: u64) -> (String, String) {
         match self {
             Self::Bare(key) => (key.clone(), format!("value {round}")),
-            Self::Instance(key, addr) => {
-                let zone = round % 10;
-                (
-                    key.clone(),
-                    format!(r#"{{"addr":"{addr}","zone":"z{zone}"}}"#),
-                )
-            }
+            Self::Instance(key, addr) => (key.clone(), app_instance(addr, round)),
             Self::Large(number, addr) => {
                 let (key, value) = large_instance(*number, *addr, round);
                 (format!("/pointsman/{key}"), value)

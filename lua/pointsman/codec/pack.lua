@@ -33,6 +33,10 @@ local type = type
 
 local BRACE = byte("{")
 local NEWLINE = byte("\n")
+local SPACE = byte(" ")
+local ZERO, NINE = byte("0"), byte("9")
+-- The marks of a peer that is draining, or that failed its checks.
+local DRAINING, DOWN = byte("d"), byte("x")
 
 local DEEPER_TEXT = { [true] = "1", [false] = "0" }
 local DEEPER = { ["1"] = true, ["0"] = false }
@@ -76,20 +80,130 @@ local function app_header(name, policy, asof, v)
 end
 
 
--- The instance whose line begins at a place, and the place behind it.
-local function read_peer(text, at)
-    local id, rev, host, port, weight, zone, marks, behind =
-        match(text, PEER, at)
-    if not id then
+-- (To set a field to nil would make room for it.)
+local function marked(peer, draining, down)
+    if draining then
+        peer.draining = true
+    end
+    if down then
+        peer.down = true
+    end
+    return peer
+end
+
+
+-- A number of at least one digit, and the place behind it.
+local function read_number(text, at)
+    local number, from, digit = 0, at, byte(text, at)
+    while digit and digit >= ZERO and digit <= NINE do
+        number = number * 10 + digit - ZERO
+        at = at + 1
+        digit = byte(text, at)
+    end
+    return at > from and number or nil, at
+end
+
+
+-- Whether this field stands at a place; the place behind it.
+local function skip_field(text, at, field)
+    local behind = at + #field
+    if behind <= #text and same_bytes(text, at, field, 1, #field) then
+        return behind
+    end
+end
+
+
+-- Of a line that may be that of an instance as it was read before, with another
+-- revision, weight, zone or other marks: the place behind it and these, or nil.
+-- What is as it was is taken from there: to make strings that look alike is
+-- what reading costs, see codec/bytes.lua.
+local function reread_peer(text, at, old)
+    local rev, port, weight
+    at = skip_field(text, at, old.id)
+    if not at or byte(text, at) ~= SPACE then
         return nil
     end
-    return {
-        id = id, rev = tonumber(rev), addr = host .. ":" .. port,
-        host = host, port = tonumber(port), weight = tonumber(weight),
-        zone = zone ~= "" and zone or nil,
-        draining = byte(marks) == 100 or nil,
-        down = byte(marks, -1) == 120 or nil,
-    }, behind
+    rev, at = read_number(text, at + 1)
+    if not rev or byte(text, at) ~= SPACE then
+        return nil
+    end
+    at = skip_field(text, at + 1, old.host)
+    if not at or byte(text, at) ~= SPACE then
+        return nil
+    end
+    port, at = read_number(text, at + 1)
+    if port ~= old.port or byte(text, at) ~= SPACE then
+        return nil
+    end
+    weight, at = read_number(text, at + 1)
+    if not weight or byte(text, at) ~= SPACE then
+        return nil
+    end
+
+    at = at + 1
+    local stop, zone = at, nil
+    local mark = byte(text, stop)
+    while mark ~= SPACE and mark ~= NEWLINE do
+        stop = stop + 1
+        mark = byte(text, stop)
+    end
+    if stop > at then
+        zone = old.zone
+        if not zone or skip_field(text, at, zone) ~= stop then
+            zone = sub(text, at, stop - 1)
+        end
+    end
+    stop = mark == SPACE and stop + 1 or stop
+    local draining = byte(text, stop) == DRAINING
+    stop = draining and stop + 1 or stop
+    local down = byte(text, stop) == DOWN
+    stop = down and stop + 1 or stop
+    if byte(text, stop) ~= NEWLINE then
+        return nil
+    end
+    return stop + 1, rev, weight, zone, draining, down
+end
+
+
+-- Of policies that need no JSON.
+local function is_same(a, b)
+    return not b.json and a.rev == b.rev and a.balance == b.balance
+           and a.retries == b.retries and a.fail_timeout == b.fail_timeout
+end
+
+
+-- The instance whose line begins at a place, and the place behind it. `old` is
+-- one that may have the same id; with `in_place` it is brought up to date, as
+-- long as that leaves a round over the instances as it is.
+local function read_peer(text, at, old, in_place)
+    local behind, rev, weight, zone, draining, down
+    if old then
+        behind, rev, weight, zone, draining, down = reread_peer(text, at, old)
+    end
+    if not behind then
+        local id, host, port, marks
+        id, rev, host, port, weight, zone, marks, behind =
+            match(text, PEER, at)
+        if not id then
+            return nil
+        end
+        return marked({
+            id = id, rev = tonumber(rev), addr = host .. ":" .. port,
+            host = host, port = tonumber(port), weight = tonumber(weight),
+            zone = zone ~= "" and zone or nil,
+        }, byte(marks) == DRAINING, byte(marks, -1) == DOWN), behind
+    end
+
+    if in_place and weight == old.weight
+            and draining == (old.draining or false)
+            and down == (old.down or false) then
+        old.rev, old.zone = rev, zone
+        return old, behind
+    end
+    return marked({
+        id = old.id, rev = rev, addr = old.addr, host = old.host,
+        port = old.port, weight = weight, zone = zone,
+    }, draining, down), behind
 end
 
 
@@ -97,8 +211,9 @@ end
 -- compared by runs: the run grows with each one that is the same, and shrinks
 -- with each one that is not, down to a line, which is then read.
 --
--- Returns the instances, how many there are, and where the line of each begins.
-local function read_peers(text, at, before)
+-- Returns the instances, how many there are, where the line of each begins, and
+-- whether they are those of before, one and all.
+local function read_peers(text, at, before, in_place)
     local last = #text
     local old, old_n, old_text, old_starts = nil, 0, nil, nil
     if before and before.text then
@@ -107,6 +222,7 @@ local function read_peers(text, at, before)
     end
     local peers, starts = new_table(old_n, 0), new_table(old_n, 0)
     local n, i, run = 0, 1, 1
+    local as_before = old ~= nil
     while at <= last do
         local same, shift, behind = 0, 0, at
         run = min(run, old_n - i + 1)
@@ -126,10 +242,11 @@ local function read_peers(text, at, before)
         i = i + same
         if same == 0 then
             local peer
-            peer, behind = read_peer(text, at)
+            peer, behind = read_peer(text, at, old and old[i], in_place)
             if not peer then
                 return nil
             end
+            as_before = as_before and peer == old[i]
             n = n + 1
             peers[n], starts[n] = peer, at
             while i <= old_n and old[i].id <= peer.id do
@@ -139,7 +256,7 @@ local function read_peers(text, at, before)
         end
         at = behind
     end
-    return peers, n, starts
+    return peers, n, starts, as_before and n == old_n
 end
 
 
@@ -233,7 +350,9 @@ end
 
 -- syntax: app, asof, v = pack.read_app(text, json, before?)
 -- nil and an error for a text that pack.app did not make. Of `before`, what
--- this function returned for an older text, all is taken that is the same.
+-- this function returned for an older text, all is taken that is the same. If
+-- the policy is a plain one and nothing changed that concerns which instances
+-- are used and where they are, that one is brought up to date and returned.
 function _M.read_app(text, json, before)
     local asof, v, name, rev, balance, retries, fail_timeout_ms, at
     if ends_well(text) then
@@ -266,11 +385,18 @@ function _M.read_app(text, json, before)
     else
         policy = policies.new(tonumber(rev), balance, tonumber(retries),
                               tonumber(fail_timeout_ms) / 1000)
+        if before and is_same(policy, before.policy) then
+            policy = before.policy
+        end
     end
 
-    local peers, n, starts = read_peers(text, at, before)
+    local in_place = policy.plain and before and before.policy == policy
+    local peers, n, starts, as_before = read_peers(text, at, before, in_place)
     if not peers then
         return nil, "not a packed app"
+    elseif in_place and as_before then
+        before.text, before.starts = text, starts
+        return before, tonumber(asof), tonumber(v)
     end
     local app = { name = name, policy = policy, peers = peers }
     if n >= MIN_KEPT then

@@ -20,6 +20,20 @@ local BY_NAME = {
 }
 
 
+local function those_of(peers, even_down)
+    local list, n = {}, 0
+    for i = 1, #peers do
+        local peer = peers[i]
+        if peer.weight > 0 and not peer.draining
+                and (even_down or not peer.down) then
+            n = n + 1
+            list[n] = peer
+        end
+    end
+    return list, n
+end
+
+
 local _M = {}
 
 
@@ -27,20 +41,9 @@ local _M = {}
 -- Who may get new requests, and how many. If all that are not draining failed
 -- their checks, the checks are not believed: all of those are used.
 function _M.live(peers)
-    local live, checked, n, n_checked = {}, {}, 0, 0
-    for i = 1, #peers do
-        local peer = peers[i]
-        if peer.weight > 0 and not peer.draining then
-            n_checked = n_checked + 1
-            checked[n_checked] = peer
-            if not peer.down then
-                n = n + 1
-                live[n] = peer
-            end
-        end
-    end
+    local live, n = those_of(peers, false)
     if n == 0 then
-        return checked, n_checked
+        return those_of(peers, true)
     end
     return live, n
 end

@@ -181,6 +181,54 @@ fn what_did_not_change_is_not_read_again() {
     );
 }
 
+#[test]
+fn what_leaves_a_round_as_it_is_changes_in_place() {
+    check_text(
+        r#"
+        local function read(edits, before)
+            local text = codec.edit_app(
+                codec.pack_app(app_of(50), 9, 2), nil, edits, 10, 2)
+            local app = codec.unpack_app(text, json, before)
+            same(bare(app), bare(codec.unpack_app(text, json)))
+            return app
+        end
+        local function changed(field, value)
+            local one = peer("i007", 100)
+            one[field] = value
+            return { i007 = one }
+        end
+        local first = read({})
+        local old = first.peers[7]
+        assert(read(changed("rev", 101), first) == first)
+        assert(read(changed("zone", "elsewhere"), first) == first)
+        assert(read(changed("zone", nil), first) == first)
+        assert(first.peers[7] == old and old.rev == 100)
+
+        for field, value in pairs {
+            weight = 7, draining = true, down = true, port = 81,
+            host = "10.9.9.9",
+        } do
+            local edits = changed(field, value)
+            edits.i007.addr = edits.i007.host .. ":" .. edits.i007.port
+            first = read({})
+            old = first.peers[7]
+            local second = read(edits, first)
+            assert(second ~= first and second.peers[7] ~= old, field)
+            same(second.peers[7][field], value)
+        end
+        first = read({})
+        assert(read({ i007 = false }, first) ~= first)
+        first = read({})
+        assert(read({ i007a = peer("i007a", 100) }, first) ~= first)
+
+        -- a small app, whose text is not kept, and that loses all it has
+        local small = codec.unpack_app(codec.pack_app(app_of(2), 9, 2), json)
+        same(codec.unpack_app(codec.pack_app(app_of(0), 10, 2), json, small),
+             app_of(0))
+        "#,
+    );
+}
+
 /// Reading with an older text in hand, whatever it is, changes nothing.
 #[test]
 fn what_was_before_does_not_show() {

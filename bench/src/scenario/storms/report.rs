@@ -10,96 +10,27 @@ use crate::stats::{self, Spread};
 const P99_AIM: f64 = 1.2;
 /// A lag that does not grow may still waver by so many milliseconds.
 const WAVER: f64 = 100.0;
+const QUIET: [&str; 2] = ["nothing", "etcd alone"];
+const STORMS: [&str; 2] = ["spread over many apps", "in one app"];
 
 /// All storms, of apps like `shape` and one of `large` instances; `preferred`
 /// if apps and load came before the edge.
 pub(super) fn section(shape: Shape, large: usize, preferred: bool, all: &[Storm]) -> Section {
-    let named = |name: &str| {
-        all.iter()
-            .filter(|storm| storm.name == name)
-            .collect::<Vec<_>>()
-    };
-    let series =
-        |name: &str, get: fn(&Storm) -> f64| named(name).into_iter().map(get).collect::<Vec<f64>>();
-    let p99 = |storm: &Storm| storm.requests.p99 / 1e3;
-    let idle = series("nothing", p99);
-    let mut table = Table::new(
-        "Storms",
-        &[
-            "changes",
-            "a second",
-            "Redis behind, ms: begin, end",
-            "edge behind, ms: begin, end",
-            "edge has all after, ms",
-            "kB/s out of Redis",
-            "requests p50 ms",
-            "requests p99 ms",
-            "× idle",
-            "own wait µs",
-            "failed",
-        ],
-    );
-    let mut aims = Vec::new();
-    for name in [
-        "nothing",
-        "etcd alone",
-        "spread over many apps",
-        "in one app",
-    ] {
-        let spread = |get: fn(&Storm) -> f64| Spread::of(&series(name, get));
-        let pair = |get: fn(&Storm) -> [f64; 2]| {
-            let of = |at: usize| {
-                let all: Vec<f64> = named(name).into_iter().map(|s| get(s)[at]).collect();
-                stats::median(&all)
-            };
-            format!("{:.0}, {:.0}", of(0), of(1))
-        };
-        let ratio = stats::paired(&series(name, p99), &idle);
-        let failed: u64 = named(name).iter().map(|storm| storm.requests.failed).sum();
-        table.row(vec![
-            name.to_owned(),
-            spread(|s| s.rate).show(0),
-            pair(|s| s.redis_lag),
-            pair(|s| s.edge_lag),
-            spread(|s| s.drain).show(0),
-            format!("{:.0}", spread(|s| s.bytes / 1e3).median),
-            spread(|s| s.requests.p50 / 1e3).show(2),
-            spread(p99).show(2),
-            ratio.show(2),
-            spread(|s| s.requests.own_wait).show(0),
-            failed.to_string(),
-        ]);
-        if name == "nothing" || name == "etcd alone" {
-            continue;
-        }
-        let grows = |storm: &&Storm| storm.edge_lag[1] > 2.0 * storm.edge_lag[0] + WAVER;
-        let growing = named(name).into_iter().any(|storm| grows(&storm));
-        aims.push(Aim {
-            what: format!("lag while 16 clients put as fast as etcd takes it, {name}"),
-            aim: "does not grow".to_owned(),
-            measured: format!(
-                "edge behind {} ms (first, last third) at {:.0} puts a second",
-                pair(|s| s.edge_lag),
-                spread(|s| s.rate).median
-            ),
-            reached: !growing,
-        });
-        aims.push(Aim {
-            what: format!("p99 of requests during a storm {name}"),
-            aim: format!("≤ {P99_AIM} × idle"),
-            measured: format!("{} ×", ratio.show(2)),
-            reached: ratio.median <= P99_AIM,
-        });
-    }
+    let groups = [
+        Group::new("a worker that serves requests, too", false, all),
+        Group::new("a worker of its own", true, all),
+    ];
     Section {
         title: "Storms".to_owned(),
         text: vec![format!(
             "{CLIENTS} clients put instances into etcd, each as soon as its last put was answered: \
              spread over {} instances of {} apps, all of which the edge has cached, or in one app \
              of {large} instances. Meanwhile {RATE:.0} requests a second come for {HOSTS} hosts of \
-             that app; edge, apps and load have a core for themselves{}. *Behind* is for how long \
-             etcd had been further than Redis, or the edge, in the first and the last third; \
-             *own wait* is how long the load waited for its core each time, on average.",
+             that app; edge, apps and load have a core for themselves{}. The stream is followed by \
+             the one worker that serves them or, with the setting `feed_worker = \"own\"`, by one \
+             more, which is with etcd, Redis and the agent. *Behind* is for how long etcd had been \
+             further than Redis, or the edge, in the first and the last third; *own wait* is how \
+             long the load waited for its core each time, on average.",
             shape.instances(),
             shape.apps,
             if preferred {
@@ -108,9 +39,128 @@ pub(super) fn section(shape: Shape, large: usize, preferred: bool, all: &[Storm]
                 ""
             }
         )],
-        aims,
-        tables: vec![table],
+        aims: groups.iter().flat_map(Group::aims).collect(),
+        tables: groups.iter().map(Group::table).collect(),
         raw: json!(all),
         ..Section::default()
     }
+}
+
+/// The storms of one edge.
+struct Group<'a> {
+    /// Who follows the stream.
+    follower: &'a str,
+    storms: Vec<&'a Storm>,
+}
+
+impl<'a> Group<'a> {
+    fn new(follower: &'a str, feed_worker: bool, all: &'a [Storm]) -> Self {
+        let storms = all.iter().filter(|storm| storm.feed_worker == feed_worker);
+        Self {
+            follower,
+            storms: storms.collect(),
+        }
+    }
+
+    fn named(&self, name: &str) -> impl Iterator<Item = &'a Storm> {
+        let named = self.storms.iter().filter(move |storm| storm.name == name);
+        named.copied()
+    }
+
+    fn spread(&self, name: &str, get: fn(&Storm) -> f64) -> Spread {
+        Spread::of(&self.named(name).map(get).collect::<Vec<f64>>())
+    }
+
+    /// Medians of the first and the last third.
+    fn lag(&self, name: &str, get: fn(&Storm) -> [f64; 2]) -> String {
+        let of = |at: usize| {
+            let all: Vec<f64> = self.named(name).map(|storm| get(storm)[at]).collect();
+            stats::median(&all)
+        };
+        format!("{:.0}, {:.0}", of(0), of(1))
+    }
+
+    /// p99 against that of the same round without a storm.
+    fn ratio(&self, name: &str) -> Spread {
+        let series = |name: &str| self.named(name).map(p99).collect::<Vec<f64>>();
+        stats::paired(&series(name), &series(QUIET[0]))
+    }
+
+    fn table(&self) -> Table {
+        let mut table = Table::new(
+            &format!("The stream is followed by {}", self.follower),
+            &[
+                "changes",
+                "a second",
+                "Redis behind, ms: begin, end",
+                "edge behind, ms: begin, end",
+                "edge has all after, ms",
+                "kB/s out of Redis",
+                "requests p50 ms",
+                "requests p99 ms",
+                "× idle",
+                "own wait µs",
+                "failed",
+            ],
+        );
+        for name in QUIET.into_iter().chain(STORMS) {
+            let failed: u64 = self.named(name).map(|storm| storm.requests.failed).sum();
+            table.row(vec![
+                name.to_owned(),
+                self.spread(name, |s| s.rate).show(0),
+                self.lag(name, |s| s.redis_lag),
+                self.lag(name, |s| s.edge_lag),
+                self.spread(name, |s| s.drain).show(0),
+                format!("{:.0}", self.spread(name, |s| s.bytes / 1e3).median),
+                self.spread(name, |s| s.requests.p50 / 1e3).show(2),
+                self.spread(name, p99).show(2),
+                self.ratio(name).show(2),
+                self.spread(name, |s| s.requests.own_wait).show(0),
+                failed.to_string(),
+            ]);
+        }
+        table
+    }
+
+    fn aims(&self) -> Vec<Aim> {
+        STORMS
+            .into_iter()
+            .flat_map(|name| [self.lag_aim(name), self.p99_aim(name)])
+            .collect()
+    }
+
+    fn lag_aim(&self, name: &str) -> Aim {
+        let grows = |storm: &Storm| storm.edge_lag[1] > 2.0 * storm.edge_lag[0] + WAVER;
+        Aim {
+            what: format!(
+                "lag while {CLIENTS} clients put as fast as etcd takes it, {name}; the stream \
+                 followed by {}",
+                self.follower
+            ),
+            aim: "does not grow".to_owned(),
+            measured: format!(
+                "edge behind {} ms (first, last third) at {:.0} puts a second",
+                self.lag(name, |s| s.edge_lag),
+                self.spread(name, |s| s.rate).median
+            ),
+            reached: !self.named(name).any(grows),
+        }
+    }
+
+    fn p99_aim(&self, name: &str) -> Aim {
+        let ratio = self.ratio(name);
+        Aim {
+            what: format!(
+                "p99 of requests during a storm {name}; the stream followed by {}",
+                self.follower
+            ),
+            aim: format!("≤ {P99_AIM} × idle"),
+            measured: format!("{} ×", ratio.show(2)),
+            reached: ratio.median <= P99_AIM,
+        }
+    }
+}
+
+fn p99(storm: &Storm) -> f64 {
+    storm.requests.p99 / 1e3
 }
