@@ -20,8 +20,10 @@ use crate::schedule::{AGENTS, Action, KEYS, Schedule, VALUES};
 
 const PREFIX: &str = "pointsman:";
 const RECONCILE: Duration = Duration::from_secs(7);
-/// The longest that a world may take to come to rest once nothing fails.
-const REST: u32 = 240;
+/// How often it is looked whether a world has come to rest, and how often at the
+/// most. Not in step with the agents' probes: these are messages, too.
+const LOOK: Duration = Duration::from_millis(487);
+const REST: u32 = 246;
 
 struct Agent {
     task: JoinHandle<()>,
@@ -216,7 +218,7 @@ impl World {
     async fn come_to_rest(&mut self) -> Result<(), String> {
         let mut last = String::new();
         for _ in 0..REST {
-            sleep(Duration::from_millis(500)).await;
+            sleep(LOOK).await;
             let violation = self.sim.lock().checker.violation.clone();
             if let Some(violation) = violation {
                 return Err(violation);
