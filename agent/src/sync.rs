@@ -5,8 +5,9 @@
 //! from there on sends what the watch brings, batch by batch ([`stream`]);
 //! where etcd no longer has that revision, or Redis holds no whole table, it
 //! rebuilds ([`rebuild`]). Whatever it does not understand makes it look again,
-//! never guess. Beside it, one agent of all compares both sides at rest
-//! ([`reconcile`]).
+//! never guess. While nothing puts the table or the watch in doubt, a look
+//! keeps both ([`follow`]), and etcd is not listed again. Beside it, one agent
+//! of all compares both sides at rest ([`reconcile`]).
 
 use std::panic::resume_unwind;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
@@ -16,16 +17,16 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_blocking;
-use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::sink::Sink;
-use crate::store::{KeyValue, Revision, Store, StoreError};
+use crate::store::{KeyValue, Store, StoreError};
 use crate::table::Table;
 use crate::telemetry::Chain;
 use crate::watch::{End, Step, Watcher};
 
+mod follow;
 mod guard;
 mod locate;
 mod presence;
@@ -36,6 +37,7 @@ mod status;
 mod stream;
 
 use locate::Start;
+use queue::Queue;
 use reconcile::{Finding, Reconciler};
 pub use status::{Observe, Phase, SyncStatus};
 
@@ -77,8 +79,10 @@ pub struct Sync {
 /// Why the present way of going on is at its end.
 #[derive(Debug)]
 enum Turn {
-    /// Look where Redis stands, and begin anew.
+    /// Look where Redis stands. The table and its watch are as good as before.
     LookAgain(String),
+    /// The same, but they are in doubt: list etcd anew.
+    ListAgain(String),
     /// Shutdown was asked for.
     Stop,
 }
@@ -156,17 +160,23 @@ impl Sync {
 
     async fn keep_going(&mut self, shutdown: &CancellationToken) {
         let mut pause = FIRST_PAUSE;
+        // What the table follows; none while it is in doubt.
+        let mut watch = None;
         loop {
-            match self.session(shutdown).await {
+            match self.session(&mut watch, shutdown).await {
                 Turn::Stop => return,
                 Turn::LookAgain(why) => info!(%why, "looking again where redis stands"),
+                Turn::ListAgain(why) => {
+                    info!(%why, "looking again where redis and etcd stand");
+                    watch = None;
+                }
             }
             // Two agents that stumble over each other must not do so in step.
             let pause_now = pause.mul_f64(self.jitter.random_range(0.5..1.0));
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return,
-                () = sleep(pause_now) => {}
+                () = self.pass_time(&mut watch, pause_now) => {}
             }
             let streamed = self.status.borrow().phase == Phase::Streaming;
             pause = if streamed {
@@ -178,46 +188,69 @@ impl Sync {
     }
 
     /// From a look at both sides to the point where another look is needed.
-    async fn session(&mut self, shutdown: &CancellationToken) -> Turn {
+    async fn session(&mut self, watch: &mut Option<Watcher>, shutdown: &CancellationToken) -> Turn {
         let prepared = tokio::select! {
             biased;
             () = shutdown.cancelled() => return Turn::Stop,
-            prepared = self.prepare() => prepared,
+            prepared = self.prepare(watch) => prepared,
         };
         match prepared {
-            Ok((watcher, epoch, applied)) => self.stream(watcher, &epoch, applied, shutdown).await,
+            Ok((watcher, queue)) => self.stream(watcher, queue, shutdown).await,
             Err(turn) => turn,
         }
     }
 
-    /// Brings the table and Redis to the same revision.
-    async fn prepare(&mut self) -> Result<(Watcher, String, Revision), Turn> {
-        let (epoch, mut start) = self.locate().await;
+    /// Brings the table and Redis to the same revision, but for what waits in
+    /// the queue.
+    async fn prepare<'w>(
+        &mut self,
+        watch: &'w mut Option<Watcher>,
+    ) -> Result<(&'w mut Watcher, Queue), Turn> {
+        let (epoch, mut start) = self.locate(watch).await;
         if std::mem::take(&mut self.broken) && matches!(start, Start::Follow(_)) {
             start = Start::REBUILD;
         }
+        let mut queue = None;
+        if let Start::Follow(revision) = start {
+            let watcher = watch.as_ref();
+            queue = watcher.and_then(|watcher| self.queue_from(watcher.epoch(), revision));
+            if queue.is_none() {
+                *watch = None;
+            }
+        }
+        let watcher = match watch {
+            Some(watcher) => watcher,
+            None => watch.insert(self.list_for(&mut start, &epoch).await?),
+        };
+        let queue = match start {
+            Start::Follow(revision) => queue.unwrap_or_else(|| Queue::new(&epoch, revision)),
+            Start::Rebuild { replaces } => {
+                let revision = self.rebuild(watcher, &epoch, replaces).await?;
+                Queue::new(&epoch, revision)
+            }
+        };
+        Ok((watcher, queue))
+    }
+
+    /// Lists etcd, at the revision to follow from or else as it is now. Where
+    /// that revision has been compacted away, only a rebuild is left.
+    async fn list_for(&mut self, start: &mut Start, epoch: &str) -> Result<Watcher, Turn> {
         loop {
             let at = match start {
-                Start::Follow(revision) => Some(revision),
+                Start::Follow(revision) => Some(*revision),
                 Start::Rebuild { .. } => None,
             };
-            let mut watcher = Watcher::new(Arc::clone(&self.store), &epoch, at);
+            let mut watcher = Watcher::new(Arc::clone(&self.store), epoch, at);
             match self.list(&mut watcher).await {
-                Ok(()) => {}
+                Ok(()) => return Ok(watcher),
                 Err(End::Compacted) => {
                     info!(revision = at, "etcd has compacted what redis stands at");
                     if matches!(start, Start::Follow(_)) {
-                        start = Start::REBUILD;
+                        *start = Start::REBUILD;
                     }
-                    continue;
                 }
-                Err(end) => return Err(Turn::LookAgain(format!("{end:?}"))),
+                Err(end) => return Err(Turn::ListAgain(format!("{end:?}"))),
             }
-            let applied = match start {
-                Start::Follow(revision) => revision,
-                Start::Rebuild { replaces } => self.rebuild(&mut watcher, &epoch, replaces).await?,
-            };
-            return Ok((watcher, epoch, applied));
         }
     }
 

@@ -102,7 +102,8 @@ enum State {
     Watching {
         watch: Box<dyn Watch>,
         next: Revision,
-        heard: Instant,
+        /// When it was last heard of, or asked for a sign of life.
+        since: Instant,
         asked: bool,
     },
     Ended(End),
@@ -135,6 +136,11 @@ impl Watcher {
             pause: FIRST_PAUSE,
             paused_until: None,
         }
+    }
+
+    /// The registry that is watched.
+    pub fn epoch(&self) -> &str {
+        &self.epoch
     }
 
     /// Does the next step. Cancel safe: what was not told is told next time.
@@ -218,7 +224,7 @@ impl Watcher {
         self.state = State::Watching {
             watch,
             next,
-            heard: Instant::now(),
+            since: Instant::now(),
             asked: false,
         };
         Ok(Step::Watching)
@@ -228,7 +234,7 @@ impl Watcher {
         let State::Watching {
             watch,
             next,
-            heard,
+            since,
             asked,
         } = &mut self.state
         else {
@@ -236,13 +242,16 @@ impl Watcher {
         };
         let from = *next;
         let broken = loop {
-            let patience = if *asked { IDLE + GRACE } else { IDLE };
+            let patience = if *asked { GRACE } else { IDLE };
             let item = tokio::select! {
+                biased;
                 item = watch.next() => item,
-                () = sleep_until(*heard + patience) => {
+                () = sleep_until(*since + patience) => {
                     if *asked {
                         break StoreError::Unavailable("the watch gives no sign of life".into());
                     }
+                    // From now on: for long, nobody may have listened.
+                    *since = Instant::now();
                     *asked = true;
                     if let Err(error) = watch.ping().await {
                         break error;
@@ -250,7 +259,7 @@ impl Watcher {
                     continue;
                 }
             };
-            *heard = Instant::now();
+            *since = Instant::now();
             *asked = false;
             match item {
                 Ok(Some(WatchItem::Events(events))) => {

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 use tracing::info;
 
 use super::{LOOK_AGAIN, Phase, Side, Sync, Turn};
@@ -49,7 +49,7 @@ impl Sync {
                     return Ok(());
                 }
                 if self.meta().await != Found::Table(meta.clone()) {
-                    return Err(Turn::LookAgain("redis has changed meanwhile".into()));
+                    return Err(Turn::ListAgain("redis has changed meanwhile".into()));
                 }
                 self.follow_until(watcher, Instant::now() + LOOK_AGAIN)
                     .await?;
@@ -88,17 +88,5 @@ impl Sync {
     async fn meta(&mut self) -> Found {
         let sink = std::sync::Arc::clone(&self.sink);
         self.answered(|| sink.meta()).await
-    }
-
-    /// Follows the watch for a while.
-    async fn follow_until(&mut self, watcher: &mut Watcher, until: Instant) -> Result<(), Turn> {
-        loop {
-            let step = tokio::select! {
-                biased;
-                step = watcher.step() => step,
-                () = sleep_until(until) => return Ok(()),
-            };
-            self.take_quietly(step)?;
-        }
     }
 }

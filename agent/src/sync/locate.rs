@@ -1,6 +1,5 @@
 //! The look at both sides: whether they belong together, and how to go on.
 
-use tokio::time::sleep;
 use tracing::{error, info, warn};
 
 use rand::RngExt;
@@ -9,6 +8,7 @@ use super::{LOOK_AGAIN, Phase, Side, Sync};
 use crate::model::Adoption;
 use crate::sink::{Found, Meta};
 use crate::store::{Condition, Revision, Written};
+use crate::watch::Watcher;
 
 /// How to go on.
 #[derive(Debug, PartialEq, Eq)]
@@ -27,16 +27,20 @@ impl Start {
 }
 
 impl Sync {
-    /// Looks at Redis and etcd until they fit together.
-    pub(super) async fn locate(&mut self) -> (String, Start) {
+    /// Looks at Redis and etcd until they fit together. Gives the watch up if
+    /// they did not, or if it does not fit to etcd.
+    pub(super) async fn locate(&mut self, watch: &mut Option<Watcher>) -> (String, Start) {
         loop {
-            match self.look().await {
+            match self.look(watch).await {
                 Ok(Ok(found)) => return found,
-                Ok(Err(reason)) => self.hold(reason),
+                Ok(Err(reason)) => {
+                    *watch = None;
+                    self.hold(reason);
+                }
                 Err(()) => {}
             }
             let pause = LOOK_AGAIN.mul_f64(self.jitter.random_range(0.5..1.0));
-            sleep(pause).await;
+            self.pass_time(watch, pause).await;
         }
     }
 
@@ -49,7 +53,10 @@ impl Sync {
     }
 
     /// One look. The inner error says why nothing may be written.
-    async fn look(&mut self) -> Result<Result<(String, Start), String>, ()> {
+    async fn look(
+        &mut self,
+        watch: &mut Option<Watcher>,
+    ) -> Result<Result<(String, Start), String>, ()> {
         // Redis first: then etcd, read after it, cannot be behind it by right.
         let found = self.sink.meta().await;
         let found = self.heard(Side::Sink, found)?;
@@ -66,6 +73,9 @@ impl Sync {
             };
         };
         let epoch = String::from_utf8_lossy(&kv.value).into_owned();
+        // An etcd that went back need not have told its watches yet.
+        let seen = self.read().revision();
+        watch.take_if(|watcher| watcher.epoch() != epoch || seen > revision);
         let start = match &found {
             Found::Table(meta) if meta.epoch != epoch => {
                 self.adopted(&epoch, meta).await?.ok_or_else(|| {

@@ -51,6 +51,10 @@ impl Queue {
         }
     }
 
+    pub(super) fn epoch(&self) -> &str {
+        &self.epoch
+    }
+
     pub(super) fn at(&self) -> Revision {
         self.at
     }

@@ -4,7 +4,7 @@
 //! the token. Redis takes pieces of the newest token only, in their order, so
 //! of several agents that rebuild at the same time one gets through.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use futures::StreamExt;
 use futures::stream::FuturesOrdered;
@@ -17,7 +17,7 @@ use crate::model::Change;
 use crate::sink::{Claim, Found, SinkError, Step as Answer};
 use crate::store::{Condition, Revision, Written};
 use crate::table::Held;
-use crate::watch::{Step, Watcher};
+use crate::watch::Watcher;
 
 /// Records in a piece: Redis answers nobody else for the third of a
 /// millisecond that it takes. More would make the whole no quicker.
@@ -35,12 +35,13 @@ impl Sync {
         replaces: Option<String>,
     ) -> Result<Revision, Turn> {
         self.set_phase(Phase::Rebuilding, None);
-        self.wait_for_others().await?;
+        self.wait_for_others(watcher).await?;
         if replaces.is_none() {
             self.guard(watcher).await?;
         }
         let begun = Instant::now();
         let token = self.claim().await?;
+        // The table then holds the claim itself, so the watch is alive.
         self.follow_to(watcher, token).await?;
         let revision = self.read().revision();
         let claim = Claim {
@@ -151,7 +152,7 @@ impl Sync {
     }
 
     /// Waits while another agent's rebuild makes progress.
-    async fn wait_for_others(&mut self) -> Result<(), Turn> {
+    async fn wait_for_others(&mut self, watcher: &mut Watcher) -> Result<(), Turn> {
         let sink = Arc::clone(&self.sink);
         let mut building = None;
         loop {
@@ -172,7 +173,7 @@ impl Sync {
                 }
                 _ => return Ok(()),
             }
-            sleep(GLANCE).await;
+            self.follow_until(watcher, Instant::now() + GLANCE).await?;
         }
     }
 
@@ -191,40 +192,13 @@ impl Sync {
             .put("rebuild", value.as_bytes(), 0, condition)
             .await;
         match self.heard(Side::Store, put) {
+            Ok(Written::Done(token)) if token <= self.read().revision() => {
+                Err(Turn::ListAgain("etcd has gone back".into()))
+            }
             Ok(Written::Done(token)) => Ok(token),
             Ok(Written::Conflict(_)) => Err(not_now("another agent claimed the rebuild")),
             Err(()) => Err(not_now("etcd does not answer")),
         }
-    }
-
-    /// Follows the watch until the table holds the claim itself.
-    async fn follow_to(&mut self, watcher: &mut Watcher, token: Revision) -> Result<(), Turn> {
-        while self.read().revision() < token {
-            let step = watcher.step().await;
-            self.take_quietly(step)?;
-        }
-        self.show_table();
-        Ok(())
-    }
-
-    /// Takes a step of the watch whose changes need not be sent: the rebuild
-    /// that is to come writes all.
-    pub(super) fn take_quietly(&mut self, step: Step) -> Result<(), Turn> {
-        match step {
-            Step::Events(revisions) => {
-                let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
-                for (revision, events) in &revisions {
-                    table.apply(*revision, events);
-                }
-            }
-            Step::Failed(error) => {
-                self.heard::<(), _>(Side::Store, Err(error)).ok();
-            }
-            Step::Ended(end) => return Err(not_now(&format!("{end:?}"))),
-            Step::Watching => self.note_store_answers(),
-            Step::Page(_) | Step::Listed(_) => {}
-        }
-        Ok(())
     }
 
     /// Repeats a call until Redis answers.

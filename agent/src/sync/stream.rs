@@ -36,7 +36,6 @@ enum Answer {
 
 struct Stream {
     queue: Queue,
-    epoch: String,
     call: Option<Call>,
     /// A batch whose outcome is unknown, or that must wait.
     again: Option<Parcel>,
@@ -73,18 +72,17 @@ impl Building {
 }
 
 impl Sync {
-    /// Follows `watcher` from `applied` on, until something does not fit.
+    /// Sends what waits in `queue` and what `watcher` brings, until something
+    /// does not fit.
     pub(super) async fn stream(
         &mut self,
-        mut watcher: Watcher,
-        epoch: &str,
-        applied: Revision,
+        watcher: &mut Watcher,
+        queue: Queue,
         shutdown: &CancellationToken,
     ) -> Turn {
         self.set_phase(Phase::Streaming, None);
         let mut stream = Stream {
-            queue: Queue::new(epoch, applied),
-            epoch: epoch.to_owned(),
+            queue,
             call: None,
             again: None,
             not_before: None,
@@ -209,11 +207,11 @@ impl Sync {
             Step::Events(revisions) => {
                 self.note_store_answers();
                 self.take_events(stream, revisions);
-                if self.read().epoch() != Some(stream.epoch.as_str()) {
-                    return Err(look_again("etcd names another epoch".into()));
+                if self.read().epoch() != Some(stream.queue.epoch()) {
+                    return Err(Turn::ListAgain("etcd names another epoch".into()));
                 }
                 if stream.queue.is_overfull() {
-                    return Err(look_again("too many changes wait for redis".into()));
+                    return Err(Turn::ListAgain("too many changes wait for redis".into()));
                 }
                 Ok(())
             }
@@ -225,7 +223,7 @@ impl Sync {
                 self.heard::<(), _>(Side::Store, Err(error)).ok();
                 Ok(())
             }
-            Step::Ended(end) => Err(look_again(format!("{end:?}"))),
+            Step::Ended(end) => Err(Turn::ListAgain(format!("{end:?}"))),
             Step::Page(_) | Step::Listed(_) => Ok(()),
         }
     }
@@ -267,7 +265,7 @@ impl Sync {
             Found::Nothing => return Err(look_again("redis was emptied".into())),
             Found::Broken(why) => return Err(look_again(why)),
         };
-        if meta.epoch != stream.epoch || meta.format != self.sink.format() {
+        if meta.epoch != stream.queue.epoch() || meta.format != self.sink.format() {
             let (epoch, format) = (meta.epoch, meta.format);
             return Err(look_again(format!(
                 "redis holds epoch {epoch}, format {format}"
@@ -299,25 +297,33 @@ impl Sync {
     /// changed since is still known.
     fn went_back(&mut self, stream: &mut Stream, to: Revision) -> Result<(), Turn> {
         let at = stream.queue.at();
-        let table = self.read();
-        let changes = match table.touched_since(to) {
-            Some(touched) if touched.len() <= CATCH_UP => table.changes(touched),
-            _ => {
-                return Err(look_again(format!(
-                    "redis went back from revision {at} to {to}"
-                )));
-            }
+        let Some(queue) = self.queue_from(stream.queue.epoch(), to) else {
+            return Err(look_again(format!(
+                "redis went back from revision {at} to {to}"
+            )));
         };
         info!(
             from = at,
             to,
-            changes = changes.len(),
+            changes = queue.waiting(),
             "redis went back, catching up by one batch"
         );
         stream.again = None;
-        stream.queue = Queue::new(&stream.epoch, to);
-        stream.queue.push(table.revision(), changes);
+        stream.queue = queue;
         Ok(())
+    }
+
+    /// The queue for a Redis at `at`, with what the table has changed since;
+    /// none if that is more than one batch, or not known any more.
+    pub(super) fn queue_from(&self, epoch: &str, at: Revision) -> Option<Queue> {
+        let table = self.read();
+        let touched = table.touched_since(at)?;
+        if touched.len() > CATCH_UP {
+            return None;
+        }
+        let mut queue = Queue::new(epoch, at);
+        queue.push(table.revision(), table.changes(touched));
+        Some(queue)
     }
 
     /// Puts right what the reconciler found to differ.
@@ -328,7 +334,7 @@ impl Sync {
                 // The rebuild begins with the guard.
                 self.broken = true;
                 let why = format!("at rest, {lacking} of {held} records would go");
-                return Err(look_again(why));
+                return Err(Turn::ListAgain(why));
             }
             Finding::Element(element) => table.changes([&element]),
             Finding::Key { at, event } => {

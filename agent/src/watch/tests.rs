@@ -179,6 +179,25 @@ async fn a_watch_that_leaves_a_ping_unanswered_is_opened_anew() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_watch_that_nobody_read_for_long_is_asked_before_it_is_given_up() {
+    let store = registry().await;
+    let mut watcher = watcher(&store, None);
+    listed(&mut watcher).await;
+    let long = Duration::from_secs(60);
+    for _ in 0..20 {
+        tokio::time::advance(long).await;
+        let step = tokio::time::timeout(long, watcher.step()).await;
+        assert!(step.is_err(), "it answers, but came {step:?}");
+        let at = store.txn(&[("apps/a", Some("{}"))]);
+        tokio::time::advance(long).await;
+        let Step::Events(revisions) = watcher.step().await else {
+            panic!("what came meanwhile is told");
+        };
+        assert_eq!(named(revisions), [(at, vec!["+apps/a".into()])]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_listing_at_a_compacted_revision_ends_the_watcher() {
     let store = registry().await;
     let at = store.txn(&[("apps/a", Some("{}"))]);

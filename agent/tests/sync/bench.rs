@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use pointsman::dev::ports;
@@ -13,7 +14,7 @@ use pointsman::sink::FORMAT;
 use pointsman::sink::redis::RedisSink;
 use pointsman::store::memory::MemoryStore;
 use pointsman::store::{Condition, Store};
-use pointsman::sync::{Phase, Sync, SyncStatus};
+use pointsman::sync::{Observe, Phase, Sync, SyncStatus};
 use pointsman::table::{Held, Table};
 use tempfile::TempDir;
 use tokio::sync::watch;
@@ -38,6 +39,17 @@ struct Agent {
     shutdown: CancellationToken,
     task: JoinHandle<()>,
     status: watch::Receiver<SyncStatus>,
+    listings: Arc<Listings>,
+}
+
+/// How often an agent listed all of etcd.
+#[derive(Debug, Default)]
+struct Listings(AtomicUsize);
+
+impl Observe for Listings {
+    fn listed(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 impl Bench {
@@ -76,13 +88,16 @@ impl Bench {
 
     fn add(&mut self, name: &str, format: u32, reconcile: Duration) {
         let sink = Arc::new(self.sink().with_format(format));
-        let (sync, _, status) = Sync::new(name, Arc::new(self.store.clone()), sink, Arc::new(()));
+        let listings = Arc::<Listings>::default();
+        let observer = Arc::<Listings>::clone(&listings);
+        let (sync, _, status) = Sync::new(name, Arc::new(self.store.clone()), sink, observer);
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(sync.reconcile_every(reconcile).run(shutdown.clone()));
         self.agents.push(Agent {
             shutdown,
             task,
             status,
+            listings,
         });
     }
 
@@ -100,6 +115,14 @@ impl Bench {
 
     pub fn status(&self) -> SyncStatus {
         self.agents[0].status.borrow().clone()
+    }
+
+    /// How often each agent has listed all of etcd.
+    pub fn listings(&self) -> Vec<usize> {
+        let agents = self.agents.iter();
+        agents
+            .map(|agent| agent.listings.0.load(Ordering::Relaxed))
+            .collect()
     }
 
     pub async fn put(&self, key: &str, value: &str) {
@@ -120,6 +143,10 @@ impl Bench {
     }
 
     pub async fn meta(&mut self, field: &str) -> String {
+        self.meta_if_there(field).await.unwrap()
+    }
+
+    pub async fn meta_if_there(&mut self, field: &str) -> Option<String> {
         let mut command = redis::cmd("HGET");
         command.arg(format!("{PREFIX}meta")).arg(field);
         command.query_async(&mut self.connection).await.unwrap()
@@ -127,7 +154,7 @@ impl Bench {
 
     pub async fn meta_becomes(&mut self, field: &str, value: &str) {
         let deadline = Instant::now() + PATIENCE;
-        while self.meta(field).await != value {
+        while self.meta_if_there(field).await.as_deref() != Some(value) {
             assert!(
                 Instant::now() < deadline,
                 "meta's {field} does not become {value}"

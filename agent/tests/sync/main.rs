@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that meets an error has failed")]
 
 mod bench;
+mod emptied;
 mod holding;
 mod pieces;
 
@@ -99,17 +100,6 @@ async fn what_was_deleted_before_a_compaction_is_found_by_a_rebuild() {
     bench.delete("instances/shop/1").await;
     bench.store.compact(bench.store.revision());
     bench.add_agent("a2");
-    bench.settled().await;
-    assert_eq!(bench.content().await.len(), 1);
-}
-
-#[tokio::test]
-async fn a_redis_that_is_emptied_while_nothing_happens_is_filled_again() {
-    let mut bench = Bench::start().await;
-    bench.put("routes/a.example", SHOP).await;
-    bench.add_agent("a");
-    bench.settled().await;
-    bench.command(&["FLUSHALL"]).await;
     bench.settled().await;
     assert_eq!(bench.content().await.len(), 1);
 }

@@ -1,0 +1,137 @@
+//! A Redis that is emptied under running agents: what their tables are good
+//! for, and when they are not.
+
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use crate::bench::{Bench, SHOP};
+
+/// An agent looks at an idle Redis each second.
+const SEEN: Duration = Duration::from_millis(2_500);
+
+async fn filled(routes: usize) -> Bench {
+    let mut bench = Bench::start().await;
+    bench.put("instances/shop/1", "10.0.0.1:80").await;
+    let keys: Vec<_> = (0..routes)
+        .map(|i| format!("routes/h{i}.example"))
+        .collect();
+    let writes: Vec<_> = keys.iter().map(|key| (key.as_str(), Some(SHOP))).collect();
+    bench.store.txn(&writes);
+    bench.add_agent("a");
+    bench.settled().await;
+    assert_eq!(bench.listings(), [1]);
+    bench
+}
+
+#[tokio::test]
+async fn a_redis_that_is_emptied_while_nothing_happens_is_filled_again() {
+    let mut bench = filled(1).await;
+    bench.command(&["FLUSHALL"]).await;
+    bench.settled().await;
+    assert_eq!(bench.content().await.len(), 2);
+    assert_eq!(bench.listings(), [1], "etcd is not listed again for that");
+}
+
+#[tokio::test]
+async fn what_changes_while_it_is_filled_again_is_not_lost() {
+    let mut bench = filled(5_000).await;
+    bench.command(&["FLUSHALL"]).await;
+    let mut changes = 0;
+    while bench.meta_if_there("state").await.as_deref() != Some("ready") {
+        changes += 1;
+        bench
+            .put(&format!("routes/new{changes}.example"), SHOP)
+            .await;
+        bench.delete(&format!("routes/h{changes}.example")).await;
+        sleep(Duration::from_millis(1)).await;
+    }
+    bench.settled().await;
+    assert_eq!(bench.content().await.len(), 5_001);
+    assert_eq!(bench.listings(), [1]);
+    let resets = bench.stream().await;
+    let resets: Vec<_> = resets.iter().filter(|e| e["kind"] == "reset").collect();
+    assert_eq!(resets.len(), 1, "{resets:?}");
+}
+
+#[tokio::test]
+async fn of_several_agents_one_fills_it_again_and_none_lists_etcd() {
+    let mut bench = filled(2_000).await;
+    bench.add_agent("b");
+    bench.add_agent("c");
+    bench.settled().await;
+    let before = bench.listings();
+    for i in 0..3 {
+        bench.command(&["FLUSHALL"]).await;
+        bench.settled_after("an emptying").await;
+        bench.put(&format!("routes/new{i}.example"), SHOP).await;
+        bench.settled_after("a change").await;
+    }
+    assert_eq!(bench.content().await.len(), 2_004);
+    assert_eq!(bench.listings(), before);
+}
+
+#[tokio::test]
+async fn one_that_is_set_back_far_while_agents_look_costs_a_listing() {
+    let mut bench = filled(6_000).await;
+    let rev = bench.meta("rev").await;
+    let before = bench.content().await;
+    let keys: Vec<_> = (0..6_000).map(|i| format!("routes/h{i}.example")).collect();
+    let gone: Vec<_> = keys[..5_500]
+        .iter()
+        .map(|key| (key.as_str(), None))
+        .collect();
+    bench.store.txn(&gone);
+    bench.settled().await;
+    // More than one batch would bring up to date.
+    bench.set_back(&rev, &before).await;
+    bench.settled().await;
+    assert_eq!(bench.content().await.len(), 501);
+    assert_eq!(bench.listings(), [2]);
+}
+
+#[tokio::test]
+async fn with_another_epoch_etcd_is_listed_anew() {
+    let mut bench = filled(3).await;
+    bench.command(&["FLUSHALL"]).await;
+    bench.put("epoch", "another").await;
+    bench.meta_becomes("epoch", "another").await;
+    bench.settled().await;
+    assert_eq!(bench.listings(), [2]);
+}
+
+#[tokio::test]
+async fn with_its_changes_compacted_away_etcd_is_listed_anew() {
+    let mut bench = filled(3).await;
+    bench.store.set_down(true);
+    bench.command(&["FLUSHALL"]).await;
+    bench.store.txn(&[("routes/h1.example", None)]);
+    bench.store.txn(&[("routes/new.example", Some(SHOP))]);
+    bench.store.compact(bench.store.revision());
+    // The agent has seen that Redis is empty, and asks etcd in vain.
+    sleep(SEEN).await;
+    bench.store.set_down(false);
+    bench.settled().await;
+    assert_eq!(bench.content().await.len(), 4);
+    assert_eq!(bench.listings(), [2]);
+}
+
+#[tokio::test]
+async fn with_an_etcd_that_went_back_etcd_is_listed_anew() {
+    let mut bench = filled(3).await;
+    let epoch = bench.meta("epoch").await;
+    for i in 0..20 {
+        bench.put(&format!("routes/lost{i}.example"), SHOP).await;
+    }
+    bench.settled().await;
+    bench.store.set_down(true);
+    bench.command(&["FLUSHALL"]).await;
+    sleep(SEEN).await;
+    bench.store.wipe();
+    bench
+        .store
+        .txn(&[("epoch", Some(&epoch)), ("routes/h0.example", Some(SHOP))]);
+    bench.settled().await;
+    assert_eq!(bench.content().await.len(), 1);
+    assert_eq!(bench.listings(), [2]);
+}
