@@ -7,6 +7,7 @@
 -- agent, by a patch of the core.)
 
 local ffi = require("ffi")
+local process = require("ngx.process")
 
 local C = ffi.C
 local new = ffi.new
@@ -49,7 +50,9 @@ local _M = {}
 -- syntax: ok, err = listeners.close()
 -- Failing, it leaves all as it was. What was accepted before is served.
 function _M.close()
-    if ngx.worker.count() < 2 then
+    if process.type() ~= "worker" then
+        return nil, "master_process is off: there is only one process"
+    elseif ngx.worker.count() < 2 then
         return nil, "there is no other worker: set worker_processes"
     elseif ffi.os ~= "Linux" or not KNOWN[ffi.arch] then
         return nil, "it is for Linux on x86 and ARM only"
