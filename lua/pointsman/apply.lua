@@ -7,8 +7,8 @@
 -- once more (who read an old record in between lets it go), topology, and last,
 -- by the feed, the generation.
 --
--- The worker has requests to serve: it turns to them again and again. To them
--- that is as if another worker applied the entries.
+-- The worker may have requests to serve: it turns to them again and again. To
+-- them that is as if another worker applied the entries.
 
 local codec = require("pointsman.codec")
 local dicts = require("pointsman.dicts")

@@ -3,7 +3,8 @@
 --
 -- A hit compares one number, the generation. When it has moved, a route and
 -- its app are checked against their stripes, and only what did change is read
--- from L2 again. Not being in L2 is no change: it may have been evicted.
+-- from L2 again. Not being in L2 is no change: it may have been evicted. An app
+-- that is large, and changes again and again, rests between two readings.
 
 local codec = require("pointsman.codec")
 local compose = require("pointsman.picker.compose")
@@ -43,11 +44,12 @@ local MAX_APPS = 65536
 local ASTERISK = byte("*")
 -- Of a route that is the best match whatever else the table has.
 local ANY_TOPOLOGY = -1
--- To read an app of 5000 instances again takes up to a millisecond. An app of
--- so many bytes is then used as it is, changed or not, for so many seconds a
--- byte: 80 ms in that case.
+-- To read an app of 5000 instances again takes up to a millisecond. One of so
+-- many bytes is read BURST times in a row; then it is used as it is, changed or
+-- not, for so many seconds a byte between two readings: 80 ms in that case.
 local MIN_LARGE = 20000
-local REST = 4e-7
+local BURST = 5
+local REST, MAX_REST = 4e-7, 0.1
 
 -- Where rounds begin: each worker at another instance.
 local seed = ""
@@ -119,9 +121,12 @@ local function load_app(name, app)
     if not text then
         return nil
     end
-    local record, _, record_reval =
-        codec.unpack_app(text, decode, app and app.record)
-    if not record or is_suspect(record_reval) then
+    local _, record_reval = codec.stamp(text)
+    if not record_reval or is_suspect(record_reval) then
+        return nil
+    end
+    local record = codec.unpack_app(text, decode, app and app.record)
+    if not record then
         return nil
     end
 
@@ -134,17 +139,23 @@ local function load_app(name, app)
     app.seen = seen
     app.reval = record_reval
     app.gen = gen
-    app.rests_from = #text >= MIN_LARGE and ngx_now() or nil
-    app.rest = #text * REST
+    if #text >= MIN_LARGE then
+        app.rest = min(MAX_REST, #text * REST)
+        app.rested_at = max(app.rested_at or 0, ngx_now()) + app.rest
+    else
+        app.rest = nil
+    end
     app.asides = asides_of(name)
     return app
 end
 
 
+-- Each reading costs a rest; so many may be owed.
 local function is_resting(app)
-    local rested = app.rests_from and ngx_now() - app.rests_from
-    -- A clock that was set back is no reason to rest.
-    return rested and rested >= 0 and rested < app.rest
+    local owed = app.rest and app.rested_at - ngx_now()
+    -- More can only be owed after the clock was set back.
+    return owed and owed > (BURST - 1) * app.rest
+           and owed <= (BURST + 1) * MAX_REST
 end
 
 

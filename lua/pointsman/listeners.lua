@@ -57,7 +57,8 @@ function _M.close()
     elseif ffi.os ~= "Linux" or not KNOWN[ffi.arch] then
         return nil, "it is for Linux on x86 and ARM only"
     elseif is_one_of_several() then
-        return nil, "a listen directive has the parameter reuseport"
+        return nil, "a listen directive has the parameter reuseport (where it "
+                    .. "was taken out, nginx must be started anew)"
     end
     local ok, err = pcall(function()
         C.pointsman_close_listening(C.pointsman_cycle)

@@ -36,8 +36,8 @@ end
 -- While the feed is held, it gets one entry for each that it is let.
 local function read_slowly(feed)
     local read = feed.read
-    feed.read = function(self, last_id)
-        local entries, err = read(self, last_id)
+    feed.read = function(self, ...)
+        local entries, err = read(self, ...)
         if entries and entries[1] and counts:get("hold_feed") then
             while counts:get("hold_feed") and counts:incr("let", -1, 0) < 0 do
                 counts:incr("let", 1)

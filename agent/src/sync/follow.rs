@@ -3,7 +3,8 @@
 //!
 //! A watch that nobody reads is held up by etcd, not buffered without bound;
 //! but it falls behind, until what it has not told is compacted away and only
-//! another listing helps. So whoever waits reads it.
+//! another listing helps. So whoever waits for a time reads it; who waits for
+//! Redis to answer does not.
 
 use std::sync::PoisonError;
 use std::time::Duration;
