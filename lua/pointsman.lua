@@ -76,7 +76,7 @@ end
 -- of an error.
 local function look_up(host)
     local app, why = find(host)
-    if why == "l1" or why == "l2" then
+    if app then
         return app
     elseif why == "miss" then
         app, why = miss.fetch(host)

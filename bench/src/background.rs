@@ -92,6 +92,15 @@ pub fn pin_to_edge_side(ctx: &Context, apps: &Proxy) -> Result<()> {
         .try_for_each(|pid| cpu::pin(*pid, &edge_side(ctx)))
 }
 
+/// How results say whether apps and load came before the edge.
+pub fn on_preference(preferred: bool) -> &'static str {
+    if preferred {
+        ", on which apps and load come before the edge (nice -20), at rest, too"
+    } else {
+        ""
+    }
+}
+
 /// A load of known hosts that comes at a fixed rate, on the edge's side.
 pub fn steady(ctx: &Context, edge: &Edge, hosts: &crate::load::Hosts, rate: f64) -> Load {
     Load {

@@ -77,6 +77,14 @@ pub fn pin(root: i32, cores: &[usize]) -> Result<()> {
     Ok(())
 }
 
+/// Puts all threads that this process has on these cores.
+pub fn pin_own(cores: &[usize]) -> Result<()> {
+    for task in Process::myself()?.tasks()?.flatten() {
+        pin_thread(task.tid, cores)?;
+    }
+    Ok(())
+}
+
 /// Puts a thread on these cores; 0 is the one that calls.
 pub fn pin_thread(tid: i32, cores: &[usize]) -> Result<()> {
     let mut set = CpuSet::new();

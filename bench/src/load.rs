@@ -296,6 +296,9 @@ impl Client {
     }
 
     async fn run(mut self) {
+        // Who keeps its connections has them before it begins. If this fails,
+        // the first request tells.
+        let _not_yet = self.connect().await;
         while self.shared.take() {
             let begin = self.turn().await;
             match timeout(PATIENCE, self.ask()).await {
@@ -328,6 +331,15 @@ impl Client {
         Instant::now()
     }
 
+    async fn connect(&mut self) -> Result<()> {
+        if self.stream.is_none() {
+            let stream = TcpStream::connect(self.target).await?;
+            stream.set_nodelay(true)?;
+            self.stream = Some(stream);
+        }
+        Ok(())
+    }
+
     fn broke_off(&mut self, why: String) {
         self.stream = None;
         self.shared.fail(why);
@@ -343,14 +355,8 @@ impl Client {
             "GET / HTTP/1.1\r\nHost: {}\r\n\r\n",
             self.host
         )?;
-        let stream = match &mut self.stream {
-            Some(stream) => stream,
-            none => {
-                let stream = TcpStream::connect(self.target).await?;
-                stream.set_nodelay(true)?;
-                none.insert(stream)
-            }
-        };
+        self.connect().await?;
+        let stream = self.stream.as_mut().context("no connection")?;
         stream.write_all(self.request.as_bytes()).await?;
         self.answer.clear();
         loop {

@@ -13,6 +13,7 @@ local cache = require("pointsman.cache")
 local health = require("pointsman.health")
 local lane = require("pointsman.lane")
 local metrics = require("pointsman.metrics")
+local refresh = require("pointsman.refresh")
 local request = require("pointsman.request")
 local seats = require("pointsman.seats")
 
@@ -199,6 +200,8 @@ function _M.run()
     local app, how = find_at(host())
     if not app then
         return miss(how)
+    elseif how == "doubt" then
+        refresh.ask(var.host)
     end
     if app.lane then
         return run_lane(app)

@@ -9,6 +9,7 @@
 local codec = require("pointsman.codec")
 local compose = require("pointsman.picker.compose")
 local dicts = require("pointsman.dicts")
+local doubt = require("pointsman.doubt")
 local flight = require("pointsman.flight")
 local generation = require("pointsman.generation")
 local health = require("pointsman.health")
@@ -28,6 +29,7 @@ local dict_get = dicts.get
 local ffi_string = ffi.string
 local find_host = hosts.find
 local ipairs = ipairs
+local is_over = doubt.is_over
 local max = math.max
 local min = math.min
 local ngx_now = ngx.now
@@ -44,6 +46,9 @@ local MAX_APPS = 65536
 local ASTERISK = byte("*")
 -- Of a route that is the best match whatever else the table has.
 local ANY_TOPOLOGY = -1
+-- The generation of what was found while a record of it is in doubt: never the
+-- one of now, so that the next request looks again.
+local DOUBTED = -1
 -- To read an app of 5000 instances again takes up to a millisecond. One of so
 -- many bytes is read BURST times in a row; then it is used as it is, changed or
 -- not, for so many seconds a byte between two readings: 80 ms in that case.
@@ -61,6 +66,8 @@ local apps, apps_n = {}, 0
 
 -- The state of the shared dict when the generation last moved.
 local gen, topology, reval, live = -1, 0, 0, false
+-- Until when records in doubt will do.
+local grace = 0
 
 ffi.cdef [[
 int32_t pointsman_murmur_hash2(const void *data, size_t len)
@@ -75,14 +82,21 @@ local function advance(moved)
     topology = dict_get("topology")
     reval = dict_get("reval")
     live = dict_get("live") == 1
+    grace = doubt.grace()
     health.sync()
 end
 
 
 -- A record of an older revalidation may have missed a change. While the feed
 -- follows the table Redis can be asked; else it is the best that there is.
-local function is_suspect(record_reval)
+local function is_doubted(record_reval)
     return live and record_reval ~= reval
+end
+
+
+-- The same once requests must wait until Redis was asked.
+local function is_suspect(record_reval)
+    return is_doubted(record_reval) and is_over(grace)
 end
 
 
@@ -138,7 +152,7 @@ local function load_app(name, app)
     app.stripe = stripe
     app.seen = seen
     app.reval = record_reval
-    app.gen = gen
+    app.gen = is_doubted(record_reval) and DOUBTED or gen
     if #text >= MIN_LARGE then
         app.rest = min(MAX_REST, #text * REST)
         app.rested_at = max(app.rested_at or 0, ngx_now()) + app.rest
@@ -165,16 +179,15 @@ local function valid_app(app)
     if app.gen == gen then
         return true
     end
-    if not is_suspect(app.reval) then
-        if dict_get(app.stripe) == app.seen then
-            app.gen = gen
-        elseif not is_resting(app) then
-            return load_app(app.name, app) ~= nil
-        end
-        app.asides = asides_of(app.name)
-        return true
+    local is_kept = not is_doubted(app.reval)
+                    and dict_get(app.stripe) == app.seen
+    if is_kept then
+        app.gen = gen
+    elseif is_suspect(app.reval) or not is_resting(app) then
+        return load_app(app.name, app) ~= nil
     end
-    return load_app(app.name, app) ~= nil
+    app.asides = asides_of(app.name)
+    return true
 end
 
 
@@ -254,7 +267,7 @@ local function known(pattern)
     text = dicts.negatives:get(pattern)
     if text then
         local _, record_reval = codec.unpack_negative(text)
-        if record_reval and not is_suspect(record_reval) then
+        if record_reval and not is_doubted(record_reval) then
             return false
         end
     end
@@ -302,9 +315,9 @@ local function load_route(pattern)
 end
 
 
-local function keep(host, route)
+local function keep(host, route, found_gen)
     local slot, facts = hosts.put(host, route.target)
-    slot.gen = route.target.gen
+    slot.gen = found_gen
     facts.stripe, facts.seen = route.stripe, route.seen
     facts.reval, facts.topology = route.reval, route.topology
 end
@@ -319,10 +332,11 @@ local function find_in_l2(host)
     if not route then
         return nil, "miss"
     end
+    local found_gen = is_doubted(route.reval) and DOUBTED or route.target.gen
     if #host <= MAX_HOST then
-        keep(host, route)
+        keep(host, route, found_gen)
     end
-    return route.target, "l2"
+    return route.target, found_gen == DOUBTED and "doubt" or "l2"
 end
 
 
@@ -330,7 +344,7 @@ local function is_valid(slot, facts)
     if slot.gen == gen then
         return true
     end
-    if is_suspect(facts.reval)
+    if is_doubted(facts.reval)
             or facts.topology ~= ANY_TOPOLOGY and facts.topology ~= topology
             or dict_get(stripe_name(facts.stripe)) ~= facts.seen
             or not valid_target(targets[slot.target]) then
@@ -344,7 +358,7 @@ end
 -- All that is not a hit of the plainest kind.
 local function find_beyond(slot, facts, host, len)
     if slot and is_valid(slot, facts) then
-        return targets[slot.target], "l1"
+        return targets[slot.target], slot.gen == DOUBTED and "doubt" or "l1"
     end
     return find_in_l2(type(host) == "string" and host or ffi_string(host, len))
 end
@@ -365,9 +379,11 @@ end
 -- syntax: app, how = cache.find_at(text, len)
 -- The host: a string, or a pointer to so many bytes.
 -- app = { name =, policy =, peers =, live =, tries =, picker =, asides =,
--- requests =, lane = false } and "l1" or "l2"; or nil and "no_route" or "miss":
--- Redis must be asked. With `lane` set it takes more than the picker's next
--- instance: an app with such a policy, or { rules =, apps =, is_usable = }.
+-- requests =, lane = false } and "l1", "l2" or "doubt": Redis is to be asked
+-- anew (refresh.lua), but no request need wait for that; or nil and "no_route"
+-- or "miss": Redis must be asked. With `lane` set it takes more than the
+-- picker's next instance: an app with such a policy, or { rules =, apps =,
+-- is_usable = }.
 -- The hot path.
 function _M.find_at(host, len)
     local moved = read_generation()

@@ -12,6 +12,7 @@
 
 local apply = require("pointsman.apply")
 local dicts = require("pointsman.dicts")
+local doubt = require("pointsman.doubt")
 local generation = require("pointsman.generation")
 local redis = require("pointsman.redis")
 
@@ -95,7 +96,13 @@ end
 -- Takes up the table's place. What the cache holds must be asked for anew,
 -- unless there cannot be anything in it.
 local function adopt(table, why)
-    local first = dict_get("epoch") == nil
+    local epoch = dict_get("epoch")
+    local first = epoch == nil
+    if epoch == table.epoch then
+        doubt.tolerate(dict_get("applied"))
+    else
+        doubt.end_grace()
+    end
     dict_set("epoch", table.epoch)
     dict_set("applied", table.rev)
     dict_set("last_id", table.last_id or "0-0")

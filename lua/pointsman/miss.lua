@@ -6,6 +6,7 @@ local fill = require("pointsman.fill")
 local lookups = require("pointsman.lookups")
 local rules = require("pointsman.rules")
 
+local has_app = fill.has_app
 local ipairs = ipairs
 local knows = fill.knows
 local sleep = ngx.sleep
@@ -94,6 +95,21 @@ function _M.fetch(host)
         -- The route went while its apps were asked for.
     end
     return cache.transient(found.route, apps)
+end
+
+
+-- syntax: miss.renew(host)
+-- Has the records of a host in the cache replaced by those that Redis has now.
+function _M.renew(host)
+    local found = persist(lookups.host, host)
+    if not found or not found.route or not found.keep then
+        return
+    end
+    for _, name in ipairs(rules.apps(found.route.rules)) do
+        if not has_app(name) then
+            persist(lookups.app, name)
+        end
+    end
 end
 
 

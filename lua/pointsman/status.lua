@@ -1,6 +1,7 @@
 -- The facts of this edge, and the status page. For content_by_lua.
 
 local dicts = require("pointsman.dicts")
+local doubt = require("pointsman.doubt")
 local health = require("pointsman.health")
 local metrics = require("pointsman.metrics")
 
@@ -31,7 +32,7 @@ function _M.page()
     local asides = health.list()
     local body, err = cjson.encode({
         epoch = dict_get("epoch") or cjson.null,
-        applied = dict_get("applied") or 0,
+        applied = doubt.applied(),
         feed = {
             state = dict_get("feed") or "starting",
             last_id = dict_get("last_id") or cjson.null,
@@ -67,7 +68,7 @@ end
 function _M.metrics()
     ngx.header.content_type = "text/plain; version=0.0.4; charset=utf-8"
     ngx.print(metrics.render({
-        applied = dict_get("applied") or 0,
+        applied = doubt.applied(),
         feed_live = dict_get("live") == 1,
         dicts = usages(),
     }))

@@ -29,6 +29,9 @@ const RATE: f64 = 2000.0;
 const GLANCE: Duration = Duration::from_millis(5);
 const GRACE: Duration = Duration::from_secs(8);
 const PATIENCE: Duration = Duration::from_secs(180);
+/// For how long requests are still looked at after a resync: each host is asked
+/// for several times in it.
+const AFTERMATH: Duration = Duration::from_millis(250);
 const AIM: f64 = 1.3;
 const P99_AIM: f64 = 1.2;
 
@@ -83,6 +86,7 @@ pub async fn run(ctx: &Context) -> Result<Section> {
     let servers = nginx::app_addrs(4)?;
     let apps = nginx::apps(ctx, &servers).await?;
     background::pin_to_edge_side(ctx, &apps)?;
+    let preferred = cpu::prefer(apps.pids()[0])?;
     let mut rig = Rig::start(ctx, shape, &servers).await?;
 
     let mut rounds = Vec::new();
@@ -95,7 +99,12 @@ pub async fn run(ctx: &Context) -> Result<Section> {
     rig.stack.stop().await;
     rig.bare_redis.process().stop(GRACE).await;
     apps.stop().await;
-    Ok(section(shape, &rounds, follow, &disturbed, &reconciled))
+    let loads = Loads {
+        preferred,
+        disturbed,
+        reconciled,
+    };
+    Ok(section(shape, &rounds, follow, &loads))
 }
 
 fn live_host(number: u64, out: &mut String) {
@@ -247,7 +256,9 @@ impl<'a> Rig<'a> {
                 self.facts.lose_all().await?;
                 sleep(GLANCE).await;
                 self.refilled().await?;
-                stack::has_applied(edge.status, self.revision, PATIENCE).await
+                stack::has_applied(edge.status, self.revision, PATIENCE).await?;
+                sleep(AFTERMATH).await;
+                Ok(())
             };
             let ((), sync) = meanwhile(&load, &url, again).await?;
             self.bare_facts.flush().await?;
@@ -260,7 +271,9 @@ impl<'a> Rig<'a> {
         Ok((all, reconciled))
     }
 
+    /// The bare copy and the bare watch run in this process: it goes with etcd.
     fn pin_apart(&mut self) -> Result<()> {
+        cpu::pin_own(&self.ctx.cores.others)?;
         for pid in [
             self.stack.etcd.process().pid(),
             self.stack.redis.process().pid(),
@@ -296,6 +309,15 @@ impl<'a> Rig<'a> {
     }
 }
 
+/// All that was done under load.
+#[derive(Serialize)]
+struct Loads {
+    /// Whether apps and load came before the edge.
+    preferred: bool,
+    disturbed: Vec<Disturbed>,
+    reconciled: Reconciled,
+}
+
 /// A pass of the reconciler.
 #[derive(Clone, Debug, Serialize)]
 struct Reconciled {
@@ -320,13 +342,8 @@ async fn idle(time: Duration) -> Result<()> {
     Ok(())
 }
 
-fn section(
-    shape: Shape,
-    rounds: &[Round],
-    follow: f64,
-    disturbed: &[Disturbed],
-    reconciled: &Reconciled,
-) -> Section {
+fn section(shape: Shape, rounds: &[Round], follow: f64, loads: &Loads) -> Section {
+    let (disturbed, reconciled) = (&loads.disturbed, &loads.reconciled);
     let of = |get: fn(&Round) -> f64| rounds.iter().map(get).collect::<Vec<_>>();
     let (agent, bare) = (of(|r| r.agent), of(|r| r.bare));
     let ratio = stats::paired(&agent, &bare);
@@ -403,12 +420,14 @@ fn section(
              is started for it, and by a bare copy, which lists etcd in pages of 100,000 and writes \
              the same records in pipelines of 500 plain commands; in turns, both with all cores. \
              Then under {RATE:.0} requests a second for {LIVE_HOSTS} cached hosts: edge, apps and \
-             load have a core for themselves, etcd, Redis and agent the rest; Redis is emptied \
-             under the agent's feet. A reconcile is one pass over all keys and records, at the \
+             load have a core for themselves{}; etcd, Redis, the agent, the bare copy and the bare \
+             watch have the rest. Redis is emptied under the agent's feet; requests count until \
+             the edge has asked for all its hosts anew. A reconcile is one pass over all keys and records, at the \
              pace that it always has.",
             shape.routes,
             shape.instances(),
-            shape.apps
+            shape.apps,
+            background::on_preference(loads.preferred),
         )],
         aims: vec![
             Aim {
@@ -429,8 +448,7 @@ fn section(
         raw: json!({
             "rounds": rounds,
             "follow": follow,
-            "disturbed": disturbed,
-            "reconciled": reconciled,
+            "loads": loads,
         }),
         ..Section::default()
     }

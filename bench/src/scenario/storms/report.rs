@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::{CLIENTS, HOSTS, RATE, Storm};
+use crate::background;
 use crate::registry::Shape;
 use crate::report::{Aim, Section, Table};
 use crate::stats::{self, Spread};
@@ -33,11 +34,7 @@ pub(super) fn section(shape: Shape, large: usize, preferred: bool, all: &[Storm]
              long the load waited for its core each time, on average.",
             shape.instances(),
             shape.apps,
-            if preferred {
-                ", on which apps and load come before the edge (nice -20), at rest, too"
-            } else {
-                ""
-            }
+            background::on_preference(preferred),
         )],
         aims: groups.iter().flat_map(Group::aims).collect(),
         tables: groups.iter().map(Group::table).collect(),
