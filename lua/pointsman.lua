@@ -2,12 +2,12 @@
 -- where each one is called.
 
 local balancer = require("pointsman.balancer")
+local board = require("pointsman.board")
 local cache = require("pointsman.cache")
 local dicts = require("pointsman.dicts")
 local feed = require("pointsman.feed")
 local flight = require("pointsman.flight")
 local full = require("pointsman.full")
-local generation = require("pointsman.generation")
 local health = require("pointsman.health")
 local lane = require("pointsman.lane")
 local listeners = require("pointsman.listeners")
@@ -65,7 +65,7 @@ end
 
 local function tick(premature)
     metrics.flush()
-    generation.show()
+    board.show()
     if not premature then
         health.purge()
     end
@@ -184,7 +184,7 @@ function _M.init_worker()
         error(err, 2)
     end
     started = true
-    generation.init()
+    board.init()
     flight.init()
     sticky.init(resolved)
     cache.init(resolved)

@@ -463,19 +463,19 @@ t.say(t.status().feed.revalidations)
 === workers of before and after a reload see the generation in the same place
 --- lua
 local state = ngx.shared.pointsman_state
-local generation = require("pointsman.generation")
-local page, before = state:get("page"), t.status().worker.pid
+local board = require("pointsman.board")
+local page, before = state:get("board"), t.status().worker.pid
 assert(os.execute("kill -HUP $(cat " .. os.getenv("POINTSMAN_TEST_DIR")
                   .. "/nginx/logs/nginx.pid)") == 0)
 t.wait("a new worker", function()
     local pid = t.status().worker.pid
     return pid ~= before, pid
 end)
-t.say(page ~= nil, " ", state:get("page") == page)
+t.say(page ~= nil, " ", state:get("board") == page)
 -- This request is still with the old worker, whose timers have ended.
 t.change("inst shop a @b")
 local number = state:get("gen")
-t.say(t.show("shop.test"), " ", generation.read() == number)
+t.say(t.show("shop.test"), " ", board.generation() == number)
 --- response_body
 true true
 200 b true

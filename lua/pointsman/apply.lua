@@ -10,6 +10,7 @@
 -- The worker may have requests to serve: it turns to them again and again. To
 -- them that is as if another worker applied the entries.
 
+local board = require("pointsman.board")
 local codec = require("pointsman.codec")
 local dicts = require("pointsman.dicts")
 
@@ -72,7 +73,7 @@ end
 
 local function move(stripes)
     for stripe in pairs(stripes) do
-        count(stripe)
+        board.count(stripe)
         turn(STRIPE)
     end
 end
@@ -243,7 +244,7 @@ function _M.add(plan, entries)
                 plan.defaults = true
             elseif kind == "route" then
                 plan.routes[name] = { entry.to, change[2] }
-                plan.stripes[dicts.route_stripe(name)] = true
+                plan.stripes[board.route_stripe(name)] = true
             elseif kind == "app" or kind == "inst" then
                 local list = plan.apps[name] or {}
                 plan.apps[name] = list
@@ -252,7 +253,7 @@ function _M.add(plan, entries)
                 elseif type(change[2]) == "string" then
                     list[#list + 1] = { entry.to, change[2], change[3] }
                 end
-                plan.stripes[dicts.app_stripe(name)] = true
+                plan.stripes[board.app_stripe(name)] = true
             end
             turn(CHANGE)
         end
@@ -286,7 +287,7 @@ function _M.run(plan, reval)
         return false
     end
 
-    count("touch")
+    board.count(board.TOUCH)
     move(plan.stripes)
     local rerouted = false
     for host, change in pairs(plan.routes) do
@@ -300,7 +301,7 @@ function _M.run(plan, reval)
     end
     move(plan.stripes)
     if rerouted then
-        count("topology")
+        board.count(board.TOPOLOGY)
     end
     return true
 end

@@ -6,12 +6,12 @@
 -- from L2 again. Not being in L2 is no change: it may have been evicted. An app
 -- that is large, and changes again and again, rests between two readings.
 
+local board = require("pointsman.board")
 local codec = require("pointsman.codec")
 local compose = require("pointsman.picker.compose")
 local dicts = require("pointsman.dicts")
 local doubt = require("pointsman.doubt")
 local flight = require("pointsman.flight")
-local generation = require("pointsman.generation")
 local health = require("pointsman.health")
 local hosts = require("pointsman.hosts")
 local match = require("pointsman.match")
@@ -25,7 +25,6 @@ local byte = string.byte
 local candidates = match.candidates
 local crc32 = ngx.crc32_short
 local decode = cjson.decode
-local dict_get = dicts.get
 local ffi_string = ffi.string
 local find_host = hosts.find
 local ipairs = ipairs
@@ -34,9 +33,9 @@ local max = math.max
 local min = math.min
 local ngx_now = ngx.now
 local pairs = pairs
-local read_generation = generation.read
+local read = board.read
+local read_generation = board.generation
 local resolve = match.resolve
-local stripe_name = dicts.stripe_name
 local targets = hosts.targets
 local type = type
 
@@ -46,6 +45,7 @@ local MAX_APPS = 65536
 local ASTERISK = byte("*")
 -- Of a route that is the best match whatever else the table has.
 local ANY_TOPOLOGY = -1
+local TOPOLOGY, REVAL, LIVE = board.TOPOLOGY, board.REVAL, board.LIVE
 -- The generation of what was found while a record of it is in doubt: never the
 -- one of now, so that the next request looks again.
 local DOUBTED = -1
@@ -64,7 +64,7 @@ local picker_options = {
 local wildcards, wildcards_n = {}, 0
 local apps, apps_n = {}, 0
 
--- The state of the shared dict when the generation last moved.
+-- What the board said when the generation last moved.
 local gen, topology, reval, live = -1, 0, 0, false
 -- Until when records in doubt will do.
 local grace = 0
@@ -79,9 +79,9 @@ local C = ffi.C
 
 local function advance(moved)
     gen = moved
-    topology = dict_get("topology")
-    reval = dict_get("reval")
-    live = dict_get("live") == 1
+    topology = read(TOPOLOGY)
+    reval = read(REVAL)
+    live = read(LIVE) == 1
     grace = doubt.grace()
     health.sync()
 end
@@ -129,8 +129,8 @@ end
 -- Reads an app from L2, into `app` if there is one: all routes that lead to it
 -- see the change, and its picker goes on where it was.
 local function load_app(name, app)
-    local stripe = dicts.app_stripe(name)
-    local seen = dict_get(stripe)
+    local stripe = board.app_stripe(name)
+    local seen = read(stripe)
     local text = dicts.apps:get(name)
     if not text then
         return nil
@@ -180,7 +180,7 @@ local function valid_app(app)
         return true
     end
     local is_kept = not is_doubted(app.reval)
-                    and dict_get(app.stripe) == app.seen
+                    and read(app.stripe) == app.seen
     if is_kept then
         app.gen = gen
     elseif is_suspect(app.reval) or not is_resting(app) then
@@ -280,8 +280,8 @@ end
 -- better.
 local function load_route(pattern)
     local wild = byte(pattern) == ASTERISK
-    local stripe, number = dicts.route_stripe(pattern)
-    local seen = dict_get(stripe)
+    local stripe = board.route_stripe(pattern)
+    local seen = read(stripe)
     local text = dicts.routes:get(pattern)
     if not text then
         return nil
@@ -299,7 +299,7 @@ local function load_route(pattern)
         return nil
     end
     route = {
-        target = target, stripe = number, seen = seen, reval = record_reval,
+        target = target, stripe = stripe, seen = seen, reval = record_reval,
         topology = wild and topology or ANY_TOPOLOGY,
     }
     if wild then
@@ -346,7 +346,7 @@ local function is_valid(slot, facts)
     end
     if is_doubted(facts.reval)
             or facts.topology ~= ANY_TOPOLOGY and facts.topology ~= topology
-            or dict_get(stripe_name(facts.stripe)) ~= facts.seen
+            or read(facts.stripe) ~= facts.seen
             or not valid_target(targets[slot.target]) then
         return false
     end

@@ -4,40 +4,21 @@
 --   pointsman_routes, _apps, _negatives   the cache that all workers share (L2)
 --   pointsman_state                       counters, stripes, the feed's place
 --   pointsman_flights                     requests in flight, by worker
---
--- A stripe counts the changes of all records that hash to it. Who read a stripe
--- and then a record knows by the same count, later, that the record is still
--- the one. Every change is counted before the record is touched (so that who
--- fills the cache sees that a change came in between) and again afterwards (so
--- that who read the old record after the first count does not keep it).
 
-local crc32 = ngx.crc32_short
 local ipairs = ipairs
 local ngx_log = ngx.log
 local shared = ngx.shared
 local setmetatable = setmetatable
 local sub = string.sub
 
-local STRIPES = 1024
 -- A dict that is full stays so: one line in a while is enough.
 local LOG_SECONDS = 60
 local NAMES = {
     "pointsman_routes", "pointsman_apps", "pointsman_negatives",
     "pointsman_state", "pointsman_flights",
 }
--- Counters that must exist, so that counting never has to make room.
---   gen       moves after any change: the one thing that a hit looks at
---   touch     moves before the feed touches anything
---   topology  moves when a route may have appeared or gone
---   reval     moves when all cached records must be asked for anew
---   asides    the number of the newest entry in the log of set-aside instances
-local COUNTERS = { "gen", "touch", "topology", "reval", "asides" }
 
 local state = shared.pointsman_state
-local stripe_names = {}
-for i = 0, STRIPES - 1 do
-    stripe_names[i] = "s" .. i
-end
 
 
 local _Zone = {}
@@ -182,19 +163,13 @@ end
 
 
 -- syntax: err = dicts.prepare()
--- In init_worker_by_lua: checks that all dicts are there, makes the counters.
+-- In init_worker_by_lua: checks that all dicts are there.
 function _M.prepare()
     for i = 1, #NAMES do
         if not shared[NAMES[i]] then
             return "there is no lua_shared_dict " .. NAMES[i]
                    .. ": include pointsman.http.conf at http level"
         end
-    end
-    for i = 1, #COUNTERS do
-        state:safe_add(COUNTERS[i], 0)
-    end
-    for i = 0, STRIPES - 1 do
-        state:safe_add(stripe_names[i], 0)
     end
 end
 
@@ -241,26 +216,6 @@ function _M.count_for(name, seconds)
     -- incr with a first value would make room by force.
     state:safe_add(name, 0, seconds)
     return (state:incr(name, 1))
-end
-
-
--- syntax: name = dicts.route_stripe(pattern)
--- The name of a counter, for dicts.get and dicts.count, and its number.
-function _M.route_stripe(pattern)
-    local number = crc32(pattern) % STRIPES
-    return stripe_names[number], number
-end
-
-
--- syntax: name = dicts.stripe_name(number)
-function _M.stripe_name(number)
-    return stripe_names[number]
-end
-
-
--- syntax: name = dicts.app_stripe(app)
-function _M.app_stripe(app)
-    return stripe_names[crc32("app:" .. app) % STRIPES]
 end
 
 

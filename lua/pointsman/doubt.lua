@@ -5,6 +5,7 @@
 -- being asked: it holds up no request. For as long this edge does not say that
 -- it has applied what the table has: whoever waits for that may rely on it.
 
+local board = require("pointsman.board")
 local dicts = require("pointsman.dicts")
 
 local dict_get = dicts.get
@@ -17,6 +18,8 @@ local GRACE_SECONDS = 0.5
 -- Another worker's time may be that of before a long piece of work.
 local MARGIN_SECONDS = 0.1
 
+local GRACE = board.GRACE
+
 
 local _M = {}
 
@@ -28,14 +31,14 @@ function _M.tolerate(applied)
     -- The grace of the last time may not be over yet.
     local held = min(applied, dict_get("held") or applied)
     dict_set("held", held, GRACE_SECONDS + MARGIN_SECONDS)
-    dict_set("grace", ngx_now() + GRACE_SECONDS)
+    board.set(GRACE, ngx_now() + GRACE_SECONDS)
 end
 
 
 -- syntax: doubt.end_grace()
 -- Before it takes up a place in the table of another epoch.
 function _M.end_grace()
-    dict_set("grace", 0)
+    board.set(GRACE, 0)
     dicts.drop("held")
 end
 
@@ -43,7 +46,7 @@ end
 -- syntax: time = doubt.grace()
 -- Until when records in doubt will do, for doubt.is_over.
 function _M.grace()
-    return dict_get("grace") or 0
+    return board.read(GRACE)
 end
 
 

@@ -11,12 +11,12 @@
 -- records come under suspicion, and stay in use until each has been replaced.
 
 local apply = require("pointsman.apply")
+local board = require("pointsman.board")
 local dicts = require("pointsman.dicts")
 local doubt = require("pointsman.doubt")
-local generation = require("pointsman.generation")
 local redis = require("pointsman.redis")
 
-local advance = generation.advance
+local advance = board.advance
 local count = dicts.count
 local dict_get = dicts.get
 local dict_set = dicts.set
@@ -60,8 +60,8 @@ local function set_state(state, level, ...)
         dict_set("feed", state)
     end
     local live = state == "live" and 1 or 0
-    if dict_get("live") ~= live then
-        dict_set("live", live)
+    if board.read(board.LIVE) ~= live then
+        board.set(board.LIVE, live)
         advance()
     end
     local text = table.concat({ ... })
@@ -86,7 +86,7 @@ end
 -- What the cache holds must be asked for anew. To be called after the epoch and
 -- the revision were stored; see the miss path's snapshot.
 local function suspect_all(why)
-    count("reval")
+    board.count(board.REVAL)
     advance()
     count("revalidations")
     ngx_log(ngx.NOTICE, "feed asks for all cached records anew: ", why)
@@ -230,7 +230,7 @@ local function take(source, entries, place)
         end
         return false, last_id
     end
-    local changed = apply.run(plan, dict_get("reval"))
+    local changed = apply.run(plan, board.read(board.REVAL))
 
     if dict_get("epoch") == place.epoch
             and is_later(last_id, dict_get("last_id")) then

@@ -6,19 +6,22 @@
 -- stripes are read before Redis is asked; if a stripe has moved by the time
 -- that the record is in L2, it is taken out and asked for again.
 
+local board = require("pointsman.board")
 local codec = require("pointsman.codec")
 local dicts = require("pointsman.dicts")
-local generation = require("pointsman.generation")
 
-local advance = generation.advance
-local app_stripe = dicts.app_stripe
+local advance = board.advance
+local app_stripe = board.app_stripe
 local apps = dicts.apps
 local count = dicts.count
 local dict_get = dicts.get
 local ipairs = ipairs
 local negatives = dicts.negatives
-local route_stripe = dicts.route_stripe
+local read = board.read
+local route_stripe = board.route_stripe
 local routes = dicts.routes
+
+local TOUCH, TOPOLOGY, REVAL = board.TOUCH, board.TOPOLOGY, board.REVAL
 
 
 local function has(zone, key, reval)
@@ -54,17 +57,17 @@ local function undo(put)
     local undone, rerouted
     for _, entry in ipairs(put) do
         local zone, key, stripe, seen = entry[1], entry[2], entry[3], entry[4]
-        if dict_get(stripe) ~= seen then
+        if read(stripe) ~= seen then
             -- Another worker may have read it by now: the stripe tells it.
             zone:drop(key)
-            count(stripe)
+            board.count(stripe)
             undone = undone or {}
             undone[key] = true
             rerouted = rerouted or zone ~= apps
         end
     end
     if rerouted then
-        count("topology")
+        board.count(TOPOLOGY)
     end
     if undone then
         advance()
@@ -83,15 +86,15 @@ function _M.prepare(patterns, app)
     local before = {
         -- Read before, and written after, the epoch and the revision: so a
         -- fill by what was known before a revalidation is suspect after it.
-        reval = dict_get("reval"),
+        reval = read(REVAL),
         epoch = dict_get("epoch"),
         applied = dict_get("applied") or 0,
-        touch = dict_get("touch"),
+        touch = read(TOUCH),
         stripes = {},
-        app_stripe = app and dict_get(app_stripe(app)),
+        app_stripe = app and read(app_stripe(app)),
     }
     for i = 1, #patterns do
-        before.stripes[i] = dict_get(route_stripe(patterns[i]))
+        before.stripes[i] = read(route_stripe(patterns[i]))
     end
     return before
 end
@@ -108,7 +111,7 @@ end
 -- Whether an app is there that need not be asked for anew. The feed keeps it up
 -- to date.
 function _M.has_app(name)
-    return has(apps, name, dict_get("reval"))
+    return has(apps, name, read(REVAL))
 end
 
 
@@ -123,7 +126,7 @@ function _M.store_routes(before, patterns, facts, asof)
             put_route(put, before, i, patterns[i], facts[i], asof)
         end
     end
-    if dict_get("touch") ~= before.touch then
+    if read(TOUCH) ~= before.touch then
         return undo(put)
     end
 end
@@ -140,7 +143,7 @@ function _M.store_app(before, app, asof)
         return true
     end
     apps:put(app.name, codec.pack_app(app, asof, before.reval))
-    if dict_get("touch") == before.touch then
+    if read(TOUCH) == before.touch then
         return true
     end
     return not undo({ { apps, app.name, app_stripe(app.name),

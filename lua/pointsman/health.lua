@@ -11,11 +11,11 @@
 -- What one worker sees goes into a log in the shared dict; the others read the
 -- new entries when the generation has moved.
 
+local board = require("pointsman.board")
 local dicts = require("pointsman.dicts")
-local generation = require("pointsman.generation")
 local metrics = require("pointsman.metrics")
 
-local advance = generation.advance
+local advance = board.advance
 local count = dicts.count
 local count_for = dicts.count_for
 local dict_add = dicts.add
@@ -104,7 +104,7 @@ end
 
 
 local function publish(app, peer, till)
-    local number = count("asides")
+    local number = board.count(board.ASIDES)
     dict_set(ring_key(number),
              format("%.0f %s %s %.0f %.3f", number, app.name, peer.id,
                     peer.rev, till))
@@ -161,7 +161,7 @@ local _M = {}
 -- syntax: health.sync()
 -- Reads what other workers (and this one) have noted since the last time.
 function _M.sync()
-    local newest = dict_get("asides")
+    local newest = board.read(board.ASIDES)
     if newest == last_read then
         return
     end

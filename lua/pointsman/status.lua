@@ -1,5 +1,6 @@
 -- The facts of this edge, and the status page. For content_by_lua.
 
+local board = require("pointsman.board")
 local dicts = require("pointsman.dicts")
 local doubt = require("pointsman.doubt")
 local health = require("pointsman.health")
@@ -69,7 +70,7 @@ function _M.metrics()
     ngx.header.content_type = "text/plain; version=0.0.4; charset=utf-8"
     ngx.print(metrics.render({
         applied = doubt.applied(),
-        feed_live = dict_get("live") == 1,
+        feed_live = board.read(board.LIVE) == 1,
         dicts = usages(),
     }))
 end

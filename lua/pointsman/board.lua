@@ -1,0 +1,218 @@
+-- The board: the numbers by which workers know whether what they have is still
+-- so. All phases.
+--
+--   generation   moves after any change: the one thing that a hit looks at
+--   touch        moves before the feed touches anything
+--   topology     moves when a route may have appeared or gone
+--   reval        moves when all cached records must be asked for anew
+--   asides       the newest entry in the log of instances that are set aside
+--   live         1 while the feed follows the table
+--   grace        until when records in doubt will do, see doubt.lua
+--   stripes      count the changes of all records that hash to them
+--
+-- Who read a stripe and then a record knows by the same count, later, that the
+-- record is still the one. Every change is counted before the record is touched
+-- (so that who fills the cache sees that a change came in between) and again
+-- afterwards (so that who read the old record after the first count does not
+-- keep it).
+--
+-- The numbers are counted in the shared dict, and shown in memory that the
+-- workers share as well: there one is read by a load instead of a lock, a hash
+-- and a copy (some 400 instructions), and no request waits for a worker that
+-- lost its core while it held that lock. The memory is mapped by the master, in
+-- init_by_lua, and inherited by its workers. Where that cannot be (the module
+-- is first loaded in a worker, or this is not Linux), the dict is read.
+--
+-- Each value is shown after the dict has it, and no count is shown twice or
+-- after a higher one: so who sees the same number as before has missed no
+-- change, as if it had read the dict.
+--
+-- A reload runs init_by_lua anew in the same process, and workers of before and
+-- after it count in the same dict. So they need the same memory, and the dict
+-- knows where it is, and in which process. Should a number ever be counted and
+-- not shown (a worker died in between), the next worker that starts shows it;
+-- the generation, by which all else is looked at, each worker within a second.
+
+local dicts = require("pointsman.dicts")
+
+local ffi = require("ffi")
+
+local crc32 = ngx.crc32_short
+local dict_add = dicts.add
+local dict_count = dicts.count
+local dict_get = dicts.get
+local dict_peek = dicts.peek
+local dict_set = dicts.set
+local format = string.format
+local match = string.match
+local ngx = ngx
+local tonumber = tonumber
+
+local GENERATION, TOUCH, TOPOLOGY, REVAL, ASIDES, LIVE, GRACE =
+    0, 1, 2, 3, 4, 5, 6
+local STRIPES, FIRST_STRIPE = 1024, 8
+local LAST = FIRST_STRIPE + STRIPES - 1
+local BYTES = 16384
+local READ_WRITE = 3            -- PROT_READ | PROT_WRITE
+local SHARED_ANONYMOUS = 0x21   -- MAP_SHARED | MAP_ANONYMOUS, on Linux
+
+-- What the dict calls them.
+local names = {
+    [GENERATION] = "gen", [TOUCH] = "touch", [TOPOLOGY] = "topology",
+    [REVAL] = "reval", [ASIDES] = "asides", [LIVE] = "live", [GRACE] = "grace",
+    [FIRST_STRIPE - 1] = "spare",
+}
+for i = 0, STRIPES - 1 do
+    names[FIRST_STRIPE + i] = "s" .. i
+end
+
+ffi.cdef [[
+void *pointsman_mmap(void *addr, size_t length, int prot, int flags, int fd,
+                     long offset) __asm__("mmap");
+int pointsman_getppid(void) __asm__("getppid");
+]]
+
+local C = ffi.C
+
+-- Doubles: exact up to 2^53, as all numbers of the dict.
+local page
+
+
+local function remember(process, place)
+    dict_set("board", format("%.0f %.0f", process, place))
+end
+
+
+local function map()
+    local address = C.pointsman_mmap(nil, BYTES, READ_WRITE, SHARED_ANONYMOUS,
+                                     -1, 0)
+    local place = tonumber(ffi.cast("intptr_t", address))
+    if place == -1 then
+        return nil
+    end
+    remember(ngx.worker.pid(), place)
+    return place
+end
+
+
+-- Where this process has mapped the memory before, if it has.
+local function mapped()
+    local process, place = match(dict_get("board") or "", "^(%d+) (%d+)$")
+    return tonumber(process) == ngx.worker.pid() and tonumber(place) or nil
+end
+
+
+local place
+if ffi.os == "Linux" and ngx.get_phase() == "init" and dicts.are_there() then
+    place = mapped() or map()
+    page = place and ffi.cast("double *", ffi.cast("intptr_t", place))
+end
+
+
+-- What was not shown by who counted it. It may be counted on meanwhile.
+local function show(at)
+    local value = dict_peek(names[at])
+    while page[at] ~= value do
+        page[at] = value
+        value = dict_peek(names[at])
+    end
+end
+
+
+local _M = {
+    TOUCH = TOUCH, TOPOLOGY = TOPOLOGY, REVAL = REVAL, ASIDES = ASIDES,
+    LIVE = LIVE, GRACE = GRACE,
+}
+
+
+-- syntax: board.init()
+-- In init_worker_by_lua.
+function _M.init()
+    for at = 0, LAST do
+        -- They must be there, so that counting never has to make room.
+        dict_add(names[at], 0)
+    end
+    if not page then
+        return
+    end
+    -- A master that became a daemon has another process id than the one that
+    -- mapped the memory, and is the one that runs init_by_lua at a reload.
+    -- (With master_process off there is no master, and nothing to be done.)
+    if not mapped() then
+        remember(C.pointsman_getppid(), place)
+    end
+    for at = 0, LAST do
+        show(at)
+    end
+end
+
+
+-- syntax: board.show()
+-- From a timer of each worker: the generation, if it was not shown.
+function _M.show()
+    if page then
+        show(GENERATION)
+    end
+end
+
+
+-- syntax: number = board.generation()
+-- The hot path.
+function _M.generation()
+    if page then
+        return page[GENERATION]
+    end
+    return dict_peek(names[GENERATION])
+end
+
+
+-- syntax: number = board.read(place)
+-- A place is one of board.TOUCH and so on, or a stripe.
+function _M.read(at)
+    if page then
+        return page[at]
+    end
+    return dict_peek(names[at])
+end
+
+
+-- syntax: number = board.count(place)
+function _M.count(at)
+    local number = dict_count(names[at])
+    if page and number and number > page[at] then
+        page[at] = number
+    end
+    return number
+end
+
+
+-- syntax: board.set(place, number)
+-- By one worker only.
+function _M.set(at, number)
+    dict_set(names[at], number)
+    if page then
+        page[at] = number
+    end
+end
+
+
+-- syntax: board.advance()
+-- After a change.
+function _M.advance()
+    _M.count(GENERATION)
+end
+
+
+-- syntax: place = board.route_stripe(pattern)
+function _M.route_stripe(pattern)
+    return FIRST_STRIPE + crc32(pattern) % STRIPES
+end
+
+
+-- syntax: place = board.app_stripe(app)
+function _M.app_stripe(app)
+    return FIRST_STRIPE + crc32("app:" .. app) % STRIPES
+end
+
+
+return _M
