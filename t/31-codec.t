@@ -68,3 +68,120 @@ end
 t.say(reused > 300 * 1000)
 --- response_body
 true
+
+
+
+=== a large app in sheets is the app that it would be in one text
+--- without: start
+--- at_once
+--- lua
+local codec = require("pointsman.codec")
+local decode = require("cjson.safe").decode
+
+local function instance(id, rev)
+    local extras = { "", "", "", ',{"zone":"a"}', ',{"draining":1}',
+                     ',{"zone":"b","down":1}' }
+    -- Often nothing changes that concerns a round.
+    return assert(codec.instance(decode, id, ('["%d","10.1.2.3:80",%d%s]')
+        :format(rev, math.random(3), extras[math.random(#extras)])))
+end
+
+math.randomseed(12)
+local by_id, policy = {}, codec.policy(decode)
+local function app_of_model()
+    local peers = {}
+    for _, peer in pairs(by_id) do
+        peers[#peers + 1] = peer
+    end
+    return { name = "shop", policy = policy, peers = codec.sort_peers(peers) }
+end
+
+local sheets, count = {}, 0
+local function get(number)
+    return sheets[number]
+end
+local function next_number()
+    count = count + 1
+    return count
+end
+local function keep(made, gone)
+    for _, sheet in ipairs(made) do
+        sheets[sheet.number] = sheet.text
+    end
+    for _, number in ipairs(gone) do
+        sheets[number] = nil
+    end
+end
+
+t.say(codec.cut_app(codec.pack_app(app_of_model(), 1, 1), next_number))
+for i = 1, 2000 do
+    local id = ("shop-%05d"):format(i * 10)
+    by_id[id] = instance(id, 1)
+end
+local text, made = codec.cut_app(codec.pack_app(app_of_model(), 1, 1),
+                                 next_number)
+keep(made, {})
+local before, read, kept = codec.unpack_sheets(text, get, decode), 0, 0
+for round = 2, 400 do
+    local edits, new_policy, last = {}, nil, math.random(20000)
+    for _ = 1, math.random(10) == 1 and 400 or math.random(0, 4) do
+        -- Here and there, or one after the other; less and less of them.
+        last = math.random(4) == 1 and math.random(20000) or last + 1
+        local id = ("shop-%05d"):format(last)
+        by_id[id] = math.random(400) > round and instance(id, round) or nil
+        edits[id] = by_id[id] or false
+    end
+    if round == 390 then
+        for id in pairs(by_id) do
+            by_id[id], edits[id] = nil, false
+        end
+    end
+    if math.random(20) == 1 then
+        new_policy = codec.policy(decode, ('{"rev":"%d"%s}'):format(round,
+            math.random(2) == 1 and ',"slow_start_ms":1000' or ""))
+        policy = new_policy
+    end
+    local gone, pauses = nil, 0
+    text, made, gone = codec.edit_sheets(text, get, next_number, new_policy,
+                                         edits, round, 1, function()
+        pauses = pauses + 1
+    end)
+    assert(text, made)
+    assert(pauses >= #gone and (pauses > 0) == (next(edits) ~= nil))
+    keep(made, gone)
+    assert(codec.stamp(text) == round)
+
+    local app, asof, v, bytes = codec.unpack_sheets(text, get, decode, before)
+    assert(asof == round and v == 1)
+    assert(codec.pack_app(app, round, 1)
+           == codec.pack_app(app_of_model(), round, 1), "round " .. round)
+    read, kept = read + bytes, kept + (app == before and 1 or 0)
+    before = app
+
+    local listed = 0
+    for _, number in ipairs(codec.sheet_numbers(text)) do
+        assert(sheets[number], "no sheet " .. number)
+        assert(#sheets[number] <= 10000, "a sheet of " .. #sheets[number])
+        listed = listed + 1
+    end
+    for _ in pairs(sheets) do
+        listed = listed - 1
+    end
+    assert(listed == 0, "a sheet too many")
+end
+t.say(read < 400 * 30000, " ", kept > 20)
+
+by_id["shop-1"] = instance("shop-1", 500)
+text, made = codec.edit_sheets(text, get, next_number, nil, by_id, 500, 1)
+t.say(codec.unpack_sheets(text, get, decode, before))
+t.say(codec.edit_sheets(text, get, next_number, nil, by_id, 500, 1))
+keep(made, {})
+t.say(#codec.unpack_sheets(text, get, decode, before).peers == #app_of_model().peers)
+t.say(codec.edit_sheets("a 1 1 shop 1 ewma 1 1\n", get, next_number))
+--- response_body
+nil
+true true
+nila sheet is missing, or is none
+nila sheet is missing
+true
+nilnot a large app

@@ -16,7 +16,12 @@ local late = 0
 for round = 1, 20 do
     local name = round % 2 == 0 and "a" or "b"
     t.say(t.show("shop.test"), " ", t.show("rules.test"))
-    t.change("inst shop a @" .. name)
+    -- Instances of all its sheets.
+    local changes = { "inst shop a @" .. name }
+    for i = round, 6000, 60 do
+        changes[#changes + 1] = list[i + 1]
+    end
+    t.change(table.concat(changes, "\n"))
     if t.show("shop.test") ~= "200 " .. name then
         late = late + 1
         t.say(round > 4 and "rests" or "rests too soon")
@@ -31,3 +36,78 @@ t.say(late > 0)
 --- response_body_like eval
 "^" . join("(?:rests\\n)?", map { "200 $_ 200 $_\\n" } ("a", "b") x 10)
     . "(?:rests\\n)?true\n\$"
+
+
+
+=== a large app of which a little changes is read at once
+--- lua
+local list = {}
+for i = 1, 6000 do
+    list[i] = string.format("inst shop large-%05d @refused weight=0", i)
+end
+t.change(table.concat(list, "\n"))
+local late = 0
+for round = 1, 40 do
+    local name = round % 2 == 0 and "a" or "b"
+    t.change("inst shop a @" .. name)
+    if t.show("shop.test") ~= "200 " .. name then
+        late = late + 1
+    end
+end
+t.say(late)
+--- response_body
+0
+
+
+
+=== instances come and go in all parts of a large app, and all leave
+--- lua
+local function all(line, step)
+    local list = {}
+    for i = 1, 3000, step do
+        list[#list + 1] = line:format(i)
+    end
+    return table.concat(list, "\n")
+end
+local function answers()
+    local seen = {}
+    for _ = 1, 12 do
+        seen[t.show("shop.test")] = true
+    end
+    local names = {}
+    for name in pairs(seen) do
+        names[#names + 1] = name
+    end
+    table.sort(names)
+    return table.concat(names, ", ")
+end
+t.change(all("inst shop i%05d @refused weight=0", 1))
+t.say(answers())
+local sheets = t.status().dicts.pointsman_apps.entries
+t.say(sheets > 10)
+-- Sheets are cut in two; others end up empty.
+for i = 1, 20 do
+    t.change(all("inst shop i%05d-" .. i .. " @refused weight=0", 30))
+end
+t.change("inst shop i01000-x @b\ninst shop z @c\ninst shop 0 @a\ndel inst shop a")
+t.say(answers())
+t.say(t.status().dicts.pointsman_apps.entries > sheets)
+t.change(all("del inst shop i%05d", 1))
+for i = 1, 20 do
+    t.change(all("del inst shop i%05d-" .. i, 30))
+end
+t.say(answers())
+t.change("del inst shop 0\ndel inst shop z\ndel inst shop i01000-x")
+t.say(answers(), " ", t.status().dicts.pointsman_apps.entries)
+t.change("inst shop new @b")
+t.say(answers(), " ", t.status().dicts.pointsman_apps.entries)
+t.say(t.counts:get("app_lookups"))
+--- response_body
+200 a
+true
+200 a, 200 b, 200 c
+true
+200 a, 200 b, 200 c
+503 no_instance 1
+200 b 2
+1

@@ -10,6 +10,7 @@
 -- The worker may have requests to serve: it turns to them again and again. To
 -- them that is as if another worker applied the entries.
 
+local apps = require("pointsman.apps")
 local board = require("pointsman.board")
 local codec = require("pointsman.codec")
 local dicts = require("pointsman.dicts")
@@ -34,15 +35,11 @@ local type = type
 -- millisecond: a few changes must not wait for that.
 local SLICE = 5000
 local CHANGE, EDIT, RECORD, STRIPE = 3, 8, 10, 1
--- So many instances are put into an app's text at once, which costs this much
--- if the text is long.
-local MAX_EDITS = 100
-local APP = 300
--- To change an app of 5000 instances, and to read it again in each worker,
--- takes a few tenths of a millisecond: for so many seconds a byte it is left
--- alone then, 12 ms in all. Texts of less than MIN_LARGE bytes need no rest.
-local REST = 5e-8
-local MIN_LARGE = 20000
+-- A part of a large app.
+local SHEET = 20
+-- For so many seconds a large app is left alone once it was changed: changes of
+-- it that come together cost less, here and in each worker.
+local REST = 0.01
 -- A longer rest comes of a clock that was set back.
 local MAX_REST = 1
 -- How often an app is changed anew because its record was written meanwhile.
@@ -146,10 +143,10 @@ local function judge(name, changes)
 end
 
 
--- Returns the text with the changes in it that are not older, or nil and an
--- error. Yields.
-local function edit(text, judged, asof, reval)
-    local policy, edits, n, newest = nil, {}, 0, asof
+-- The changes that are not older, as policy and edits, and the newest revision
+-- of them.
+local function select(judged, asof)
+    local policy, edits, newest = nil, {}, asof
     for _, change in ipairs(judged) do
         local to, id, read = change[1], change[2], change[3]
         if to >= asof then
@@ -159,56 +156,50 @@ local function edit(text, judged, asof, reval)
                 policy = read
             end
             newest = max(newest, to)
-            n = n + 1
-            if n % MAX_EDITS == 0 then
-                -- Of the old revision, until all are in.
-                local err
-                text, err = codec.edit_app(text, nil, edits, asof, reval)
-                if not text then
-                    return nil, err
-                end
-                edits = {}
-                turn(APP)
-            end
         end
     end
-    return codec.edit_app(text, policy, edits, newest, reval)
+    return policy, edits, newest
+end
+
+
+local function pause()
+    turn(SHEET)
 end
 
 
 local function apply_app(name, changes)
     if loses_policy(changes) then
-        dicts.apps:drop(name)
+        apps.drop(name)
         return
     end
     local judged = judge(name, changes)
     for _ = 1, MAX_TRIES do
-        local before = dicts.apps:get(name)
+        local text = apps.get(name)
         local asof, reval
-        if before then
-            asof, reval = codec.stamp(before)
+        if text then
+            asof, reval = codec.stamp(text)
         end
         if not asof then
             return
         end
-        local text, err = edit(before, judged, asof, reval)
-        if not text then
-            dicts.apps:drop(name)
-            complain(err, "app", name)
-            return
-        end
+        local policy, edits, newest = select(judged, asof)
         -- Look-ups write, too, and so does, at a reload, the feed of a worker
         -- that has not quit yet or has just begun.
-        if dicts.apps:get(name) == before then
-            dicts.apps:put(name, text)
-            if #text >= MIN_LARGE then
-                rests[name] = ngx_now() + #text * REST
+        local ok, err = apps.edit(name, text, policy, edits, newest, reval,
+                                  pause)
+        if ok then
+            if codec.is_list(text) then
+                rests[name] = ngx_now() + REST
             end
+            return
+        elseif ok == nil then
+            apps.drop(name)
+            complain(err, "app", name)
             return
         end
     end
     -- Whoever needs it asks Redis.
-    dicts.apps:drop(name)
+    apps.drop(name)
 end
 
 

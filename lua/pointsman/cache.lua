@@ -6,6 +6,7 @@
 -- from L2 again. Not being in L2 is no change: it may have been evicted. An app
 -- that is large, and changes again and again, rests between two readings.
 
+local l2 = require("pointsman.apps")
 local board = require("pointsman.board")
 local codec = require("pointsman.codec")
 local compose = require("pointsman.picker.compose")
@@ -34,6 +35,7 @@ local min = math.min
 local ngx_now = ngx.now
 local pairs = pairs
 local read = board.read
+local read_app = l2.read
 local read_generation = board.generation
 local resolve = match.resolve
 local targets = hosts.targets
@@ -49,12 +51,11 @@ local TOPOLOGY, REVAL, LIVE = board.TOPOLOGY, board.REVAL, board.LIVE
 -- The generation of what was found while a record of it is in doubt: never the
 -- one of now, so that the next request looks again.
 local DOUBTED = -1
--- To read an app of 5000 instances again takes up to a millisecond. One of so
--- many bytes is read BURST times in a row; then it is used as it is, changed or
--- not, for so many seconds a byte between two readings: 80 ms in that case.
-local MIN_LARGE = 20000
-local BURST = 5
+-- To read a large app takes up to a millisecond. Each reading costs so many
+-- seconds of rest a byte that was read; as long as more than MAX_OWED of them
+-- are owed, the app is used as it is, changed or not.
 local REST, MAX_REST = 4e-7, 0.1
+local MAX_OWED = 0.4
 
 -- Where rounds begin: each worker at another instance.
 local seed = ""
@@ -131,15 +132,8 @@ end
 local function load_app(name, app)
     local stripe = board.app_stripe(name)
     local seen = read(stripe)
-    local text = dicts.apps:get(name)
-    if not text then
-        return nil
-    end
-    local _, record_reval = codec.stamp(text)
-    if not record_reval or is_suspect(record_reval) then
-        return nil
-    end
-    local record = codec.unpack_app(text, decode, app and app.record)
+    local record, _, record_reval, bytes =
+        read_app(name, decode, app and app.record, is_suspect)
     if not record then
         return nil
     end
@@ -153,23 +147,17 @@ local function load_app(name, app)
     app.seen = seen
     app.reval = record_reval
     app.gen = is_doubted(record_reval) and DOUBTED or gen
-    if #text >= MIN_LARGE then
-        app.rest = min(MAX_REST, #text * REST)
-        app.rested_at = max(app.rested_at or 0, ngx_now()) + app.rest
-    else
-        app.rest = nil
-    end
+    app.rested_at = max(app.rested_at or 0, ngx_now())
+                    + min(MAX_REST, bytes * REST)
     app.asides = asides_of(name)
     return app
 end
 
 
--- Each reading costs a rest; so many may be owed.
 local function is_resting(app)
-    local owed = app.rest and app.rested_at - ngx_now()
+    local owed = app.rested_at - ngx_now()
     -- More can only be owed after the clock was set back.
-    return owed and owed > (BURST - 1) * app.rest
-           and owed <= (BURST + 1) * MAX_REST
+    return owed > MAX_OWED and owed <= MAX_OWED + 2 * MAX_REST
 end
 
 
@@ -422,8 +410,7 @@ function _M.find_stale(host)
     end
     local found = {}
     for _, name in ipairs(rules.apps(record.rules)) do
-        local text = dicts.apps:get(name)
-        local app = text and codec.unpack_app(text, decode)
+        local app = read_app(name, decode)
         if not app then
             return nil
         end

@@ -15,6 +15,7 @@ local instance = require("pointsman.codec.instance")
 local pack = require("pointsman.codec.pack")
 local policy = require("pointsman.codec.policy")
 local route = require("pointsman.codec.route")
+local sheets = require("pointsman.codec.sheets")
 
 
 local _M = {}
@@ -78,6 +79,34 @@ _M.unpack_app = pack.read_app
 -- instances: edits = { [id] = peer, or false for one that is gone }. Without
 -- reading the app: it costs a look for each edit, and a copy.
 _M.edit_app = pack.edit_app
+
+
+-- syntax: text, list = codec.cut_app(text, next_number)
+-- A large app's text as a list of sheets, and these; nil if it is not large. A
+-- sheet = { number =, text = } is kept under its number, which `next_number()`
+-- gives, and never changed: so who has read it need not read it again.
+_M.cut_app = sheets.cut
+
+
+-- syntax: yes = codec.is_list(text)
+_M.is_list = sheets.is_list
+
+
+-- syntax: numbers = codec.sheet_numbers(text)
+_M.sheet_numbers = sheets.numbers
+
+
+-- syntax: text, made, gone = codec.edit_sheets(text, get, next_number, policy?,
+--                                              edits, asof, v, pause?)
+-- As edit_app; `get(number)` returns the text of a sheet. The new sheets, and
+-- the numbers of those whose place they take. nil and an error if one cannot be
+-- had.
+_M.edit_sheets = sheets.edit
+
+
+-- syntax: app, asof, v, bytes = codec.unpack_sheets(text, get, json, before?)
+-- As unpack_app, and how much of sheets had to be read.
+_M.unpack_sheets = sheets.read
 
 
 -- syntax: text = codec.pack_negative(asof, v)

@@ -6,13 +6,13 @@
 -- stripes are read before Redis is asked; if a stripe has moved by the time
 -- that the record is in L2, it is taken out and asked for again.
 
+local apps = require("pointsman.apps")
 local board = require("pointsman.board")
 local codec = require("pointsman.codec")
 local dicts = require("pointsman.dicts")
 
 local advance = board.advance
 local app_stripe = board.app_stripe
-local apps = dicts.apps
 local count = dicts.count
 local dict_get = dicts.get
 local ipairs = ipairs
@@ -24,8 +24,8 @@ local routes = dicts.routes
 local TOUCH, TOPOLOGY, REVAL = board.TOUCH, board.TOPOLOGY, board.REVAL
 
 
-local function has(zone, key, reval)
-    local text = zone:get(key)
+-- Whether a text need not be replaced by what Redis has.
+local function is_of(text, reval)
     if not text then
         return false
     end
@@ -43,7 +43,7 @@ local function put_route(put, before, i, pattern, route, asof)
         routes:put(pattern, codec.pack_route(route, asof, before.reval))
     else
         routes:drop(pattern)
-        if has(negatives, pattern, before.reval) then
+        if is_of(negatives:get(pattern), before.reval) then
             return
         end
         negatives:put(pattern, codec.pack_negative(asof, before.reval))
@@ -59,7 +59,11 @@ local function undo(put)
         local zone, key, stripe, seen = entry[1], entry[2], entry[3], entry[4]
         if read(stripe) ~= seen then
             -- Another worker may have read it by now: the stripe tells it.
-            zone:drop(key)
+            if zone == apps then
+                apps.drop(key)
+            else
+                zone:drop(key)
+            end
             board.count(stripe)
             undone = undone or {}
             undone[key] = true
@@ -111,7 +115,7 @@ end
 -- Whether an app is there that need not be asked for anew. The feed keeps it up
 -- to date.
 function _M.has_app(name)
-    return has(apps, name, read(REVAL))
+    return is_of(apps.get(name), read(REVAL))
 end
 
 
@@ -139,10 +143,10 @@ end
 function _M.store_app(before, app, asof)
     -- One that is there is kept up to date by the feed, and may have many
     -- instances: it is not written again for each route.
-    if has(apps, app.name, before.reval) then
+    if is_of(apps.get(app.name), before.reval) then
         return true
     end
-    apps:put(app.name, codec.pack_app(app, asof, before.reval))
+    apps.put(app.name, codec.pack_app(app, asof, before.reval))
     if read(TOUCH) == before.touch then
         return true
     end

@@ -1,0 +1,156 @@
+-- The apps in the shared dict (L2): as one text, or a large one as a list of
+-- sheets and each sheet by itself. All phases.
+--
+-- What is under an app's name changes at once: new sheets are there before, old
+-- ones go afterwards. Who reads meanwhile finds one missing, and begins anew.
+
+local codec = require("pointsman.codec")
+local dicts = require("pointsman.dicts")
+
+local count = dicts.count
+local ipairs = ipairs
+local zone = dicts.apps
+
+local MAX_TRIES = 4
+
+
+-- Names have no control characters.
+local function sheet_key(name, number)
+    return name .. "\n" .. number
+end
+
+
+local function sheets_of(name)
+    return function(number)
+        return zone:get(sheet_key(name, number))
+    end
+end
+
+
+local function next_number()
+    return count("sheets")
+end
+
+
+local function drop_sheets(name, text)
+    if text and codec.is_list(text) then
+        for _, number in ipairs(codec.sheet_numbers(text)) do
+            zone:drop(sheet_key(name, number))
+        end
+    end
+end
+
+
+local function put_sheets(name, sheets)
+    for _, sheet in ipairs(sheets) do
+        if not zone:put(sheet_key(name, sheet.number), sheet.text) then
+            return false
+        end
+    end
+    return true
+end
+
+
+local _M = {}
+
+
+-- syntax: text = apps.get(name)
+-- What is under its name: for codec.stamp, apps.read and apps.edit.
+function _M.get(name)
+    return zone:get(name)
+end
+
+
+-- syntax: apps.drop(name)
+function _M.drop(name)
+    local text = zone:get(name)
+    zone:drop(name)
+    drop_sheets(name, text)
+end
+
+
+-- syntax: ok = apps.put(name, text)
+-- The text of codec.pack_app. If there is no room, the app is not there at all.
+function _M.put(name, text)
+    local before = zone:get(name)
+    local list, sheets = codec.cut_app(text, next_number)
+    if list and not put_sheets(name, sheets) then
+        _M.drop(name)
+        drop_sheets(name, list)
+        return false
+    end
+    local is_put = zone:put(name, list or text)
+    drop_sheets(name, before)
+    if not is_put then
+        drop_sheets(name, list)
+    end
+    return is_put
+end
+
+
+-- syntax: ok, err = apps.edit(name, text, policy?, edits, asof, v, pause)
+-- Puts other instances, and another policy if one is given, into what apps.get
+-- returned; see codec.edit_app. False if the app was changed meanwhile: it must
+-- be read again. Nil and an error if it cannot be done; the app is as it was
+-- then, or not there. `pause` is called now and then, and may yield.
+function _M.edit(name, text, policy, edits, asof, v, pause)
+    if not codec.is_list(text) then
+        local edited, err = codec.edit_app(text, policy, edits, asof, v)
+        if not edited then
+            return nil, err
+        elseif zone:get(name) ~= text then
+            return false
+        end
+        return _M.put(name, edited) or nil, "no room"
+    end
+
+    local list, made, gone = codec.edit_sheets(text, sheets_of(name),
+                                               next_number, policy, edits, asof,
+                                               v, pause)
+    if not list then
+        -- Or a sheet is missing as somebody else has changed the app.
+        return zone:get(name) == text and nil, made
+    end
+    local is_put = put_sheets(name, made)
+    local stands = zone:get(name) == text
+    if not is_put or not stands then
+        for _, sheet in ipairs(made) do
+            zone:drop(sheet_key(name, sheet.number))
+        end
+        return stands and nil, "no room"
+    end
+    is_put = zone:put(name, list)
+    for _, number in ipairs(gone) do
+        zone:drop(sheet_key(name, number))
+    end
+    if not is_put then
+        drop_sheets(name, list)
+    end
+    return is_put or nil, "no room"
+end
+
+
+-- syntax: app, asof, v, bytes = apps.read(name, json, before?, refuse?)
+-- See codec.unpack_app; `bytes` is how much of sheets had to be read. Nil if it
+-- is not there, or `refuse(v)`.
+function _M.read(name, json, before, refuse)
+    for _ = 1, MAX_TRIES do
+        local text = zone:get(name)
+        local its_asof, its_v = codec.stamp(text)
+        if not its_asof or refuse and refuse(its_v) then
+            return nil
+        end
+        if not codec.is_list(text) then
+            local app, asof, v = codec.unpack_app(text, json, before)
+            return app, asof, v, 0
+        end
+        local app, asof, v, bytes = codec.unpack_sheets(text, sheets_of(name),
+                                                        json, before)
+        if app then
+            return app, asof, v, bytes
+        end
+    end
+end
+
+
+return _M

@@ -1,0 +1,123 @@
+-- What the cache's texts of apps begin with: whose it is, of when, and the
+-- policy. Pure Lua; see codec.lua.
+--
+--     <kind> <asof> <v> <name> <rev> <balance> <retries> <fail_timeout_ms>\n
+--     <JSON>\n                of a policy that has other fields than those
+
+local policies = require("pointsman.codec.policy")
+
+local byte = string.byte
+local find = string.find
+local floor = math.floor
+local format = string.format
+local match = string.match
+local sub = string.sub
+local tonumber = tonumber
+local type = type
+
+local BRACE = byte("{")
+local NEWLINE = byte("\n")
+
+local HEAD = "^(%l) (%d+) (%d+) (%S+) (%d+) (%S+) (%d+) (%d+)\n()"
+
+
+local function ends_well(text)
+    return type(text) == "string" and byte(text, -1) == NEWLINE
+end
+
+
+-- Of policies that need no JSON.
+local function is_same(a, b)
+    return not b.json and a.rev == b.rev and a.balance == b.balance
+           and a.retries == b.retries and a.fail_timeout == b.fail_timeout
+end
+
+
+local function read_json(json, line, before)
+    if not json then
+        return nil, "no decoder for this app"
+    end
+    if before and before.json == line then
+        return before
+    end
+    return policies.read(json, line)
+end
+
+
+local function plain(before, ...)
+    local policy = policies.new(...)
+    return before and is_same(policy, before) and before or policy
+end
+
+
+local _M = {}
+
+
+-- syntax: text = head.of(kind, name, policy, asof, v)
+function _M.of(kind, name, policy, asof, v)
+    local text = format("%s %.0f %.0f %s %.0f %s %.0f %.0f\n", kind, asof, v,
+                        name, policy.rev, policy.balance, policy.retries,
+                        floor(policy.fail_timeout * 1000 + 0.5))
+    if policy.json then
+        return text .. policy.json .. "\n"
+    end
+    return text
+end
+
+
+-- syntax: head, err = head.read(text, kind, json, before?)
+-- head = { name =, policy =, asof =, v =, at = the place behind it }. The
+-- policy is the one before, if it is the same.
+function _M.read(text, kind, json, before)
+    local its_kind, asof, v, name, rev, balance, retries, fail_timeout_ms, at
+    if ends_well(text) then
+        its_kind, asof, v, name, rev, balance, retries, fail_timeout_ms, at =
+            match(text, HEAD)
+    end
+    if its_kind ~= kind then
+        return nil, "not a packed app"
+    end
+
+    local policy, err
+    if byte(text, at) == BRACE then
+        local stop = find(text, "\n", at, true)
+        policy, err = read_json(json, sub(text, at, stop - 1), before)
+        if not policy then
+            return nil, err
+        end
+        at = stop + 1
+    else
+        policy = plain(before, tonumber(rev), balance, tonumber(retries),
+                       tonumber(fail_timeout_ms) / 1000)
+    end
+    return { name = name, policy = policy, asof = tonumber(asof),
+             v = tonumber(v), at = at }
+end
+
+
+-- syntax: text, from = head.renew(text, kind, policy?, asof, v)
+-- A text's head with other stamps and, if one is given, another policy; and
+-- where that of the text ends. Nil if it has no such head.
+function _M.renew(text, kind, policy, asof, v)
+    local its_kind, name, rest, at
+    if ends_well(text) then
+        its_kind, name, rest, at =
+            match(text, "^(%l) %d+ %d+ (%S+)( [^\n]+\n)()")
+    end
+    if its_kind ~= kind then
+        return nil
+    end
+
+    local from = at
+    if byte(text, at) == BRACE then
+        from = find(text, "\n", at, true) + 1
+    end
+    if policy then
+        return _M.of(kind, name, policy, asof, v), from
+    end
+    return format("%s %.0f %.0f %s", kind, asof, v, name) .. rest
+           .. sub(text, at, from - 1), from
+end
+
+
+return _M
