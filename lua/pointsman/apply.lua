@@ -145,7 +145,7 @@ end
 
 -- The changes that are not older, as policy and edits, and the newest revision
 -- of them.
-local function select(judged, asof)
+local function choose(judged, asof)
     local policy, edits, newest = nil, {}, asof
     for _, change in ipairs(judged) do
         local to, id, read = change[1], change[2], change[3]
@@ -182,7 +182,7 @@ local function apply_app(name, changes)
         if not asof then
             return
         end
-        local policy, edits, newest = select(judged, asof)
+        local policy, edits, newest = choose(judged, asof)
         -- Look-ups write, too, and so does, at a reload, the feed of a worker
         -- that has not quit yet or has just begun.
         local ok, err = apps.edit(name, text, policy, edits, newest, reval,
@@ -194,7 +194,9 @@ local function apply_app(name, changes)
             return
         elseif ok == nil then
             apps.drop(name)
-            complain(err, "app", name)
+            if err then
+                complain(err, "app", name)
+            end
             return
         end
     end

@@ -91,8 +91,9 @@ end
 -- syntax: ok, err = apps.edit(name, text, policy?, edits, asof, v, pause)
 -- Puts other instances, and another policy if one is given, into what apps.get
 -- returned; see codec.edit_app. False if the app was changed meanwhile: it must
--- be read again. Nil and an error if it cannot be done; the app is as it was
--- then, or not there. `pause` is called now and then, and may yield.
+-- be read again. Nil if there is no room for it, nil and an error if it cannot
+-- be done; the app is as it was then, or not there. `pause` is called now and
+-- then, and may yield.
 function _M.edit(name, text, policy, edits, asof, v, pause)
     if not codec.is_list(text) then
         local edited, err = codec.edit_app(text, policy, edits, asof, v)
@@ -101,7 +102,7 @@ function _M.edit(name, text, policy, edits, asof, v, pause)
         elseif zone:get(name) ~= text then
             return false
         end
-        return _M.put(name, edited) or nil, "no room"
+        return _M.put(name, edited) or nil
     end
 
     local list, made, gone = codec.edit_sheets(text, sheets_of(name),
@@ -117,7 +118,7 @@ function _M.edit(name, text, policy, edits, asof, v, pause)
         for _, sheet in ipairs(made) do
             zone:drop(sheet_key(name, sheet.number))
         end
-        return stands and nil, "no room"
+        return stands and nil
     end
     is_put = zone:put(name, list)
     for _, number in ipairs(gone) do
@@ -126,7 +127,7 @@ function _M.edit(name, text, policy, edits, asof, v, pause)
     if not is_put then
         drop_sheets(name, list)
     end
-    return is_put or nil, "no room"
+    return is_put or nil
 end
 
 

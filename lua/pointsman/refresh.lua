@@ -9,6 +9,7 @@ local max = math.max
 local min = math.min
 local ngx = ngx
 local ngx_log = ngx.log
+local now = ngx.now
 local pcall = pcall
 local sleep = ngx.sleep
 local spawn = ngx.thread.spawn
@@ -20,6 +21,8 @@ local wait = ngx.thread.wait
 -- those that wait.
 local SECONDS = 0.01
 local MIN_HOSTS, MIN_SHARE = 8, 1 / 8
+-- nginx may never run a timer that it has taken, see lookups.lua.
+local START_SECONDS = 0.1
 -- Beyond that a host waits until it is asked for once more.
 local MAX_WAITING = 4096
 
@@ -27,6 +30,8 @@ local waiting, n = {}, 0
 -- Those that wait, or are being asked for.
 local under_way = {}
 local running = false
+-- When the timer was set that has not begun.
+local started = 0
 
 
 local function renew(host)
@@ -39,6 +44,10 @@ end
 
 
 local function run()
+    if running then
+        return
+    end
+    running = true
     while n > 0 and not exiting() do
         sleep(SECONDS)
         local threads = {}
@@ -51,7 +60,7 @@ local function run()
             wait(threads[i])
         end
     end
-    running = false
+    running, started = false, 0
 end
 
 
@@ -61,15 +70,16 @@ local _M = {}
 -- syntax: refresh.ask(host)
 -- In any phase; it does not wait.
 function _M.ask(host)
-    if under_way[host] or n >= MAX_WAITING then
-        return
+    if not under_way[host] and n < MAX_WAITING then
+        under_way[host] = true
+        n = n + 1
+        waiting[n] = host
     end
-    under_way[host] = true
-    n = n + 1
-    waiting[n] = host
-    if not running then
+    local time = now()
+    if not running and (time - started >= START_SECONDS or time < started) then
         -- A worker that quits runs none, and asks for nothing anew.
-        running = timer_at(0, run) ~= nil
+        started = time
+        timer_at(0, run)
     end
 end
 
