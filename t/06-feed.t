@@ -476,9 +476,31 @@ t.say(page ~= nil, " ", state:get("board") == page)
 t.change("inst shop a @b")
 local number = state:get("gen")
 t.say(t.show("shop.test"), " ", board.generation() == number)
+local stripe = board.app_stripe("shop")
+t.say(board.read(stripe) == state:get("s" .. stripe - 8), " ",
+      board.read(stripe) > 0)
 --- response_body
 true true
 200 b true
+true true
+
+
+
+=== what a version without a board has cached is asked for anew
+--- lua
+t.say(t.show("shop.test"))
+ngx.shared.pointsman_state:set("page", "1 1")
+local before = t.status().worker.pid
+assert(os.execute("kill -HUP $(cat " .. os.getenv("POINTSMAN_TEST_DIR")
+                  .. "/nginx/logs/nginx.pid)") == 0)
+t.wait("the new version to ask anew", function()
+    local status = t.status()
+    return status.worker.pid ~= before and status.feed.revalidations == 1
+end)
+t.say(ngx.shared.pointsman_state:get("page"))
+--- response_body
+200 a
+nil
 
 
 

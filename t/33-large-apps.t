@@ -111,3 +111,81 @@ true
 503 no_instance 1
 200 b 2
 1
+
+
+
+=== an app that becomes large and empty between two requests has no instances
+--- lua
+t.say(t.show("shop.test"))
+local list, gone = {}, { "del inst shop a" }
+for i = 1, 1000 do
+    list[i] = ("inst shop i%05d @refused weight=0"):format(i)
+    gone[i + 1] = ("del inst shop i%05d"):format(i)
+end
+t.change(table.concat(list, "\n"))
+t.change(table.concat(gone, "\n"))
+t.say(t.show("shop.test"))
+--- response_body
+200 a
+503 no_instance
+
+
+
+=== two workers that fill in a large app leave no sheet behind
+--- lua
+local apps, codec = require("pointsman.apps"), require("pointsman.codec")
+local decode = require("cjson.safe").decode
+local function app_of(n)
+    local peers = {}
+    for i = 1, n do
+        peers[i] = codec.instance(decode, ("i%05d"):format(i),
+                                  '["5","127.0.0.1:80",0]')
+    end
+    return codec.pack_app({ name = "twice", policy = codec.policy(decode),
+                            peers = peers }, 5, 0)
+end
+local function entries()
+    return t.status().dicts.pointsman_apps.entries
+end
+local before = entries()
+local cut_app = codec.cut_app
+codec.cut_app = function(text, next_number)
+    codec.cut_app = cut_app
+    local list, sheets = cut_app(text, next_number)
+    -- Another worker, in between.
+    apps.put("twice", app_of(2000))
+    return list, sheets
+end
+t.say(apps.put("twice", app_of(3000)))
+t.say(entries() - before == 1 + #codec.sheet_numbers(apps.get("twice")))
+local edit_sheets = codec.edit_sheets
+codec.edit_sheets = function(...)
+    codec.edit_sheets = edit_sheets
+    apps.put("twice", app_of(1000))
+    return edit_sheets(...)
+end
+t.say(apps.edit("twice", apps.get("twice"), nil, { i00001 = false }, 6, 0))
+local stale = apps.get("twice")
+codec.edit_sheets = function(...)
+    codec.edit_sheets = edit_sheets
+    local list, made, gone = edit_sheets(...)
+    apps.put("twice", app_of(1500))
+    return list, made, gone
+end
+t.say(apps.edit("twice", stale, nil, { i00001 = false }, 6, 0))
+t.say(entries() - before == 1 + #codec.sheet_numbers(apps.get("twice")))
+t.say(#apps.read("twice", decode).peers)
+t.say(apps.edit("twice", apps.get("twice"), nil, { i00001 = false }, 6, 0))
+t.say(#apps.read("twice", decode).peers)
+apps.drop("twice")
+t.say(entries() - before)
+--- response_body
+true
+true
+falsea sheet is missing
+false
+true
+1500
+true
+1499
+0

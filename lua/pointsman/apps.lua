@@ -12,6 +12,7 @@ local ipairs = ipairs
 local zone = dicts.apps
 
 local MAX_TRIES = 4
+local LOCK, LOCK_SECONDS, MAX_SPINS = "lock ", 1, 1000
 
 
 -- Names have no control characters.
@@ -51,6 +52,44 @@ local function put_sheets(name, sheets)
 end
 
 
+-- Lists are replaced by one worker at a time: each takes away the sheets of the
+-- one that it replaces, and no others. Who has died holds the lock for a second
+-- at most; nobody waits for it for long.
+local function lock(name)
+    for _ = 1, MAX_SPINS do
+        if dicts.add(LOCK .. name, 1, LOCK_SECONDS) then
+            return true
+        end
+    end
+    return false
+end
+
+
+local function unlock(name, is_locked)
+    if is_locked then
+        dicts.drop(LOCK .. name)
+    end
+end
+
+
+-- Puts a text under a name, if `expected` is there or was not given. Returns
+-- whether it did, and what was there.
+local function replace(name, text, expected)
+    local before = zone:get(name)
+    local is_locked = false
+    if codec.is_list(text) or before and codec.is_list(before) then
+        is_locked = lock(name)
+        before = zone:get(name)
+    end
+    local is_put = false
+    if not expected or before == expected then
+        is_put = zone:put(name, text)
+    end
+    unlock(name, is_locked)
+    return is_put, before
+end
+
+
 local _M = {}
 
 
@@ -63,8 +102,10 @@ end
 
 -- syntax: apps.drop(name)
 function _M.drop(name)
+    local is_locked = lock(name)
     local text = zone:get(name)
     zone:drop(name)
+    unlock(name, is_locked)
     drop_sheets(name, text)
 end
 
@@ -72,14 +113,13 @@ end
 -- syntax: ok = apps.put(name, text)
 -- The text of codec.pack_app. If there is no room, the app is not there at all.
 function _M.put(name, text)
-    local before = zone:get(name)
     local list, sheets = codec.cut_app(text, next_number)
     if list and not put_sheets(name, sheets) then
         _M.drop(name)
         drop_sheets(name, list)
         return false
     end
-    local is_put = zone:put(name, list or text)
+    local is_put, before = replace(name, list or text)
     drop_sheets(name, before)
     if not is_put then
         drop_sheets(name, list)
@@ -112,22 +152,25 @@ function _M.edit(name, text, policy, edits, asof, v, pause)
         -- Or a sheet is missing as somebody else has changed the app.
         return zone:get(name) == text and nil, made
     end
-    local is_put = put_sheets(name, made)
-    local stands = zone:get(name) == text
-    if not is_put or not stands then
-        for _, sheet in ipairs(made) do
-            zone:drop(sheet_key(name, sheet.number))
+    local is_put, before
+    if put_sheets(name, made) then
+        is_put, before = replace(name, list, text)
+    end
+    if is_put then
+        for _, number in ipairs(gone) do
+            zone:drop(sheet_key(name, number))
         end
-        return stands and nil
+        return true
     end
-    is_put = zone:put(name, list)
-    for _, number in ipairs(gone) do
-        zone:drop(sheet_key(name, number))
+    for _, sheet in ipairs(made) do
+        zone:drop(sheet_key(name, sheet.number))
     end
-    if not is_put then
-        drop_sheets(name, list)
+    if is_put == nil or before ~= text then
+        return is_put
     end
-    return is_put or nil
+    -- It had no room, and is not there any more.
+    drop_sheets(name, text)
+    return nil
 end
 
 

@@ -23,9 +23,9 @@
 -- init_by_lua, and inherited by its workers. Where that cannot be (the module
 -- is first loaded in a worker, or this is not Linux), the dict is read.
 --
--- Each value is shown after the dict has it, and no count is shown twice or
--- after a higher one: so who sees the same number as before has missed no
--- change, as if it had read the dict.
+-- Each count is shown once, after the dict has it: so who sees the same number
+-- as before has missed no change, as if it had read the dict. (Two workers that
+-- count at once may show theirs in the other order. Both are new.)
 --
 -- A reload runs init_by_lua anew in the same process, and workers of before and
 -- after it count in the same dict. So they need the same memory, and the dict
@@ -55,6 +55,8 @@ local LAST = FIRST_STRIPE + STRIPES - 1
 local BYTES = 16384
 local READ_WRITE = 3            -- PROT_READ | PROT_WRITE
 local SHARED_ANONYMOUS = 0x21   -- MAP_SHARED | MAP_ANONYMOUS, on Linux
+-- x86 loads in the order of the program.
+local ORDERED = ffi.arch == "x64" or ffi.arch == "x86"
 
 -- What the dict calls them.
 local names = {
@@ -112,7 +114,7 @@ end
 -- What was not shown by who counted it. It may be counted on meanwhile.
 local function show(at)
     local value = dict_peek(names[at])
-    while page[at] ~= value do
+    while value and page[at] ~= value do
         page[at] = value
         value = dict_peek(names[at])
     end
@@ -132,6 +134,7 @@ function _M.init()
         -- They must be there, so that counting never has to make room.
         dict_add(names[at], 0)
     end
+    dict_add("sheets", 0)
     if not page then
         return
     end
@@ -166,6 +169,17 @@ function _M.generation()
 end
 
 
+-- syntax: board.fence()
+-- Between looking at the generation and at other numbers, which moved before
+-- it: only where the CPU may load them in another order.
+function _M.fence()
+    if not ORDERED then
+        -- Under the dict's lock.
+        dict_peek(names[GENERATION])
+    end
+end
+
+
 -- syntax: number = board.read(place)
 -- A place is one of board.TOUCH and so on, or a stripe.
 function _M.read(at)
@@ -179,7 +193,7 @@ end
 -- syntax: number = board.count(place)
 function _M.count(at)
     local number = dict_count(names[at])
-    if page and number and number > page[at] then
+    if page and number then
         page[at] = number
     end
     return number

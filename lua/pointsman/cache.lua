@@ -80,6 +80,7 @@ local C = ffi.C
 
 local function advance(moved)
     gen = moved
+    board.fence()
     topology = read(TOPOLOGY)
     reval = read(REVAL)
     live = read(LIVE) == 1

@@ -28,9 +28,11 @@ local _M = {}
 -- From the feed, before it takes up another place in the table of the same
 -- epoch. `applied` is what the cached records are known to have.
 function _M.tolerate(applied)
-    -- The grace of the last time may not be over yet.
-    local held = min(applied, dict_get("held") or applied)
-    dict_set("held", held, GRACE_SECONDS + MARGIN_SECONDS)
+    if dict_get("held") then
+        -- The grace of the last time is not over yet, and is not made longer.
+        return
+    end
+    dict_set("held", applied, GRACE_SECONDS + MARGIN_SECONDS)
     board.set(GRACE, ngx_now() + GRACE_SECONDS)
 end
 
@@ -54,7 +56,7 @@ end
 function _M.is_over(grace)
     local left = grace - ngx_now()
     -- More can only be left after the clock was set back.
-    return left <= 0 or left > GRACE_SECONDS
+    return left <= 0 or left > GRACE_SECONDS + MARGIN_SECONDS
 end
 
 

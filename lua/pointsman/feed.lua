@@ -49,6 +49,8 @@ local GATHER_SECONDS = 0.01
 -- in the log, where nginx lacks OpenResty's patches.
 local SHORTEST_SLEEP = 0.001
 local MAX_GATHERED = 1000
+-- After a reload the feed of before it ends within so many seconds.
+local UPGRADE_SECONDS = 3
 
 local running = false
 local last_log
@@ -331,12 +333,25 @@ local function run(premature)
 end
 
 
+-- A feed of a version without a board, which a reload has ended, has counted
+-- where nobody of this one looks.
+local function leave_old_version(premature)
+    if not premature and dict_get("page") then
+        dicts.drop("page")
+        suspect_all("another version has filled the cache")
+    end
+end
+
+
 local _M = {}
 
 
 -- syntax: feed.start()
 -- In init_worker_by_lua of worker 0.
 function _M.start()
+    if dict_get("page") then
+        timer_at(UPGRADE_SECONDS, leave_old_version)
+    end
     timer_at(0, run)
     timer_every(WATCH_SECONDS, run)
 end

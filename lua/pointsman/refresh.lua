@@ -1,10 +1,12 @@
 -- Asks Redis anew for hosts whose records are in doubt, while requests go on
 -- with these. A timer, in each worker that is asked for such a host.
 
+local cache = require("pointsman.cache")
 local miss = require("pointsman.miss")
 
 local ceil = math.ceil
 local exiting = ngx.worker.exiting
+local find = cache.find
 local max = math.max
 local min = math.min
 local ngx = ngx
@@ -35,7 +37,12 @@ local started = 0
 
 
 local function renew(host)
-    local ok, err = pcall(miss.renew, host)
+    local ok, err = true, nil
+    -- Another host, or another worker, may have had it renewed.
+    local _, how = find(host)
+    if how == "doubt" then
+        ok, err = pcall(miss.renew, host)
+    end
     under_way[host] = nil
     if not ok then
         ngx_log(ngx.ERR, "failed to ask anew for ", host, ": ", err)

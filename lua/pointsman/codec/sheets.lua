@@ -210,9 +210,9 @@ function _M.read(text, get, json, before)
         return nil, err
     end
     local policy = its.policy
-    local is_same = before ~= nil and before.policy == policy
-    local in_place = is_same and policy.plain
     local old = before and before.sheets or NO_SHEETS
+    local is_same = old ~= NO_SHEETS and before.policy == policy
+    local in_place = is_same and policy.plain
     local list, n, bytes, i, at = {}, 0, 0, 1, its.at
     while at <= #text do
         local sheet
