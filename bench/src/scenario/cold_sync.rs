@@ -31,7 +31,7 @@ const GRACE: Duration = Duration::from_secs(8);
 const PATIENCE: Duration = Duration::from_secs(180);
 /// For how long requests are still looked at after a resync: each host is asked
 /// for several times in it.
-const AFTERMATH: Duration = Duration::from_millis(250);
+const AFTERMATH: Duration = Duration::from_millis(500);
 const AIM: f64 = 1.3;
 const P99_AIM: f64 = 1.2;
 
