@@ -2,7 +2,7 @@
 -- instances. Pure Lua; see codec.lua.
 --
 --     l <asof> <v> <name> ...      as an app's other form, see head.lua
---       <number> <id>\n ...      the number of each sheet, its first instance
+--       <number> <id>\n ...    the number of each sheet, its first instance
 --
 -- A sheet is the lines of these, see lines.lua. It is never changed; another
 -- one takes its place, under a number of its own. So who has read a sheet need
@@ -224,7 +224,9 @@ function _M.read(text, get, json, before)
         while old[i] and old[i].first < sheet.first do
             i = i + 1
         end
-        if sheet ~= old[i] then
+        if old[i] and old[i].number == sheet.number then
+            sheet = old[i]
+        else
             local its_text = get(sheet.number)
             local as_before = fill(sheet, its_text, old[i], in_place)
             if as_before == nil then
