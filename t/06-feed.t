@@ -486,24 +486,6 @@ true true
 
 
 
-=== what a version without a board has cached is asked for anew
---- lua
-t.say(t.show("shop.test"))
-ngx.shared.pointsman_state:set("page", "1 1")
-local before = t.status().worker.pid
-assert(os.execute("kill -HUP $(cat " .. os.getenv("POINTSMAN_TEST_DIR")
-                  .. "/nginx/logs/nginx.pid)") == 0)
-t.wait("the new version to ask anew", function()
-    local status = t.status()
-    return status.worker.pid ~= before and status.feed.revalidations == 1
-end)
-t.say(ngx.shared.pointsman_state:get("page"))
---- response_body
-200 a
-nil
-
-
-
 === an idle feed logs nothing and loses nothing
 --- lua
 local entries = t.status().feed.entries
