@@ -158,6 +158,16 @@ codec.cut_app = function(text, next_number)
 end
 t.say(apps.put("twice", app_of(3000)))
 t.say(entries() - before == 1 + #codec.sheet_numbers(apps.get("twice")))
+local dicts = require("pointsman.dicts")
+local add = dicts.add
+dicts.add = function(...)
+    dicts.add = add
+    -- And once more, while this one is about to lock.
+    apps.put("twice", app_of(2500))
+    return add(...)
+end
+t.say(apps.put("twice", app_of(3000)))
+t.say(entries() - before == 1 + #codec.sheet_numbers(apps.get("twice")))
 local edit_sheets = codec.edit_sheets
 codec.edit_sheets = function(...)
     codec.edit_sheets = edit_sheets
@@ -180,6 +190,8 @@ t.say(#apps.read("twice", decode).peers)
 apps.drop("twice")
 t.say(entries() - before)
 --- response_body
+true
+true
 true
 true
 falsea sheet is missing

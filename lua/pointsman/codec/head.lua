@@ -21,11 +21,6 @@ local NEWLINE = byte("\n")
 local HEAD = "^(%l) (%d+) (%d+) (%S+) (%d+) (%S+) (%d+) (%d+)\n()"
 
 
-local function ends_well(text)
-    return type(text) == "string" and byte(text, -1) == NEWLINE
-end
-
-
 -- Of policies that need no JSON.
 local function is_same(a, b)
     return not b.json and a.rev == b.rev and a.balance == b.balance
@@ -51,6 +46,14 @@ end
 
 
 local _M = {}
+
+
+-- syntax: yes = head.ends_well(text)
+-- As all texts of the cache do.
+local function ends_well(text)
+    return type(text) == "string" and byte(text, -1) == NEWLINE
+end
+_M.ends_well = ends_well
 
 
 -- syntax: text = head.of(kind, name, policy, asof, v)

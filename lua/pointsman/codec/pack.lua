@@ -17,27 +17,21 @@ local routes = require("pointsman.codec.route")
 local byte = string.byte
 local concat = table.concat
 local edit_lines = lines.edit
+local ends_well = head.ends_well
 local format = string.format
 local line_of = lines.of
 local match = string.match
 local read_lines = lines.read
 local sub = string.sub
 local tonumber = tonumber
-local type = type
 
 local BRACE = byte("{")
-local NEWLINE = byte("\n")
 
 local DEEPER_TEXT = { [true] = "1", [false] = "0" }
 local DEEPER = { ["1"] = true, ["0"] = false }
 
 -- From so many instances on, it pays to compare with the text before.
 local MIN_KEPT = 32
-
-
-local function ends_well(text)
-    return type(text) == "string" and byte(text, -1) == NEWLINE
-end
 
 
 local _M = {}
