@@ -7,6 +7,7 @@ __DATA__
 === a text that was edited is the text of what it is of, by FFI as by strings
 --- without: start
 --- at_once
+--- timeout: 20
 --- lua
 local codec = require("pointsman.codec")
 local decode = require("cjson.safe").decode
@@ -74,6 +75,7 @@ true
 === a large app in sheets is the app that it would be in one text
 --- without: start
 --- at_once
+--- timeout: 20
 --- lua
 local codec = require("pointsman.codec")
 local decode = require("cjson.safe").decode
@@ -122,6 +124,39 @@ local text, made = codec.cut_app(codec.pack_app(app_of_model(), 1, 1),
                                  next_number)
 keep(made, {})
 local before, read, kept = codec.unpack_sheets(text, get, decode), 0, 0
+local function pack(app, round)
+    return codec.pack_app({ name = app.name, policy = app.policy,
+                            peers = codec.peers_of(app) }, round, 1)
+end
+-- Another reader takes its time; it may have instances as they were before.
+local late, waited = codec.unpack_sheets(text, get, decode), 0
+local function read_late(limit)
+    local _, count, is_whole
+    late, _, _, count, is_whole =
+        codec.unpack_sheets(text, get, decode, late, limit)
+    waited = waited + (is_whole and 0 or 1)
+    assert(is_whole or count == limit)
+    late.parted = late.policy.plain
+    local peers = codec.peers_of(late)
+    for i = 2, #peers do
+        assert(peers[i - 1].id < peers[i].id)
+    end
+    return is_whole
+end
+
+-- What was asked for anew is not put off.
+late.parted = true
+for v = 1, 2 do
+    local id = "shop-00010"
+    by_id[id] = instance(id, 1)
+    local made, gone
+    text, made, gone = codec.edit_sheets(text, get, next_number, nil,
+                                         { [id] = by_id[id] }, 1, v)
+    keep(made, gone)
+    read_late(0)
+    t.say(late.v, " ", late.waiting)
+end
+
 for round = 2, 400 do
     local edits, new_policy, last = {}, nil, math.random(20000)
     for _ = 1, math.random(10) == 1 and 400 or math.random(0, 4) do
@@ -151,11 +186,14 @@ for round = 2, 400 do
     keep(made, gone)
     assert(codec.stamp(text) == round)
 
-    local app, asof, v, bytes = codec.unpack_sheets(text, get, decode, before)
+    if not read_late(math.random(0, 3)) and round % 5 == 0 then
+        repeat until read_late(1)
+        assert(pack(late, round) == pack(app_of_model(), round))
+    end
+    local app, asof, v, count = codec.unpack_sheets(text, get, decode, before)
     assert(asof == round and v == 1)
-    assert(codec.pack_app(app, round, 1)
-           == codec.pack_app(app_of_model(), round, 1), "round " .. round)
-    read, kept = read + bytes, kept + (app == before and 1 or 0)
+    assert(pack(app, round) == pack(app_of_model(), round), "round " .. round)
+    read, kept = read + count, kept + (app == before and 1 or 0)
     before = app
 
     local listed = 0
@@ -169,18 +207,21 @@ for round = 2, 400 do
     end
     assert(listed == 0, "a sheet too many")
 end
-t.say(read < 400 * 30000, " ", kept > 20)
+t.say(read < 400 * 5, " ", kept > 20, " ", waited > 20)
 
 by_id["shop-1"] = instance("shop-1", 500)
 text, made = codec.edit_sheets(text, get, next_number, nil, by_id, 500, 1)
 t.say(codec.unpack_sheets(text, get, decode, before))
 t.say(codec.edit_sheets(text, get, next_number, nil, by_id, 500, 1))
 keep(made, {})
-t.say(#codec.unpack_sheets(text, get, decode, before).peers == #app_of_model().peers)
+t.say(#codec.peers_of(codec.unpack_sheets(text, get, decode, before))
+      == #app_of_model().peers)
 t.say(codec.edit_sheets("a 1 1 shop 1 ewma 1 1\n", get, next_number))
 --- response_body
 nil
-true true
+1 1
+2 nil
+true true true
 nila sheet is missing, or is none
 nila sheet is missing
 true

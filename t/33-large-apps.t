@@ -39,6 +39,60 @@ t.say(late > 0)
 
 
 
+=== what changes in all parts of a large app is read part by part
+--- lua
+local cache = require("pointsman.cache")
+-- Every so many of the instances.
+local function change(step, rest)
+    local lines = {}
+    for i = step, 6000, step do
+        lines[#lines + 1] = ("inst shop large-%05d "):format(i) .. rest
+    end
+    t.change(table.concat(lines, "\n"))
+end
+local function count(is_new)
+    local n = 0
+    for _, part in ipairs(cache.find("shop.test").parts) do
+        for _, peer in ipairs(part.peers) do
+            n = n + (is_new(peer) and 1 or 0)
+        end
+    end
+    return n
+end
+-- Whether the 120 of the last change are there at once, and if not, how.
+local function follow(is_new)
+    local first, most = count(is_new), 0
+    local last = first
+    t.wait("all of them", function()
+        local n = count(is_new)
+        most, last = math.max(most, n - last), n
+        return n == 120, n
+    end)
+    return first < 120, " ", most < 60
+end
+change(1, "@refused weight=0")
+t.say(t.show("shop.test"))
+-- Until it has been read again and again.
+for i = 1, 8 do
+    change(50, "@refused weight=0 zone=z" .. i)
+    cache.find("shop.test")
+end
+change(50, "@refused weight=0 zone=y")
+t.say(follow(function(peer) return peer.zone == "y" end))
+-- That concerns the round, but for its parts alone.
+change(50, "@b weight=0")
+t.say(follow(function(peer)
+    return peer.id ~= "a" and peer.addr ~= "127.0.0.1:1"
+end))
+t.say(t.show("shop.test"))
+--- response_body
+200 a
+true true
+true true
+200 a
+
+
+
 === a large app of which a little changes is read at once
 --- lua
 local list = {}
@@ -184,9 +238,9 @@ codec.edit_sheets = function(...)
 end
 t.say(apps.edit("twice", stale, nil, { i00001 = false }, 6, 0))
 t.say(entries() - before == 1 + #codec.sheet_numbers(apps.get("twice")))
-t.say(#apps.read("twice", decode).peers)
+t.say(#codec.peers_of(apps.read("twice", decode)))
 t.say(apps.edit("twice", apps.get("twice"), nil, { i00001 = false }, 6, 0))
-t.say(#apps.read("twice", decode).peers)
+t.say(#codec.peers_of(apps.read("twice", decode)))
 apps.drop("twice")
 t.say(entries() - before)
 --- response_body

@@ -174,10 +174,11 @@ function _M.edit(name, text, policy, edits, asof, v, pause)
 end
 
 
--- syntax: app, asof, v, bytes = apps.read(name, json, before?, refuse?)
--- See codec.unpack_app; `bytes` is how much of sheets had to be read. Nil if it
--- is not there, or `refuse(v)`.
-function _M.read(name, json, before, refuse)
+-- syntax: app, asof, v, count, is_whole = apps.read(name, json, before?,
+--                                                   refuse?, limit?)
+-- See codec.unpack_app and, for a large app, codec.unpack_sheets. Nil if it is
+-- not there, or `refuse(v)`.
+function _M.read(name, json, before, refuse, limit)
     for _ = 1, MAX_TRIES do
         local text = zone:get(name)
         local its_asof, its_v = codec.stamp(text)
@@ -186,12 +187,12 @@ function _M.read(name, json, before, refuse)
         end
         if not codec.is_list(text) then
             local app, asof, v = codec.unpack_app(text, json, before)
-            return app, asof, v, 0
+            return app, asof, v, 0, true
         end
-        local app, asof, v, bytes = codec.unpack_sheets(text, sheets_of(name),
-                                                        json, before)
+        local app, asof, v, read, is_whole =
+            codec.unpack_sheets(text, sheets_of(name), json, before, limit)
         if app then
-            return app, asof, v, bytes
+            return app, asof, v, read, is_whole
         end
     end
 end

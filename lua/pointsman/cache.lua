@@ -24,16 +24,19 @@ local ffi = require("ffi")
 local asides_of = health.asides_of
 local byte = string.byte
 local candidates = match.candidates
+local ceil = math.ceil
 local crc32 = ngx.crc32_short
 local decode = cjson.decode
 local ffi_string = ffi.string
 local find_host = hosts.find
+local huge = math.huge
 local ipairs = ipairs
 local is_over = doubt.is_over
 local max = math.max
 local min = math.min
 local ngx_now = ngx.now
 local pairs = pairs
+local peers_of = codec.peers_of
 local read = board.read
 local read_app = l2.read
 local read_generation = board.generation
@@ -51,10 +54,11 @@ local TOPOLOGY, REVAL, LIVE = board.TOPOLOGY, board.REVAL, board.LIVE
 -- The generation of what was found while a record of it is in doubt: never the
 -- one of now, so that the next request looks again.
 local DOUBTED = -1
--- To read a large app takes up to a millisecond. Each reading costs so many
--- seconds of rest a byte that was read; as long as more than MAX_OWED of them
--- are owed, the app is used as it is, changed or not.
-local REST, MAX_REST = 4e-7, 0.1
+-- To read a large app takes up to a millisecond. Each of its sheets that is
+-- read costs so many seconds of rest, all of them MAX_REST at most. Of what has
+-- changed as much is read as MAX_OWED of them allow, or as concerns the round;
+-- until the rest is read, the app is used as it is.
+local REST, MAX_REST = 0.0025, 0.1
 local MAX_OWED = 0.4
 
 -- Where rounds begin: each worker at another instance.
@@ -102,39 +106,73 @@ local function is_suspect(record_reval)
 end
 
 
+-- Its picker, and how many instances it picks among. The round of a plain app
+-- in sheets takes these as they are: a change of one costs no more.
+local function fill_picker(app, record)
+    local policy = record.policy
+    local previous = app.picker or picker_options.seed
+    local n = policy.plain and record.sheets and compose.even(record.sheets)
+    record.parted = n ~= nil and n ~= false
+    if record.parted then
+        app.peers, app.parts, app.live = nil, record.sheets, n
+        app.picker = compose.in_parts(record.sheets, n, previous,
+                                      picker_options)
+        return
+    end
+    local peers = peers_of(record)
+    local pickable
+    pickable, app.live = compose.live(peers)
+    app.peers, app.parts = peers, nil
+    if flight.is_needed(policy) then
+        for _, peer in ipairs(peers) do
+            peer.key = flight.key(record.name, peer.id)
+        end
+    end
+    app.picker = compose.new(policy, pickable, previous, picker_options)
+end
+
+
 local function fill_app(app, record)
-    local policy, name = record.policy, record.name
-    local pickable, n = compose.live(record.peers)
+    local policy = record.policy
     app.policy = policy
-    app.peers = record.peers
-    app.live = n
-    -- No instance is tried twice. (nginx adds a try of its own when an idle
-    -- connection turns out to have been closed.)
-    app.tries = max(1, min(1 + policy.retries, n))
     app.lane = not policy.plain
     app.requests = app.requests or 0
     app.counts_flights = flight.is_needed(policy)
-    if app.counts_flights then
-        for _, peer in ipairs(app.peers) do
-            peer.key = flight.key(name, peer.id)
-        end
-    end
-    local from = crc32(seed .. name)
     picker_options.now = ngx_now()
-    picker_options.seed = from
-    app.picker = compose.new(policy, pickable, app.picker or from,
-                             picker_options)
+    picker_options.seed = crc32(seed .. record.name)
+    fill_picker(app, record)
+    -- No instance is tried twice. (nginx adds a try of its own when an idle
+    -- connection turns out to have been closed.)
+    app.tries = max(1, min(1 + policy.retries, app.live))
     return app
+end
+
+
+-- Seconds, for each of its sheets that is read.
+local function rest_of(sheets)
+    return min(REST, MAX_REST / #sheets)
+end
+
+
+-- How many sheets may be read now; 0 while it rests.
+local function allowance(app)
+    local sheets = app.record.sheets
+    local owed = app.rested_at - ngx_now()
+    -- More can only be owed after the clock was set back.
+    if not sheets or owed > MAX_OWED + 2 * MAX_REST then
+        return huge
+    end
+    return max(0, ceil((MAX_OWED - owed) / rest_of(sheets)))
 end
 
 
 -- Reads an app from L2, into `app` if there is one: all routes that lead to it
 -- see the change, and its picker goes on where it was.
-local function load_app(name, app)
+local function load_app(name, app, limit)
     local stripe = board.app_stripe(name)
     local seen = read(stripe)
-    local record, _, record_reval, bytes =
-        read_app(name, decode, app and app.record, is_suspect)
+    local record, _, record_reval, count, is_whole =
+        read_app(name, decode, app and app.record, is_suspect, limit)
     if not record then
         return nil
     end
@@ -145,20 +183,16 @@ local function load_app(name, app)
         app.record = record
     end
     app.stripe = stripe
-    app.seen = seen
     app.reval = record_reval
-    app.gen = is_doubted(record_reval) and DOUBTED or gen
     app.rested_at = max(app.rested_at or 0, ngx_now())
-                    + min(MAX_REST, bytes * REST)
+                    + (count > 0 and count * rest_of(record.sheets) or 0)
     app.asides = asides_of(name)
+    -- Else the next request goes on reading.
+    if is_whole then
+        app.seen = seen
+        app.gen = is_doubted(record_reval) and DOUBTED or gen
+    end
     return app
-end
-
-
-local function is_resting(app)
-    local owed = app.rested_at - ngx_now()
-    -- More can only be owed after the clock was set back.
-    return owed > MAX_OWED and owed <= MAX_OWED + 2 * MAX_REST
 end
 
 
@@ -172,8 +206,11 @@ local function valid_app(app)
                     and read(app.stripe) == app.seen
     if is_kept then
         app.gen = gen
-    elseif is_suspect(app.reval) or not is_resting(app) then
-        return load_app(app.name, app) ~= nil
+    else
+        local limit = allowance(app)
+        if limit > 0 or is_suspect(app.reval) then
+            return load_app(app.name, app, limit) ~= nil
+        end
     end
     app.asides = asides_of(app.name)
     return true
@@ -372,7 +409,8 @@ end
 -- anew (refresh.lua), but no request need wait for that; or nil and "no_route"
 -- or "miss": Redis must be asked. With `lane` set it takes more than the
 -- picker's next instance: an app with such a policy, or { rules =, apps =,
--- is_usable = }.
+-- is_usable = }. A large app may have parts = { { peers = }, ... } in place of
+-- `peers`; only one that is not in the lane.
 -- The hot path.
 function _M.find_at(host, len)
     local moved = read_generation()

@@ -104,9 +104,19 @@ _M.sheet_numbers = sheets.numbers
 _M.edit_sheets = sheets.edit
 
 
--- syntax: app, asof, v, bytes = codec.unpack_sheets(text, get, json, before?)
--- As unpack_app, and how much of sheets had to be read.
+-- syntax: app, asof, v, count, is_whole = codec.unpack_sheets(text, get, json,
+--                                                             before?, limit?)
+-- As unpack_app, but that the instances are in app.sheets = { { first = id of
+-- the first, peers = }, ... }; and how many of these were read. No more than
+-- `limit`, if that will do for now: then `is_whole` is false.
 _M.unpack_sheets = sheets.read
+
+
+-- syntax: peers = codec.peers_of(app)
+-- The instances of what unpack_app or unpack_sheets returned, sorted by id.
+function _M.peers_of(app)
+    return app.peers or sheets.peers(app)
+end
 
 
 -- syntax: text = codec.pack_negative(asof, v)

@@ -274,6 +274,18 @@ local function kind_of(policy, connect_time, header_time, status)
 end
 
 
+local function peer_at(app, addr)
+    local parts = app.parts
+    for i = 1, parts and #parts or 1 do
+        for _, peer in ipairs(parts and parts[i].peers or app.peers) do
+            if peer.addr == addr then
+                return peer
+            end
+        end
+    end
+end
+
+
 -- What became of the last attempt: the instance, and a word of kind_of's.
 local function last_attempt(app)
     local attempts, addr = last_of(var.upstream_addr or "")
@@ -291,11 +303,10 @@ local function last_attempt(app)
             return nil
         end
     end
-    for _, peer in ipairs(app.peers) do
-        if peer.addr == addr then
-            return peer, kind_of(app.policy, connect_time, header_time,
-                                 status), status == "504"
-        end
+    local peer = peer_at(app, addr)
+    if peer then
+        return peer, kind_of(app.policy, connect_time, header_time, status),
+               status == "504"
     end
 end
 

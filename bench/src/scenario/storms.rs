@@ -4,6 +4,7 @@
 mod report;
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -34,6 +35,8 @@ const CLIENTS: usize = 16;
 /// The app whose hosts are asked for, and which a storm may strike.
 const LARGE: &str = "large";
 const HOSTS: u64 = 100;
+/// So many of its instances are there. The others have no weight.
+const ANSWERING: usize = 4;
 const RATE: f64 = 1000.0;
 /// How often the positions of Redis and the edge are looked at.
 const GLANCE: Duration = Duration::from_millis(50);
@@ -48,6 +51,9 @@ enum Target {
     Spread,
     /// Instances of one large app, for which requests come.
     One,
+    /// The same, and they have another address each time: but for those that
+    /// answer.
+    Moving,
 }
 
 /// One storm.
@@ -105,17 +111,12 @@ pub async fn run(ctx: &Context) -> Result<Section> {
     );
     let large = ctx.size.pick(200, 5000, 5000);
     let servers = nginx::app_addrs(large)?;
-    let apps = nginx::apps(ctx, &servers[..4]).await?;
+    let apps = nginx::apps(ctx, &servers[..ANSWERING]).await?;
     background::pin_to_edge_side(ctx, &apps)?;
     let preferred = cpu::prefer(apps.pids()[0])?;
     let stack = Stack::start(ctx).await?;
     let routes = (0..HOSTS).map(|number| fill::route(&format!("large-{number}.example"), LARGE));
-    // Four of them are there; the others have no weight, so that what answers
-    // is the same however many there are.
-    let instances = servers
-        .iter()
-        .enumerate()
-        .map(|(number, addr)| large_instance(number, *addr, 0));
+    let instances = large_instances(&servers);
     let entries = apps_entries(shape).chain(routes).chain(instances);
     let revision = fill::put_all(&stack.etcd.url(), entries).await?;
     stack.has_synced(revision, PATIENCE).await?;
@@ -150,8 +151,8 @@ fn app_instance(addr: &str, round: u64) -> String {
     format!(r#"{{"addr":"{addr}","weight":0,"zone":"z{zone}"}}"#)
 }
 
-fn large_instance(number: usize, addr: std::net::SocketAddr, round: u64) -> (String, String) {
-    let weight = if number < 4 { 100 } else { 0 };
+fn large_instance(number: usize, addr: SocketAddr, round: u64) -> (String, String) {
+    let weight = if number < ANSWERING { 100 } else { 0 };
     let key = format!("instances/{LARGE}/{LARGE}-{number:05}");
     (
         key,
@@ -160,6 +161,11 @@ fn large_instance(number: usize, addr: std::net::SocketAddr, round: u64) -> (Str
             round % 10
         ),
     )
+}
+
+fn large_instances(servers: &[SocketAddr]) -> impl Iterator<Item = (String, String)> {
+    let numbered = servers.iter().enumerate();
+    numbered.map(|(number, addr)| large_instance(number, *addr, 0))
 }
 
 /// An edge of one worker; with `feed_worker` there is another one for the stream
@@ -205,7 +211,7 @@ struct Rig<'a> {
     stack: Stack,
     edge: Edge,
     shape: Shape,
-    servers: Vec<std::net::SocketAddr>,
+    servers: Vec<SocketAddr>,
 }
 
 /// What the putting clients have in common.
@@ -227,8 +233,12 @@ impl Rig<'_> {
                 ("etcd alone", Some(Target::Bare)),
                 ("spread over many apps", Some(Target::Spread)),
                 ("in one app", Some(Target::One)),
+                ("in one app, moving", Some(Target::Moving)),
             ] {
                 let storm = self.storm(name, target).await?;
+                if target == Some(Target::Moving) {
+                    self.move_back().await?;
+                }
                 let storm = Storm {
                     feed_worker,
                     ..storm
@@ -364,6 +374,16 @@ impl Rig<'_> {
         Ok(receiver)
     }
 
+    /// All instances of the large app are where they were at first.
+    async fn move_back(&self) -> Result<()> {
+        let entries = large_instances(&self.servers);
+        let revision = fill::put_all(&self.stack.etcd.url(), entries).await?;
+        while self.at_edge().await? < revision {
+            sleep(GLANCE).await;
+        }
+        Ok(())
+    }
+
     async fn in_redis(&self, facts: &mut RedisFacts) -> Result<i64> {
         facts
             .revision()
@@ -389,11 +409,15 @@ impl Rig<'_> {
                 .skip(self.shape.routes)
                 .map(|(key, addr)| Entry::Instance(format!("/pointsman/{key}"), addr))
                 .collect(),
-            Target::One => self
+            Target::One | Target::Moving => self
                 .servers
                 .iter()
                 .enumerate()
-                .map(|(number, addr)| Entry::Large(number, *addr))
+                .map(|(number, addr)| Entry::Large {
+                    number,
+                    addr: *addr,
+                    moves: target == Target::Moving && number >= ANSWERING,
+                })
                 .collect(),
         }
     }
@@ -402,7 +426,11 @@ impl Rig<'_> {
 enum Entry {
     Bare(String),
     Instance(String, String),
-    Large(usize, std::net::SocketAddr),
+    Large {
+        number: usize,
+        addr: SocketAddr,
+        moves: bool,
+    },
 }
 
 impl Entry {
@@ -411,8 +439,16 @@ impl Entry {
         match self {
             Self::Bare(key) => (key.clone(), format!("value {round}")),
             Self::Instance(key, addr) => (key.clone(), app_instance(addr, round)),
-            Self::Large(number, addr) => {
-                let (key, value) = large_instance(*number, *addr, round);
+            Self::Large {
+                number,
+                addr,
+                moves,
+            } => {
+                let mut addr = *addr;
+                if *moves {
+                    addr.set_port(addr.port() - (round % 2) as u16);
+                }
+                let (key, value) = large_instance(*number, addr, round);
                 (format!("/pointsman/{key}"), value)
             }
         }

@@ -7,7 +7,9 @@
 -- to be had, strings must do.
 
 local concat = table.concat
+local match = string.match
 local sub = string.sub
+local tonumber = tonumber
 
 local found, ffi = pcall(require, "ffi")
 
@@ -20,6 +22,24 @@ local _M = {}
 -- of them must be there.
 function _M.same(a, at, b, from, n)
     return sub(a, at, at + n - 1) == sub(b, from, from + n - 1)
+end
+
+
+-- syntax: behind = bytes.skip(text, at, word)
+-- The place behind a word that stands at this place; nil if it does not.
+function _M.skip(text, at, word)
+    local behind = at + #word
+    if behind <= #text + 1 and _M.same(text, at, word, 1, #word) then
+        return behind
+    end
+end
+
+
+-- syntax: number, behind = bytes.number(text, at)
+-- A whole number, whose digits begin at this place, and the place behind it.
+function _M.number(text, at)
+    local digits, behind = match(text, "^(%d+)()", at)
+    return tonumber(digits), behind
 end
 
 
@@ -43,6 +63,7 @@ end
 
 ffi.cdef [[
 int memcmp(const void *a, const void *b, size_t n);
+long long strtoll(const char *text, char **end, int base);
 ]]
 
 local C = ffi.C
@@ -52,11 +73,29 @@ local max = math.max
 local to_string = ffi.string
 
 local buffer, size = nil, 0
+local number_end = ffi.new("char *[1]")
 
 
 function _M.same(a, at, b, from, n)
     return C.memcmp(cast("const char *", a) + (at - 1),
                     cast("const char *", b) + (from - 1), n) == 0
+end
+
+
+function _M.skip(text, at, word)
+    local behind = at + #word
+    if behind <= #text + 1
+            and C.memcmp(cast("const char *", text) + (at - 1), word,
+                         #word) == 0 then
+        return behind
+    end
+end
+
+
+function _M.number(text, at)
+    local from = cast("const char *", text) + (at - 1)
+    local number = C.strtoll(from, number_end, 10)
+    return tonumber(number), at + (number_end[0] - from)
 end
 
 

@@ -14,24 +14,19 @@ local find = string.find
 local floor = math.floor
 local format = string.format
 local match = string.match
-local min = math.min
 local pairs = pairs
+local read_number = bytes.number
 local same_bytes = bytes.same
+local skip = bytes.skip
 local sort = table.sort
 local sub = string.sub
 local tonumber = tonumber
 
 local NEWLINE = byte("\n")
-local SPACE = byte(" ")
-local ZERO, NINE = byte("0"), byte("9")
 -- The marks of a peer that is draining, or that failed its checks.
 local DRAINING, DOWN = byte("d"), byte("x")
 
 local PEER = "^(%S+) (%d+) (%S+) (%d+) (%d+) (%S*) ?(d?x?)\n()"
-
--- Lines that are compared at once, at most.
-local MAX_RUN = 256
-
 
 local function flags(peer)
     if not peer.draining and not peer.down then
@@ -59,111 +54,97 @@ local function marked(peer, draining, down)
 end
 
 
--- A number of at least one digit, and the place behind it.
-local function read_number(text, at)
-    local number, from, digit = 0, at, byte(text, at)
-    while digit and digit >= ZERO and digit <= NINE do
-        number = number * 10 + digit - ZERO
-        at = at + 1
-        digit = byte(text, at)
-    end
-    return at > from and number or nil, at
-end
-
-
--- Whether this field stands at a place; the place behind it.
-local function skip_field(text, at, field)
-    local behind = at + #field
-    if behind <= #text and same_bytes(text, at, field, 1, #field) then
-        return behind
-    end
-end
-
-
--- Of a line that may be that of an instance as it was read before, with another
--- revision, weight, zone or other marks: the place behind it and these, or nil.
--- What is as it was is taken from there: to make strings that look alike is
--- what reading costs, see codec/bytes.lua.
-local function reread_peer(text, at, old)
-    local rev, port, weight
-    at = skip_field(text, at, old.id)
-    if not at or byte(text, at) ~= SPACE then
+-- The instance whose line begins at a place, and the place behind it.
+local function read_peer(text, at)
+    local id, rev, host, port, weight, zone, marks, behind =
+        match(text, PEER, at)
+    if not id then
         return nil
-    end
-    rev, at = read_number(text, at + 1)
-    if not rev or byte(text, at) ~= SPACE then
-        return nil
-    end
-    at = skip_field(text, at + 1, old.host)
-    if not at or byte(text, at) ~= SPACE then
-        return nil
-    end
-    port, at = read_number(text, at + 1)
-    if port ~= old.port or byte(text, at) ~= SPACE then
-        return nil
-    end
-    weight, at = read_number(text, at + 1)
-    if not weight or byte(text, at) ~= SPACE then
-        return nil
-    end
-
-    at = at + 1
-    local stop, zone = at, nil
-    local mark = byte(text, stop)
-    while mark ~= SPACE and mark ~= NEWLINE do
-        stop = stop + 1
-        mark = byte(text, stop)
-    end
-    if stop > at then
-        zone = old.zone
-        if not zone or skip_field(text, at, zone) ~= stop then
-            zone = sub(text, at, stop - 1)
-        end
-    end
-    stop = mark == SPACE and stop + 1 or stop
-    local draining = byte(text, stop) == DRAINING
-    stop = draining and stop + 1 or stop
-    local down = byte(text, stop) == DOWN
-    stop = down and stop + 1 or stop
-    if byte(text, stop) ~= NEWLINE then
-        return nil
-    end
-    return stop + 1, rev, weight, zone, draining, down
-end
-
-
--- The instance whose line begins at a place, and the place behind it. `old` is
--- one that may have the same id; with `in_place` it is brought up to date, as
--- long as that leaves a round over the instances as it is.
-local function read_peer(text, at, old, in_place)
-    local behind, rev, weight, zone, draining, down
-    if old then
-        behind, rev, weight, zone, draining, down = reread_peer(text, at, old)
-    end
-    if not behind then
-        local id, host, port, marks
-        id, rev, host, port, weight, zone, marks, behind =
-            match(text, PEER, at)
-        if not id then
-            return nil
-        end
-        return marked({
-            id = id, rev = tonumber(rev), addr = host .. ":" .. port,
-            host = host, port = tonumber(port), weight = tonumber(weight),
-            zone = zone ~= "" and zone or nil,
-        }, byte(marks) == DRAINING, byte(marks, -1) == DOWN), behind
-    end
-
-    if in_place and weight == old.weight
-            and draining == (old.draining or false)
-            and down == (old.down or false) then
-        old.rev, old.zone = rev, zone
-        return old, behind
     end
     return marked({
-        id = old.id, rev = rev, addr = old.addr, host = old.host,
-        port = old.port, weight = weight, zone = zone,
-    }, draining, down), behind
+        id = id, rev = tonumber(rev), addr = host .. ":" .. port,
+        host = host, port = tonumber(port), weight = tonumber(weight),
+        zone = zone ~= "" and zone or nil,
+    }, byte(marks) == DRAINING, byte(marks, -1) == DOWN), behind
+end
+
+
+-- Of a line in whose place another one was: if only revision and zone differ,
+-- the instance has these now, and the place behind the line is returned. `stop`
+-- is the place behind the old one, which has no marks.
+local function renew(peer, text, at, old_text, from, stop)
+    local id_size = #peer.id + 1
+    if at + id_size > #text
+            or not same_bytes(text, at, old_text, from, id_size) then
+        return nil
+    end
+    local rev, rest = read_number(text, at + id_size)
+    local _, old_rest = read_number(old_text, from + id_size)
+    local zone = peer.zone or ""
+    -- Up to the zone.
+    local size = stop - 1 - #zone - old_rest
+    local zone_at = rest + size
+    if zone_at > #text
+            or not same_bytes(text, rest, old_text, old_rest, size) then
+        return nil
+    end
+    local newline = skip(text, zone_at, zone)
+    if not newline or byte(text, newline) ~= NEWLINE then
+        newline = find(text, "\n", zone_at, true)
+        zone = sub(text, zone_at, newline - 1)
+        -- Marks.
+        if find(zone, " ", 1, true) then
+            return nil
+        end
+        peer.zone = zone ~= "" and zone or nil
+    end
+    peer.rev = rev
+    return newline + 1
+end
+
+
+-- What is to be used of an instance whose line is another one now: with
+-- `in_place` the old one, if it is the same in all that concerns a round.
+local function succeed(old, peer, in_place)
+    if old.host ~= peer.host or old.port ~= peer.port then
+        return peer
+    end
+    peer.addr = old.addr
+    if old.weight ~= peer.weight or old.draining ~= peer.draining
+            or old.down ~= peer.down then
+        return peer
+    end
+    if in_place then
+        old.rev, old.zone = peer.rev, peer.zone
+    elseif old.rev ~= peer.rev or old.zone ~= peer.zone then
+        return peer
+    end
+    return old
+end
+
+
+-- The first one from `i` on whose id is not less than this one.
+local function place_among(peers, i, id)
+    while peers[i] and peers[i].id < id do
+        i = i + 1
+    end
+    return i
+end
+
+
+local function read_all(text, at)
+    local peers, starts, n = {}, {}, 0
+    while at <= #text do
+        local peer, behind = read_peer(text, at)
+        if not peer then
+            return nil
+        end
+        n = n + 1
+        peers[n], starts[n] = peer, at
+        at = behind
+    end
+    starts[n + 1] = at
+    return peers, n, starts, false
 end
 
 
@@ -200,57 +181,58 @@ _M.of = peer_line
 
 -- syntax: peers, n, starts, as_before = lines.read(text, at, before?,
 --                                                  in_place?)
--- The instances, how many there are, where the line of each begins, and whether
--- they are those of before, one and all. Nil if this is no such text. before =
--- { text =, peers =, starts = } of an older text: instances whose line is as
--- before are those that were read then. With `in_place`, those of them that
--- have changed in nothing that concerns a round are brought up to date.
+-- The instances, how many there are, where the line of each begins (and, behind
+-- the last one, where they end), and whether they are those of before, one and
+-- all. Nil if this is no such text. before = { text =, peers =, starts = } of
+-- an older text: instances whose line is as before are those that were read
+-- then. With `in_place`, those of them that have changed in nothing that
+-- concerns a round are brought up to date.
 --
--- Lines are compared by runs: the run grows with each one that is the same, and
--- shrinks with each one that is not, down to a line, which is then read.
+-- Nearly all lines are as before or differ in revision and zone: for these no
+-- string is made, and there is no loop but the one over the lines. So LuaJIT
+-- compiles it as one.
 function _M.read(text, at, before, in_place)
-    local last = #text
-    local old, old_n, old_text, old_starts = nil, 0, nil, nil
-    if before and before.text then
-        old, old_n = before.peers, #before.peers
-        old_text, old_starts = before.text, before.starts
+    if not before or not before.text then
+        return read_all(text, at)
     end
-    local peers, starts = new_table(old_n, 0), new_table(old_n, 0)
-    local n, i, run = 0, 1, 1
-    local as_before = old ~= nil
+    local old, old_text, old_starts = before.peers, before.text, before.starts
+    local old_n, last = #old, #text
+    local peers, starts = new_table(old_n, 0), new_table(old_n + 1, 0)
+    local n, i, as_before = 0, 1, true
     while at <= last do
-        local same, shift, behind = 0, 0, at
-        run = min(run, old_n - i + 1)
-        while run > 0 and same == 0 do
-            local from = old_starts[i]
-            local length = (old_starts[i + run] or #old_text + 1) - from
-            if at + length - 1 <= last
-                    and same_bytes(text, at, old_text, from, length) then
-                same, shift, behind = run, at - from, at + length
+        local peer, behind = old[i], nil
+        if peer then
+            local from, stop = old_starts[i], old_starts[i + 1]
+            local size = stop - from
+            if at + size <= last + 1
+                    and same_bytes(text, at, old_text, from, size) then
+                behind = at + size
+            elseif in_place and not peer.draining and not peer.down then
+                behind = renew(peer, text, at, old_text, from, stop)
             end
-            run = same > 0 and min(run * 4, MAX_RUN) or floor(run / 4)
         end
-        for j = i, i + same - 1 do
-            n = n + 1
-            peers[n], starts[n] = old[j], old_starts[j] + shift
-        end
-        i = i + same
-        if same == 0 then
-            local peer
-            peer, behind = read_peer(text, at, old and old[i], in_place)
-            if not peer then
+        if behind then
+            i = i + 1
+        else
+            local now
+            now, behind = read_peer(text, at)
+            if not now then
                 return nil
             end
-            as_before = as_before and peer == old[i]
-            n = n + 1
-            peers[n], starts[n] = peer, at
-            while i <= old_n and old[i].id <= peer.id do
+            i = place_among(old, i, now.id)
+            peer = old[i]
+            if peer and peer.id == now.id then
+                now = succeed(peer, now, in_place)
                 i = i + 1
             end
-            run = 1
+            as_before = as_before and now == peer
+            peer = now
         end
+        n = n + 1
+        peers[n], starts[n] = peer, at
         at = behind
     end
+    starts[n + 1] = at
     return peers, n, starts, as_before and n == old_n
 end
 

@@ -8,9 +8,11 @@
 -- one takes its place, under a number of its own. So who has read a sheet need
 -- not read it again.
 
-local bytes_of = require("pointsman.codec.bytes")
+local bytes = require("pointsman.codec.bytes")
 local head = require("pointsman.codec.head")
 local lines = require("pointsman.codec.lines")
+
+local new_table = require("table.new")
 
 local byte = string.byte
 local concat = table.concat
@@ -18,17 +20,18 @@ local edit_lines = lines.edit
 local find = string.find
 local floor = math.floor
 local gmatch = string.gmatch
+local ipairs = ipairs
 local match = string.match
 local max = math.max
 local pairs = pairs
 local read_lines = lines.read
-local same_bytes = bytes_of.same
+local same_bytes = bytes.same
 local sub = string.sub
 local tonumber = tonumber
 
 local KIND = "l"
 local ENTRY = "^(%d+) (%S+)\n()"
-local NO_SHEETS = {}
+local NOTHING = { sheets = {} }
 -- Sheets have so many bytes when they are made, a line has about 60; they grow
 -- up to MAX_BYTES.
 local BYTES, MAX_BYTES = 6000, 10000
@@ -168,94 +171,154 @@ function _M.edit(text, get, next_number, policy, edits, asof, v, pause)
 end
 
 
--- The sheet whose entry begins at a place in a list, and the place behind it.
--- `old` is what was read of the one that may still be there, or nil.
-local function entry_at(text, at, old)
-    if old then
-        local behind = at + #old.entry
-        if behind <= #text + 1
-                and same_bytes(text, at, old.entry, 1, #old.entry) then
-            return old, behind
-        end
+-- The first sheet from `i` on that does not begin with less.
+local function place_among(sheets, i, first)
+    while sheets[i] and sheets[i].first < first do
+        i = i + 1
     end
-    local number, first, behind = match(text, ENTRY, at)
-    if number then
-        return { number = tonumber(number), first = first,
-                 entry = sub(text, at, behind - 1) }, behind
-    end
+    return i
 end
 
 
--- Returns whether the instances are those of `old`, one and all; nil if the
--- sheet cannot be had.
-local function fill(sheet, text, old, in_place)
-    local peers, _, starts, as_before
-    if text then
-        peers, _, starts, as_before = read_lines(text, 1, old, in_place)
+-- The sheets of a list, and where the entry of each begins. Those that were
+-- read before are the ones of `before`; for the others `places` has the one
+-- whose place each has taken. If all are in the places of all that were there
+-- before, no instance has gone from one to another.
+local function match_up(text, at, before)
+    local old, old_text, old_starts = before.sheets, before.list, before.starts
+    local old_n, last = #old, #text
+    local list, places = new_table(old_n, 0), new_table(old_n, 0)
+    local starts = new_table(old_n + 1, 0)
+    local n, i, all_in_place = 0, 1, true
+    while at <= last do
+        local sheet, behind = old[i], nil
+        if sheet then
+            local from = old_starts[i]
+            local size = old_starts[i + 1] - from
+            if at + size <= last + 1
+                    and same_bytes(text, at, old_text, from, size) then
+                behind = at + size
+            end
+        end
+        n = n + 1
+        if behind then
+            all_in_place = all_in_place and i == n
+            places[n] = sheet
+            i = i + 1
+        else
+            local number, first
+            number, first, behind = match(text, ENTRY, at)
+            if not number then
+                return nil
+            end
+            number = tonumber(number)
+            i = place_among(old, i, first)
+            local place = old[i]
+            sheet = place
+            if not place or place.number ~= number then
+                sheet = { number = number, first = first }
+            end
+            places[n] = place
+            if place and place.first == first then
+                all_in_place = all_in_place and i == n
+                i = i + 1
+            else
+                all_in_place = false
+            end
+        end
+        list[n], starts[n] = sheet, at
+        at = behind
     end
-    if not peers then
+    starts[n + 1] = at
+    return list, starts, places, all_in_place and n == old_n
+end
+
+
+-- Reads a sheet that has taken the place of `old`, if there is one: returns
+-- that one if it has the same instances, one and all. Nil if it cannot be had.
+local function fill(sheet, text, old, in_place)
+    if not text then
         return nil
     end
-    sheet.text, sheet.starts = text, starts
-    sheet.peers = as_before and old.peers or peers
-    return as_before
+    local peers, _, starts, as_before = read_lines(text, 1, old, in_place)
+    if not peers then
+        return nil
+    elseif as_before then
+        old.number, old.text, old.starts = sheet.number, text, starts
+        return old
+    end
+    sheet.peers, sheet.text, sheet.starts = peers, text, starts
+    return sheet
 end
 
 
--- syntax: app, asof, v, bytes = sheets.read(text, get, json, before?)
--- As pack.read_app does, and how many bytes of sheets were read.
-function _M.read(text, get, json, before)
+-- syntax: app, asof, v, count, is_whole = sheets.read(text, get, json, before?,
+--                                                     limit?)
+-- As pack.read_app does, but that the instances are in app.sheets; and how many
+-- of these were read. With a limit no more are read than that, as long as what
+-- they change does not concern a round over the instances, or the round takes
+-- them as they are (app.parted). Then `is_whole` is false, and the next reading
+-- goes on with those that are left.
+function _M.read(text, get, json, before, limit)
     local its, err = head.read(text, KIND, json, before and before.policy)
     if not its then
         return nil, err
     end
-    local policy = its.policy
-    local old = before and before.sheets or NO_SHEETS
-    local is_same = old ~= NO_SHEETS and before.policy == policy
-    local in_place = is_same and policy.plain
-    local list, n, bytes, i, at = {}, 0, 0, 1, its.at
-    while at <= #text do
-        local sheet
-        sheet, at = entry_at(text, at, old[i])
-        if not sheet then
-            return nil, "not a packed app"
-        end
-        -- To the one whose place it has taken.
-        while old[i] and old[i].first < sheet.first do
-            i = i + 1
-        end
-        if old[i] and old[i].number == sheet.number then
-            sheet = old[i]
-        else
-            local its_text = get(sheet.number)
-            local as_before = fill(sheet, its_text, old[i], in_place)
-            if as_before == nil then
-                return nil, "a sheet is missing, or is none"
-            end
-            bytes = bytes + #its_text
-            is_same = is_same and as_before
-        end
-        n = n + 1
-        list[n] = sheet
-        if old[i] and old[i].first == sheet.first then
-            i = i + 1
-        end
-    end
-    if is_same and n == #old then
-        before.sheets = list
-        return before, its.asof, its.v, bytes
+    local policy, v = its.policy, its.v
+    local is_first = not (before and before.sheets)
+    local list, starts, places, all_in_place =
+        match_up(text, its.at, is_first and NOTHING or before)
+    if not list then
+        return nil, "not a packed app"
     end
 
-    local all, all_n = {}, 0
-    for j = 1, n do
-        local peers = list[j].peers
-        for k = 1, #peers do
-            all_n = all_n + 1
-            all[all_n] = peers[k]
+    local n, count, waiting = #list, 0, nil
+    local is_same = not is_first and before.policy == policy
+    local in_place = is_same and policy.plain
+    -- What was asked for anew must not stand beside what was not.
+    local may_wait = limit and all_in_place and before.v == v
+    local first = may_wait and before.waiting or 1
+    for i = first, first + n - 1 do
+        local at = i > n and i - n or i
+        local sheet, place = list[at], places[at]
+        local is_new = sheet ~= place
+        if is_new and may_wait and count >= limit
+                and (is_same or before.parted) then
+            list[at] = place
+            waiting = waiting or at
+        elseif is_new then
+            sheet = fill(sheet, get(sheet.number), place, in_place)
+            if not sheet then
+                return nil, "a sheet is missing, or is none"
+            end
+            list[at] = sheet
+            count = count + 1
+            is_same = is_same and sheet == place
         end
     end
-    return { name = its.name, policy = policy, peers = all, sheets = list },
-           its.asof, its.v, bytes
+    local app = before
+    if not is_same or n ~= #before.sheets then
+        app = { name = its.name, policy = policy }
+    end
+    app.sheets, app.v, app.waiting = list, v, waiting
+    -- The next reading must find those again that wait.
+    app.list = waiting and before.list or text
+    app.starts = waiting and before.starts or starts
+    return app, its.asof, v, count, not waiting
+end
+
+
+-- syntax: peers = sheets.peers(app)
+-- All of what sheets.read returned, sorted by id.
+function _M.peers(app)
+    local all, n = {}, 0
+    for _, sheet in ipairs(app.sheets) do
+        for _, peer in ipairs(sheet.peers) do
+            n = n + 1
+            all[n] = peer
+        end
+    end
+    return all
 end
 
 

@@ -12,6 +12,7 @@ local round_robin = require("pointsman.picker.round_robin")
 local warm = require("pointsman.picker.warm")
 local zone = require("pointsman.picker.zone")
 
+local ipairs = ipairs
 local type = type
 
 local BY_NAME = {
@@ -20,17 +21,50 @@ local BY_NAME = {
 }
 
 
+-- The shape of a round over parts of a list: it goes on where one over the
+-- whole list was, and the other way round.
+local PARTED = "round_robin"
+
+
+-- A picker whose state can be taken over; else the seed.
+local function of_shape(previous, shape, seed)
+    if type(previous) == "table" and previous.shape ~= shape then
+        return seed
+    end
+    return previous
+end
+
+
+local function may_get_requests(peer, even_down)
+    return peer.weight > 0 and not peer.draining
+           and (even_down or not peer.down)
+end
+
+
 local function those_of(peers, even_down)
     local list, n = {}, 0
     for i = 1, #peers do
         local peer = peers[i]
-        if peer.weight > 0 and not peer.draining
-                and (even_down or not peer.down) then
+        if may_get_requests(peer, even_down) then
             n = n + 1
             list[n] = peer
         end
     end
     return list, n
+end
+
+
+-- Those of one part, and their weight: nil if there are none, 0 if it differs.
+local function live_part(part)
+    local live, n, weight = {}, 0, nil
+    for _, peer in ipairs(part.peers) do
+        if may_get_requests(peer, false) then
+            n = n + 1
+            live[n] = peer
+            weight = (not weight or weight == peer.weight) and peer.weight or 0
+        end
+    end
+    part.live, part.weight = live, weight
 end
 
 
@@ -46,6 +80,39 @@ function _M.live(peers)
         return those_of(peers, true)
     end
     return live, n
+end
+
+
+-- syntax: n = compose.even(parts)
+-- How many of the instances in a list of { peers = } may get new requests, if
+-- these have the same weight, one and all, and there are any; else nil. Each
+-- part is looked at once, and has its share as `live` then.
+function _M.even(parts)
+    local n, weight = 0, nil
+    for _, part in ipairs(parts) do
+        if not part.live then
+            live_part(part)
+        end
+        local its = part.weight
+        if its then
+            weight = weight or its
+            if its == 0 or its ~= weight then
+                return nil
+            end
+        end
+        n = n + #part.live
+    end
+    return n > 0 and n or nil
+end
+
+
+-- syntax: picker = compose.in_parts(parts, n, previous, options)
+-- A round over what compose.even has counted. Else as compose.new.
+function _M.in_parts(parts, n, previous, options)
+    local picker = round_robin.in_parts(parts, n, of_shape(previous, PARTED,
+                                                           options.seed))
+    picker.shape = PARTED
+    return picker
 end
 
 
@@ -80,9 +147,7 @@ function _M.new(policy, peers, previous, options)
     if own_zone then
         shape = shape .. " in " .. own_zone
     end
-    if type(previous) == "table" and previous.shape ~= shape then
-        previous = options.seed
-    end
+    previous = of_shape(previous, shape, options.seed)
 
     local picker
     if own_zone then

@@ -7,6 +7,7 @@
 -- 5, 1, 1 give a a b a c a a, where a plain wheel would give a a a a a b c.
 
 local floor = math.floor
+local max = math.max
 local setmetatable = setmetatable
 local type = type
 
@@ -17,8 +18,10 @@ local MAX_WIND = 64
 
 local _Even = {}
 local _Weighted = {}
+local _Parted = {}
 local EVEN = { __index = _Even }
 local WEIGHTED = { __index = _Weighted }
+local PARTED = { __index = _Parted }
 
 
 -- syntax: peer = picker:pick(skip?)
@@ -34,6 +37,40 @@ function _Even:pick(skip)
         end
     end
     return nil
+end
+
+
+-- syntax: peer = picker:last()
+-- The one that was picked last, or nil.
+function _Even:last()
+    return self.peers[self.at]
+end
+_Weighted.last = _Even.last
+
+
+-- syntax: peer = picker:pick(skip?)
+function _Parted:pick(skip)
+    local parts, part, at = self.parts, self.part, self.at
+    local live = parts[part].live
+    for _ = 1, self.n do
+        while at >= #live do
+            part = part < #parts and part + 1 or 1
+            live, at = parts[part].live, 0
+        end
+        at = at + 1
+        local peer = live[at]
+        if not skip or not skip(peer) then
+            self.part, self.at = part, at
+            return peer
+        end
+    end
+    return nil
+end
+
+
+-- syntax: peer = picker:last()
+function _Parted:last()
+    return self.parts[self.part].live[self.at]
 end
 
 
@@ -63,18 +100,12 @@ function _Weighted:pick(skip)
 end
 
 
--- The place from which the first pick goes on where `previous` stopped: that
--- of the peer it picked last or, if that one is gone, of its nearest neighbour
--- below (peers are sorted by id).
-local function resume_at(peers, n, previous)
-    local last = previous.peers[previous.at]
-    if not last then
-        return 0
-    end
+-- The last one of a sorted list whose field is not greater than a value, or 0.
+local function place_of(list, n, field, value)
     local low, high = 0, n
     while low < high do
         local middle = floor((low + high + 1) / 2)
-        if peers[middle].id <= last.id then
+        if list[middle][field] <= value then
             low = middle
         else
             high = middle - 1
@@ -84,12 +115,22 @@ local function resume_at(peers, n, previous)
 end
 
 
+-- The place from which the first pick goes on where `previous` stopped: that
+-- of the peer it picked last or, if that one is gone, of its nearest neighbour
+-- below (peers are sorted by id).
+local function resume_at(peers, n, previous)
+    local last = previous:last()
+    return last and place_of(peers, n, "id", last.id) or 0
+end
+
+
 -- By instance id: what a peer is owed, in picks (below 0: it had more than its
--- share). In an even round, the longer ago its turn was, the more.
+-- share). In an even round, the longer ago its turn was, the more. (After one
+-- over parts all begin anew.)
 local function owed(previous)
     local by_id = {}
     local peers, n = previous.peers, previous.n
-    for i = 1, n do
+    for i = 1, peers and n or 0 do
         if previous.current then
             by_id[peers[i].id] = previous.current[i] / previous.total
         else
@@ -166,6 +207,32 @@ function _M.new(peers, previous)
         end
     end
     return self
+end
+
+
+-- syntax: picker = round_robin.in_parts(parts, n, previous)
+-- Over n peers of equal weight in a list of { first =, live = { peer, ... } },
+-- both sorted by id; `first` is no greater than the ids of a part's peers, and
+-- greater than those of the part before. When a part changes, the others need
+-- not be looked at.
+function _M.in_parts(parts, n, previous)
+    local self = { parts = parts, n = n, part = 1, at = 0 }
+    if type(previous) == "table" then
+        local last = previous:last()
+        if last then
+            self.part = max(1, place_of(parts, #parts, "first", last.id))
+            local live = parts[self.part].live
+            self.at = place_of(live, #live, "id", last.id)
+        end
+    else
+        local left = previous < 1 and floor(previous * n) or floor(previous) % n
+        while left > #parts[self.part].live do
+            left = left - #parts[self.part].live
+            self.part = self.part + 1
+        end
+        self.at = left
+    end
+    return setmetatable(self, PARTED)
 end
 
 

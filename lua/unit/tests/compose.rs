@@ -42,6 +42,84 @@ fn draining_and_failed_instances_get_no_new_requests() {
 }
 
 #[test]
+fn a_round_over_parts_is_the_one_over_all_whatever_changes() {
+    check_pickers(
+        r#"
+        math.randomseed(5)
+        local options = { seed = 3 }
+        -- Parts of ids from 100 * i on.
+        local function part(i)
+            local list = {}
+            for j = 0, math.random(0, 9) do
+                local kind = math.random(6)
+                list[#list + 1] = {
+                    id = ("%04d"):format(100 * i + 10 * j + math.random(0, 9)),
+                    weight = kind == 1 and 0 or 7,
+                    draining = kind == 2 or nil, down = kind == 3 or nil,
+                }
+            end
+            return { first = list[1].id, peers = list }
+        end
+        local parts, parted, whole = {}, 5, 5
+        for round = 1, 300 do
+            local others, all = {}, {}
+            for i = 1, 9 do
+                local kept = parts[i] and math.random(3) > 1 and parts[i]
+                others[i] = kept or part(i)
+                for _, peer in ipairs(others[i].peers) do
+                    all[#all + 1] = peer
+                end
+            end
+            parts = others
+            local live, n = compose.live(all)
+            same(compose.even(parts), n)
+            whole = compose.new({ balance = "round_robin" }, live, whole,
+                                options)
+            if round % 7 == 0 then
+                -- From the one to the other, and back.
+                parted = compose.new({ balance = "round_robin" }, live, parted,
+                                     options)
+            else
+                parted = compose.in_parts(parts, n, parted, options)
+            end
+            local skipped = math.random(0, 3)
+            local function skip(peer)
+                return tonumber(peer.id) % 4 < skipped
+            end
+            for _ = 1, math.random(0, 40) do
+                same(parted:pick(skip), whole:pick(skip))
+            end
+            same(parted:pick(), whole:pick())
+        end
+        same(parted:pick(function() return true end), nil)
+        "#,
+    );
+}
+
+#[test]
+fn parts_of_other_weights_or_with_nobody_left_are_no_even_round() {
+    check_pickers(
+        r#"
+        local a, b = { id = "a", weight = 1 }, { id = "b", weight = 2 }
+        local none = { id = "c", weight = 0 }
+        local down = { id = "d", weight = 1, down = true }
+        local function even(...)
+            local parts = {}
+            for i, list in ipairs { ... } do
+                parts[i] = { first = list[1].id, peers = list }
+            end
+            return compose.even(parts)
+        end
+        same(even({ a, none }, { none }, { down }), 1)
+        same(even({ a }, { b }), nil)
+        same(even({ none }, { a, b }), nil)
+        same(even({ none }, { down }), nil)
+        same(even(), nil)
+        "#,
+    );
+}
+
+#[test]
 fn the_own_zone_first_and_the_others_when_none_of_it_can_be_used() {
     check_pickers(
         r#"

@@ -12,7 +12,7 @@ const P99_AIM: f64 = 1.2;
 /// A lag that does not grow may still waver by so many milliseconds.
 const WAVER: f64 = 100.0;
 const QUIET: [&str; 2] = ["nothing", "etcd alone"];
-const STORMS: [&str; 2] = ["spread over many apps", "in one app"];
+const STORMS: [&str; 3] = ["spread over many apps", "in one app", "in one app, moving"];
 
 /// All storms, of apps like `shape` and one of `large` instances; `preferred`
 /// if apps and load came before the edge.
@@ -26,7 +26,8 @@ pub(super) fn section(shape: Shape, large: usize, preferred: bool, all: &[Storm]
         text: vec![format!(
             "{CLIENTS} clients put instances into etcd, each as soon as its last put was answered: \
              spread over {} instances of {} apps, all of which the edge has cached, or in one app \
-             of {large} instances. Meanwhile {RATE:.0} requests a second come for {HOSTS} hosts of \
+             of {large} instances, each with another zone and, *moving*, another address than \
+             before. Meanwhile {RATE:.0} requests a second come for {HOSTS} hosts of \
              that app; edge, apps and load have a core for themselves{}. The stream is followed by \
              the one worker that serves them or, with the setting `feed_worker = \"own\"`, by one \
              more, which is with etcd, Redis and the agent. *Behind* is for how long etcd had been \
