@@ -111,9 +111,12 @@ end
 local function fill_picker(app, record)
     local policy = record.policy
     local previous = app.picker or picker_options.seed
-    local n = policy.plain and record.sheets and compose.even(record.sheets)
-    record.parted = n ~= nil and n ~= false
-    if record.parted then
+    local n
+    if policy.plain and record.sheets then
+        n = compose.even(record.sheets)
+    end
+    record.parted = n ~= nil
+    if n then
         app.peers, app.parts, app.live = nil, record.sheets, n
         app.picker = compose.in_parts(record.sheets, n, previous,
                                       picker_options)
@@ -189,8 +192,10 @@ local function load_app(name, app, limit)
     app.asides = asides_of(name)
     -- Else the next request goes on reading.
     if is_whole then
-        app.seen = seen
-        app.gen = is_doubted(record_reval) and DOUBTED or gen
+        app.seen, app.gen = seen, gen
+    end
+    if is_doubted(record_reval) then
+        app.gen = DOUBTED
     end
     return app
 end
@@ -409,8 +414,8 @@ end
 -- anew (refresh.lua), but no request need wait for that; or nil and "no_route"
 -- or "miss": Redis must be asked. With `lane` set it takes more than the
 -- picker's next instance: an app with such a policy, or { rules =, apps =,
--- is_usable = }. A large app may have parts = { { peers = }, ... } in place of
--- `peers`; only one that is not in the lane.
+-- is_usable = }. A large app with a plain policy, that is without sessions or
+-- pinned instances, may have parts = { { peers = }, ... } in place of `peers`.
 -- The hot path.
 function _M.find_at(host, len)
     local moved = read_generation()

@@ -108,7 +108,8 @@ _M.edit_sheets = sheets.edit
 --                                                             before?, limit?)
 -- As unpack_app, but that the instances are in app.sheets = { { first = id of
 -- the first, peers = }, ... }; and how many of these were read. No more than
--- `limit`, if that will do for now: then `is_whole` is false.
+-- `limit`, if that will do for now: then `is_whole` is false. It always will if
+-- the caller has set before.parted: no list is made of all instances.
 _M.unpack_sheets = sheets.read
 
 

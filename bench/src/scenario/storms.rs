@@ -378,10 +378,7 @@ impl Rig<'_> {
     async fn move_back(&self) -> Result<()> {
         let entries = large_instances(&self.servers);
         let revision = fill::put_all(&self.stack.etcd.url(), entries).await?;
-        while self.at_edge().await? < revision {
-            sleep(GLANCE).await;
-        }
-        Ok(())
+        stack::has_applied(self.edge.status, revision, PATIENCE).await
     }
 
     async fn in_redis(&self, facts: &mut RedisFacts) -> Result<i64> {

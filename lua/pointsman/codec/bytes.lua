@@ -62,8 +62,10 @@ if not found then
 end
 
 ffi.cdef [[
-int memcmp(const void *a, const void *b, size_t n);
-long long strtoll(const char *text, char **end, int base);
+int pointsman_memcmp(const void *a, const void *b, size_t n)
+    __asm__("memcmp");
+long long pointsman_strtoll(const char *text, char **end, int base)
+    __asm__("strtoll");
 ]]
 
 local C = ffi.C
@@ -77,16 +79,16 @@ local number_end = ffi.new("char *[1]")
 
 
 function _M.same(a, at, b, from, n)
-    return C.memcmp(cast("const char *", a) + (at - 1),
-                    cast("const char *", b) + (from - 1), n) == 0
+    return C.pointsman_memcmp(cast("const char *", a) + (at - 1),
+                              cast("const char *", b) + (from - 1), n) == 0
 end
 
 
 function _M.skip(text, at, word)
     local behind = at + #word
     if behind <= #text + 1
-            and C.memcmp(cast("const char *", text) + (at - 1), word,
-                         #word) == 0 then
+            and C.pointsman_memcmp(cast("const char *", text) + (at - 1), word,
+                                   #word) == 0 then
         return behind
     end
 end
@@ -94,7 +96,7 @@ end
 
 function _M.number(text, at)
     local from = cast("const char *", text) + (at - 1)
-    local number = C.strtoll(from, number_end, 10)
+    local number = C.pointsman_strtoll(from, number_end, 10)
     return tonumber(number), at + (number_end[0] - from)
 end
 

@@ -23,6 +23,7 @@ local sub = string.sub
 local tonumber = tonumber
 
 local NEWLINE = byte("\n")
+local SPACE = byte(" ")
 -- The marks of a peer that is draining, or that failed its checks.
 local DRAINING, DOWN = byte("d"), byte("x")
 
@@ -71,7 +72,8 @@ end
 
 -- Of a line in whose place another one was: if only revision and zone differ,
 -- the instance has these now, and the place behind the line is returned. `stop`
--- is the place behind the old one, which has no marks.
+-- is the place behind the old one, which has no marks. (After a reading that
+-- found a sheet missing, the instance may be newer than its old line.)
 local function renew(peer, text, at, old_text, from, stop)
     local id_size = #peer.id + 1
     if at + id_size > #text
@@ -84,7 +86,8 @@ local function renew(peer, text, at, old_text, from, stop)
     -- Up to the zone.
     local size = stop - 1 - #zone - old_rest
     local zone_at = rest + size
-    if zone_at > #text
+    if size < 1 or byte(old_text, old_rest + size - 1) ~= SPACE
+            or zone_at > #text
             or not same_bytes(text, rest, old_text, old_rest, size) then
         return nil
     end

@@ -31,7 +31,8 @@ local tonumber = tonumber
 
 local KIND = "l"
 local ENTRY = "^(%d+) (%S+)\n()"
-local NOTHING = { sheets = {} }
+local NOTHING = {}
+local NO_SHEETS = { sheets = NOTHING }
 -- Sheets have so many bytes when they are made, a line has about 60; they grow
 -- up to MAX_BYTES.
 local BYTES, MAX_BYTES = 6000, 10000
@@ -181,11 +182,12 @@ end
 
 
 -- The sheets of a list, and where the entry of each begins. Those that were
--- read before are the ones of `before`; for the others `places` has the one
--- whose place each has taken. If all are in the places of all that were there
--- before, no instance has gone from one to another.
+-- read before, and do not wait, are the ones of `before`; for the others
+-- `places` has the one whose place each has taken. If all are in the places of
+-- all that were there before, no instance has gone from one to another.
 local function match_up(text, at, before)
     local old, old_text, old_starts = before.sheets, before.list, before.starts
+    local waiting = before.waiting or NOTHING
     local old_n, last = #old, #text
     local list, places = new_table(old_n, 0), new_table(old_n, 0)
     local starts = new_table(old_n + 1, 0)
@@ -195,7 +197,7 @@ local function match_up(text, at, before)
         if sheet then
             local from = old_starts[i]
             local size = old_starts[i + 1] - from
-            if at + size <= last + 1
+            if not waiting[i] and at + size <= last + 1
                     and same_bytes(text, at, old_text, from, size) then
                 behind = at + size
             end
@@ -255,10 +257,12 @@ end
 -- syntax: app, asof, v, count, is_whole = sheets.read(text, get, json, before?,
 --                                                     limit?)
 -- As pack.read_app does, but that the instances are in app.sheets; and how many
--- of these were read. With a limit no more are read than that, as long as what
--- they change does not concern a round over the instances, or the round takes
--- them as they are (app.parted). Then `is_whole` is false, and the next reading
--- goes on with those that are left.
+-- of these were read. With a limit no more are read than that, if what they
+-- change does not concern a round over the instances, or the caller says that
+-- his takes them as they are (before.parted), and if the sheets of the same
+-- reading of the table have the same instances' places as before. Then
+-- `is_whole` is false, and the next reading goes on with those that wait.
+-- Instances of `before` may be brought up to date even if it fails.
 function _M.read(text, get, json, before, limit)
     local its, err = head.read(text, KIND, json, before and before.policy)
     if not its then
@@ -267,7 +271,7 @@ function _M.read(text, get, json, before, limit)
     local policy, v = its.policy, its.v
     local is_first = not (before and before.sheets)
     local list, starts, places, all_in_place =
-        match_up(text, its.at, is_first and NOTHING or before)
+        match_up(text, its.at, is_first and NO_SHEETS or before)
     if not list then
         return nil, "not a packed app"
     end
@@ -276,8 +280,8 @@ function _M.read(text, get, json, before, limit)
     local is_same = not is_first and before.policy == policy
     local in_place = is_same and policy.plain
     -- What was asked for anew must not stand beside what was not.
-    local may_wait = limit and all_in_place and before.v == v
-    local first = may_wait and before.waiting or 1
+    local may_wait = limit and all_in_place and not is_first and before.v == v
+    local first = may_wait and before.waiting and before.waiting.first or 1
     for i = first, first + n - 1 do
         local at = i > n and i - n or i
         local sheet, place = list[at], places[at]
@@ -285,7 +289,8 @@ function _M.read(text, get, json, before, limit)
         if is_new and may_wait and count >= limit
                 and (is_same or before.parted) then
             list[at] = place
-            waiting = waiting or at
+            waiting = waiting or { first = at }
+            waiting[at] = true
         elseif is_new then
             sheet = fill(sheet, get(sheet.number), place, in_place)
             if not sheet then
@@ -300,10 +305,8 @@ function _M.read(text, get, json, before, limit)
     if not is_same or n ~= #before.sheets then
         app = { name = its.name, policy = policy }
     end
-    app.sheets, app.v, app.waiting = list, v, waiting
-    -- The next reading must find those again that wait.
-    app.list = waiting and before.list or text
-    app.starts = waiting and before.starts or starts
+    app.sheets, app.list, app.starts = list, text, starts
+    app.v, app.waiting = v, waiting
     return app, its.asof, v, count, not waiting
 end
 

@@ -7,6 +7,7 @@
 -- 5, 1, 1 give a a b a c a a, where a plain wheel would give a a a a a b c.
 
 local floor = math.floor
+local ipairs = ipairs
 local max = math.max
 local setmetatable = setmetatable
 local type = type
@@ -124,17 +125,36 @@ local function resume_at(peers, n, previous)
 end
 
 
+-- The peers of a round in their order, and the place of the last one picked.
+local function flat(previous)
+    if not previous.parts then
+        return previous.peers, previous.at
+    end
+    local peers, n, at = {}, 0, 0
+    for i, part in ipairs(previous.parts) do
+        if i == previous.part then
+            at = n + previous.at
+        end
+        for _, peer in ipairs(part.live) do
+            n = n + 1
+            peers[n] = peer
+        end
+    end
+    return peers, at
+end
+
+
 -- By instance id: what a peer is owed, in picks (below 0: it had more than its
--- share). In an even round, the longer ago its turn was, the more. (After one
--- over parts all begin anew.)
+-- share). In an even round, the longer ago its turn was, the more.
 local function owed(previous)
     local by_id = {}
-    local peers, n = previous.peers, previous.n
-    for i = 1, peers and n or 0 do
+    local peers, at = flat(previous)
+    local n = previous.n
+    for i = 1, n do
         if previous.current then
             by_id[peers[i].id] = previous.current[i] / previous.total
         else
-            local turns_ago = (previous.at - i) % n
+            local turns_ago = (at - i) % n
             by_id[peers[i].id] = (turns_ago + 1 - (n + 1) / 2) / n
         end
     end

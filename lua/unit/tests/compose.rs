@@ -97,6 +97,36 @@ fn a_round_over_parts_is_the_one_over_all_whatever_changes() {
 }
 
 #[test]
+fn a_weighted_round_goes_on_where_one_over_parts_was() {
+    check_pickers(
+        r#"
+        for seed = 0, 8 do
+            local options, list = { seed = 3 }, many(9)
+            local function part(from)
+                return { first = list[from].id,
+                         peers = { list[from], list[from + 1], list[from + 2] } }
+            end
+            local parts = { part(1), part(4), part(7) }
+            local whole = compose.new({ balance = "round_robin" }, list, seed,
+                                      options)
+            local parted = compose.in_parts(parts, compose.even(parts), seed,
+                                            options)
+            for _ = 1, 4 do
+                same(parted:pick(), whole:pick())
+            end
+            list[5] = { id = list[5].id, weight = list[5].weight + 1 }
+            whole = compose.new({ balance = "round_robin" }, list, whole, options)
+            parted = compose.new({ balance = "round_robin" }, list, parted,
+                                 options)
+            for _ = 1, 30 do
+                same(parted:pick(), whole:pick())
+            end
+        end
+        "#,
+    );
+}
+
+#[test]
 fn parts_of_other_weights_or_with_nobody_left_are_no_even_round() {
     check_pickers(
         r#"
