@@ -24,17 +24,22 @@ use warnings;
 use Cwd qw(abs_path);
 use File::Basename qw(dirname);
 use File::Path qw(remove_tree);
+use File::Spec;
 use File::Temp qw(tempdir);
 use IO::Socket::INET;
 use Time::HiRes qw(sleep time);
 
-my ($root, $dir, $redis_port, $owner);
+my ($root, $dir, $redis_port, $owner, @claims);
 
 # A port below those that the kernel hands out to clients: nginx binds it anew
-# for each block, and meanwhile no connection may have taken it.
+# for each block, and meanwhile no connection may have taken it, nor another
+# test file that runs beside this one.
 sub free_port {
     for (1 .. 1000) {
         my $port = 10000 + int rand 20000;
+        my $claim = File::Spec->tmpdir . "/pointsman-port-$port";
+        mkdir $claim or next;
+        push @claims, $claim;
         my $socket = IO::Socket::INET->new(
             LocalAddr => '0.0.0.0', LocalPort => $port, Proto => 'tcp',
             Listen => 1);
@@ -342,6 +347,7 @@ END {
         } else {
             remove_tree($dir);
         }
+        rmdir for @claims;
         $? = $status;
     }
 }
