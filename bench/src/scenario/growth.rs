@@ -124,10 +124,10 @@ pub async fn run(ctx: &Context) -> Result<Section> {
         sweeps.push(swept);
     }
 
-    let rounds = ctx.size.pick(1, 5, 15);
+    let rounds = ctx.size.pick(1, 5, 30);
     let round = Round {
         connections: CONNECTIONS,
-        time: Duration::from_millis(ctx.size.pick(200, 1000, 2000)),
+        time: Duration::from_millis(ctx.size.pick(200, 1000, 1000)),
         rate: None,
     };
     let before = status_of(&subjects).await?;
