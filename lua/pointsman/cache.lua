@@ -115,8 +115,8 @@ local function fill_picker(app, record)
     if policy.plain and record.sheets then
         n = compose.even(record.sheets)
     end
-    record.parted = n ~= nil
     if n then
+        record.parted = true
         app.peers, app.parts, app.live = nil, record.sheets, n
         app.picker = compose.in_parts(record.sheets, n, previous,
                                       picker_options)
@@ -125,7 +125,11 @@ local function fill_picker(app, record)
     local peers = peers_of(record)
     local pickable
     pickable, app.live = compose.live(peers)
-    app.peers, app.parts = peers, nil
+    app.peers = peers
+    -- (To set a field to nil would make room for it.)
+    if app.parts then
+        app.parts = nil
+    end
     if flight.is_needed(policy) then
         for _, peer in ipairs(peers) do
             peer.key = flight.key(record.name, peer.id)
