@@ -20,6 +20,7 @@ local settings = require("pointsman.settings")
 local sticky = require("pointsman.sticky")
 local status = require("pointsman.status")
 
+local collectgarbage = collectgarbage
 local counts = metrics.counts
 local error = error
 local find = cache.find
@@ -184,6 +185,7 @@ function _M.init_worker()
         error(err, 2)
     end
     started = true
+    collectgarbage("setstepmul", resolved.gc_stepmul)
     board.init()
     flight.init()
     sticky.init(resolved)

@@ -10,13 +10,14 @@ __DATA__
     init_by_lua_block {
         require("pointsman").setup {
             redis = "http://127.0.0.1", prefix = "", max_misses = 0,
-            redis_timeout = "soon", surprise = 1,
+            redis_timeout = "soon", surprise = 1, gc_stepmul = 0,
         }
     }
 --- config
 --- must_die
 --- suppress_stderr
 --- error_log
+gc_stepmul must be a whole number of at least 1
 max_misses must be
 prefix must be
 redis must be
@@ -109,3 +110,20 @@ end
 t.say(t.lookups())
 --- response_body
 1
+
+
+
+=== the collector takes small steps
+--- lua
+t.say(collectgarbage("setstepmul", 40))
+--- response_body
+40
+
+
+
+=== or steps of another size
+--- setup: gc_stepmul = 200,
+--- lua
+t.say(collectgarbage("setstepmul", 200))
+--- response_body
+200

@@ -89,6 +89,10 @@ local KNOWN = {
     -- Which worker follows the stream of changes: the first one, that has
     -- requests to serve as well, or the first one, which then takes none.
     feed_worker = { default = "shared", check = either("shared", "own") },
+    -- What LuaJIT's collector does at a time, in each worker, for all of its
+    -- Lua; 200 is LuaJIT's own default. With less, requests wait less while
+    -- garbage is collected, and there is more of it.
+    gc_stepmul = { default = 40, check = number(1, 1000, true) },
     -- Hosts that a worker keeps in its own table; never less than 8,000.
     max_hosts = { default = 1048576, check = number(256, HUGE, true) },
 }
