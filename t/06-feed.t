@@ -133,46 +133,6 @@ t.say(t.show("shop.test"))
 
 
 
-=== the first of many apps that change at once are seen before the last ones
---- lua
-local apps, cache = require("pointsman.apps"), require("pointsman.cache")
-local names, routes, changes = {}, {}, {}
-for i = 1, 40 do
-    local name = ("many-%02d"):format(i)
-    names[i] = name
-    routes[2 * i - 1] = ("route %s.test %s"):format(name, name)
-    routes[2 * i] = ("inst %s one @a"):format(name)
-    changes[i] = ("inst %s one @b"):format(name)
-end
-t.change(table.concat(routes, "\n"))
-for _, name in ipairs(names) do
-    assert(t.show(name .. ".test") == "200 a")
-end
-local function address(name)
-    return cache.find(name .. ".test").picker:pick().addr
-end
-local old = address("many-01")
--- How many a request would see, before each of them is changed.
-local edit, most, edited = apps.edit, 0, 0
-apps.edit = function(...)
-    local new = 0
-    for _, name in ipairs(names) do
-        new = new + (address(name) ~= old and 1 or 0)
-    end
-    most, edited = math.max(most, new), edited + 1
-    return edit(...)
-end
-t.change(table.concat(changes, "\n"))
-apps.edit = edit
-t.say(edited, " ", most >= 20 and most < 40)
-for _, name in ipairs(names) do
-    assert(t.show(name .. ".test") == "200 b")
-end
---- response_body
-40 true
-
-
-
 === an app of 5,000 instances is looked up, and followed one by one
 --- lua
 for i = 0, 9 do

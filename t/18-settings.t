@@ -17,7 +17,7 @@ __DATA__
 --- must_die
 --- suppress_stderr
 --- error_log
-gc_stepmul must be a whole number of at least 1
+gc_stepmul must be a whole number of at least 1 and at most 1000
 max_misses must be
 prefix must be
 redis must be

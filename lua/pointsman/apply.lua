@@ -5,8 +5,7 @@
 -- changes ten times is written once. The order is all: touch and stripes move
 -- first (who is about to fill L2 notices), then the records, then the stripes
 -- once more (who read an old record in between lets it go), topology, and last,
--- by the feed, the generation. It moves on the way, too, so that the first apps
--- of many do not wait for the last ones.
+-- by the feed, the generation.
 --
 -- The worker may have requests to serve: it turns to them again and again. To
 -- them that is as if another worker applied the entries.
@@ -38,8 +37,6 @@ local SLICE = 5000
 local CHANGE, EDIT, RECORD, STRIPE = 3, 8, 10, 1
 -- A part of a large app.
 local SHEET = 20
--- After so many apps requests see what was done so far.
-local SHOWN = 8
 -- For so many seconds a large app is left alone once it was changed: changes of
 -- it that come together cost less, here and in each worker.
 local REST = 0.01
@@ -291,16 +288,9 @@ function _M.run(plan, reval)
         rerouted = rerouted or moved
         turn(RECORD)
     end
-    local left = SHOWN
     for name, changes in pairs(plan.apps) do
         apply_app(name, changes)
         turn(RECORD)
-        board.count(board.app_stripe(name))
-        left = left - 1
-        if left == 0 then
-            left = SHOWN
-            board.advance()
-        end
     end
     move(plan.stripes)
     if rerouted then

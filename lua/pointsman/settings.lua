@@ -55,6 +55,7 @@ local function number(min, max, whole)
                 or whole and n ~= floor(n) then
             return nil, "must be a " .. (whole and "whole " or "")
                         .. "number of at least " .. min
+                        .. (max < HUGE and " and at most " .. max or "")
         end
         return n
     end
