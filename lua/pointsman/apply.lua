@@ -32,8 +32,9 @@ local type = type
 
 -- How much work is done at a time, and what each part of it is, in units of
 -- about a microsecond. A pause takes as long as nginx's timers have it, a
--- millisecond: a few changes must not wait for that.
-local SLICE = 5000
+-- millisecond: only where changes go on and on is it worth that to let requests
+-- in more often.
+local SLICE, SHORT_SLICE = 5000, 300
 local CHANGE, EDIT, RECORD, STRIPE = 3, 8, 10, 1
 -- A part of a large app.
 local SHEET = 20
@@ -47,8 +48,8 @@ local MAX_TRIES = 3
 
 -- Until when the large apps rest that were changed last.
 local rests = {}
--- Units since the worker last turned to its requests.
-local done = 0
+-- Units since the worker last turned to its requests, and when it does next.
+local done, slice = 0, SLICE
 
 
 local function complain(err, ...)
@@ -61,7 +62,7 @@ end
 -- So much is done: serves what has come in meanwhile, if it is time.
 local function turn(units)
     done = done + units
-    if done >= SLICE then
+    if done >= slice then
         done = 0
         sleep(0.001)
     end
@@ -172,7 +173,7 @@ local function apply_app(name, changes)
         apps.drop(name)
         return
     end
-    local judged = judge(name, changes)
+    local judged
     for _ = 1, MAX_TRIES do
         local text = apps.get(name)
         local asof, reval
@@ -182,6 +183,7 @@ local function apply_app(name, changes)
         if not asof then
             return
         end
+        judged = judged or judge(name, changes)
         local policy, edits, newest = choose(judged, asof)
         -- Look-ups write, too, and so does, at a reload, the feed of a worker
         -- that has not quit yet or has just begun.
@@ -208,12 +210,13 @@ end
 local _M = {}
 
 
--- syntax: plan = apply.plan()
+-- syntax: plan = apply.plan(is_storm?)
 -- Of no changes yet: { routes = { host = { to, value } }, apps = { name = {
 -- { to, id or false, value }, ... } }, stripes = set, defaults = whether those
--- of all apps changed, entries = how many }.
-function _M.plan()
-    done = 0
+-- of all apps changed, entries = how many }. In a storm of changes requests are
+-- let in more often while it is run.
+function _M.plan(is_storm)
+    done, slice = 0, is_storm and SHORT_SLICE or SLICE
     return { routes = {}, apps = {}, stripes = {}, entries = 0 }
 end
 

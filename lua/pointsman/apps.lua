@@ -11,6 +11,7 @@ local count = dicts.count
 local ipairs = ipairs
 local zone = dicts.apps
 
+local NONE = {}
 local MAX_TRIES = 4
 local LOCK, LOCK_SECONDS, MAX_SPINS = "lock ", 1, 1000
 
@@ -135,23 +136,23 @@ end
 -- be done; the app is as it was then, or not there. `pause` is called now and
 -- then, and may yield.
 function _M.edit(name, text, policy, edits, asof, v, pause)
-    if not codec.is_list(text) then
+    local list, made, gone
+    if codec.is_list(text) then
+        list, made, gone = codec.edit_sheets(text, sheets_of(name), next_number,
+                                             policy, edits, asof, v, pause)
+        if not list then
+            -- Or a sheet is missing as somebody else has changed the app.
+            return zone:get(name) == text and nil, made
+        end
+    else
         local edited, err = codec.edit_app(text, policy, edits, asof, v)
         if not edited then
             return nil, err
-        elseif zone:get(name) ~= text then
-            return false
         end
-        return _M.put(name, edited) or nil
+        list, made = codec.cut_app(edited, next_number)
+        list, made, gone = list or edited, made or NONE, NONE
     end
 
-    local list, made, gone = codec.edit_sheets(text, sheets_of(name),
-                                               next_number, policy, edits, asof,
-                                               v, pause)
-    if not list then
-        -- Or a sheet is missing as somebody else has changed the app.
-        return zone:get(name) == text and nil, made
-    end
     local is_put, before
     if put_sheets(name, made) then
         is_put, before = replace(name, list, text)

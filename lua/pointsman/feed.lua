@@ -189,8 +189,8 @@ end
 -- that come after them. Returns nil, and an error of the connection or the
 -- reason to look at the whole table; or the plan, the revision that it leads to
 -- and the ID of the last entry.
-local function gather(source, entries, place)
-    local plan = apply.plan()
+local function gather(source, entries, place, is_storm)
+    local plan = apply.plan(is_storm)
     local applied = place.applied
     while true do
         local why, to = broken_at(entries, place.epoch, applied)
@@ -224,8 +224,8 @@ end
 
 -- Returns true, or false and the reason to look at the whole table, or nil and
 -- an error of the connection.
-local function take(source, entries, place)
-    local plan, applied, last_id = gather(source, entries, place)
+local function take(source, entries, place, is_storm)
+    local plan, applied, last_id = gather(source, entries, place, is_storm)
     if not plan then
         if applied then
             return nil, applied
@@ -250,6 +250,7 @@ end
 
 -- Spaces reads while changes pour in: each costs the worker as much as several
 -- requests, however little it brings. `credit` is how many may follow at once.
+-- Returns whether it was used up: changes go on and on.
 local function new_pace()
     local credit, last = READ_BURST, ngx_now()
     return function()
@@ -259,13 +260,14 @@ local function new_pace()
         if credit < 0 then
             sleep(READ_SECONDS)
         end
+        return credit < 0
     end
 end
 
 
 local function follow(source)
     local place, table, entries, ok, err
-    local reads, forced = 0, nil
+    local reads, forced, is_storm = 0, nil, false
     local pace = new_pace()
     while not exiting() and reads < MAX_READS do
         reads = reads + 1
@@ -278,24 +280,27 @@ local function follow(source)
             sleep(POLL_SECONDS)
         else
             forced = nil
+            local waited
             repeat
                 reads = reads + 1
                 place = read_place()
-                entries, err = source:read(place.last_id)
+                waited = not is_storm
+                entries, err = source:read(place.last_id, is_storm)
                 if not entries then
                     return nil, err
                 end
                 if #entries > 0 then
-                    ok, err = take(source, entries, place)
+                    ok, err = take(source, entries, place, is_storm)
                     if ok == nil then
                         return nil, err
                     end
                     forced = not ok and err or nil
                 end
                 if #entries < source.BATCH then
-                    pace()
+                    is_storm = #entries > 0 and pace()
                 end
-            until #entries == 0 or forced or exiting() or reads > MAX_READS
+            until #entries == 0 and waited or forced or exiting()
+                  or reads > MAX_READS
         end
     end
     return true

@@ -125,6 +125,14 @@ local last = redis.call('XREVRANGE', prefix .. 'changes', '+', '-', 'COUNT', 1)
 return {meta, last[1] and last[1][1] or false}
 ]]
 
+-- ARGV: prefix, the ID of an entry, and how many. Answers the entries after it
+-- as XREAD does, but as one string.
+local READ = [[
+local reply = redis.call('XREAD', 'COUNT', ARGV[3], 'STREAMS',
+                         ARGV[1] .. 'changes', ARGV[2])
+return reply and cjson.encode(reply[1][2]) or '[]'
+]]
+
 -- An older agent's records are a part of what we can read.
 local FORMATS = { ["1"] = true, ["2"] = true }
 local MAX_REV = 2 ^ 53
@@ -292,22 +300,23 @@ end
 -- With `at_once` it does not wait. There are feed.BATCH of them at most. Each
 -- is { id =, epoch =, from =, to =, kind =, changes = }, JSON undecoded.
 function _Feed:read(last_id, at_once)
-    local reply, err
+    local entries, err
     if at_once then
-        reply, err = self.red:xread("COUNT", BATCH, "STREAMS",
-                                    prefix .. "changes", last_id)
+        local text
+        text, err = run(self.red, READ, last_id, BATCH)
+        entries = text and decode(text)
     else
+        local reply
         reply, err = self.red:xread("COUNT", BATCH, "BLOCK", BLOCK_MS,
                                     "STREAMS", prefix .. "changes", last_id)
+        if reply == null then
+            return {}
+        end
+        entries = type(reply) == "table" and reply[1][2]
     end
-    if reply == null then
-        return {}
-    end
-    if type(reply) ~= "table" then
+    if not entries then
         return nil, "failed to read the stream: " .. (err or "no list")
     end
-
-    local entries = reply[1][2]
     for i = 1, #entries do
         local id, fields = entries[i][1], entries[i][2]
         local entry = { id = id, to = tonumber(id:match("^%d+")) }
