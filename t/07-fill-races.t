@@ -250,13 +250,13 @@ t.show("shop.test")
 local codec = require("pointsman.codec")
 local dicts = require("pointsman.dicts")
 local edit_app, decode = codec.edit_app, require("cjson.safe").decode
-local peer = assert(codec.instance(decode, "c", '["1","127.0.0.3:1",1]'))
+local line = assert(codec.line(decode, "c", '["1","127.0.0.3:1",1]'))
 codec.edit_app = function(text, policy, edits, ...)
     codec.edit_app = edit_app
     local edited, err = edit_app(text, policy, edits, ...)
     -- As if it had yielded, and the worker that takes over had come first.
     local asof, v = codec.stamp(text)
-    dicts.apps:put("shop", edit_app(text, nil, { c = peer }, asof, v))
+    dicts.apps:put("shop", edit_app(text, nil, { c = line }, asof, v))
     return edited, err
 end
 t.change("inst shop b @b")

@@ -11,6 +11,7 @@ __DATA__
 --- lua
 local codec = require("pointsman.codec")
 local decode = require("cjson.safe").decode
+local line_of = require("pointsman.codec.lines").of
 
 local function instance(id, rev)
     local extras = { "", "", "", ',{"zone":"a"}', ',{"draining":1}',
@@ -48,7 +49,7 @@ for round = 2, 300 do
     for _ = 1, math.random(8) == 1 and 200 or math.random(0, 4) do
         local id = random_id()
         by_id[id] = math.random(3) > 1 and instance(id, round) or nil
-        edits[id] = by_id[id] or false
+        edits[id] = by_id[id] and line_of(by_id[id]) or false
     end
     text = assert(codec.edit_app(text, nil, edits, round, 1))
     local fresh = codec.pack_app(app_of_model(), round, 1)
@@ -79,6 +80,7 @@ true
 --- lua
 local codec = require("pointsman.codec")
 local decode = require("cjson.safe").decode
+local line_of = require("pointsman.codec.lines").of
 
 local function instance(id, rev)
     local extras = { "", "", "", ',{"zone":"a"}', ',{"zone":"a-12"}',
@@ -165,7 +167,7 @@ for v = 1, 2 do
     by_id[id] = instance(id, 1)
     local made, gone
     text, made, gone = codec.edit_sheets(text, get, next_number, nil,
-                                         { [id] = by_id[id] }, 1, v)
+                                         { [id] = line_of(by_id[id]) }, 1, v)
     keep(made, gone)
     read_late(0)
     t.say(late.v, " ", late.waiting and "waits" or "is whole")
@@ -178,7 +180,7 @@ for round = 2, 400 do
         last = math.random(4) == 1 and math.random(20000) or last + 1
         local id = ("shop-%05d"):format(last)
         by_id[id] = math.random(400) > round and instance(id, round) or nil
-        edits[id] = by_id[id] or false
+        edits[id] = by_id[id] and line_of(by_id[id]) or false
     end
     if round == 390 then
         for id in pairs(by_id) do
@@ -226,9 +228,10 @@ t.say(read < 400 * 5, " ", kept > 20, " ", waited > 20, " ",
       failed > 20)
 
 by_id["shop-1"] = instance("shop-1", 500)
-text, made = codec.edit_sheets(text, get, next_number, nil, by_id, 500, 1)
+local edits = { ["shop-1"] = line_of(by_id["shop-1"]) }
+text, made = codec.edit_sheets(text, get, next_number, nil, edits, 500, 1)
 t.say(codec.unpack_sheets(text, get, decode, before))
-t.say(codec.edit_sheets(text, get, next_number, nil, by_id, 500, 1))
+t.say(codec.edit_sheets(text, get, next_number, nil, edits, 500, 1))
 keep(made, {})
 t.say(#codec.peers_of(codec.unpack_sheets(text, get, decode, before))
       == #app_of_model().peers)
@@ -242,3 +245,90 @@ nila sheet is missing, or is none
 nila sheet is missing
 true
 nilnot a large app
+
+
+
+=== a line that was made without decoding is the one that decoding gives
+--- without: start
+--- at_once
+--- timeout: 20
+--- lua
+local quick = require("pointsman.codec.quick")
+local instance = require("pointsman.codec.instance")
+local line_of = require("pointsman.codec.lines").of
+local decode = require("cjson.safe").decode
+
+local function slow(id, raw)
+    local peer = instance.read(decode, id, raw)
+    return peer and line_of(peer)
+end
+local function any(list)
+    return list[math.random(#list)]
+end
+local function octet()
+    return any { "0", "1", "9", "10", "99", "100", "127", "199", "200", "249",
+                 "250", "255", "256", "260", "300", "999", "1000", "01", "00",
+                 "", "-1", " 1", "1 " }
+end
+local function host()
+    return math.random(4) > 1 and "10.1.2." .. math.random(0, 255)
+           or any { octet() .. ".0.0.1", "1." .. octet() .. ".2.3",
+                    "1.2." .. octet() .. ".3", "1.2.3." .. octet(), "0.0.0.0",
+                    "1.2.3", "1.2.3.4.5", "::1", "[::1]", "[fd00::a:1]",
+                    "localhost", "1.2.3.4:5", "" }
+end
+local function number()
+    return math.random(3) > 1 and tostring(math.random(65535))
+           or any { "0", "1", "65535", "65536", "99999", "100000", "00", "01",
+                    "-1", "+1", " 1", "1.0", "1e2", "0x10", "", "123456789012" }
+end
+local function rev()
+    return math.random(3) > 1 and tostring(math.random(1e9))
+           or any { "1", "0", "", "01", "999999999999999", "1000000000000000",
+                    "9007199254740992", "9007199254740993",
+                    "99999999999999999999", "-1", "1.5" }
+end
+local function extras()
+    return math.random(3) > 1 and ""
+           or any { ',{"zone":"eu-1"}', ',{"zone":"a"}', ',{"zone":""}',
+                    ',{"zone":"a b"}', ',{"zone":"a\\\\b"}', ',{"zone":"a\\"}',
+                    ',{"zone":"a\\u0041"}', ',{"zone":"ä"}', ',{"zone":1}',
+                    ',{"zone":"a","down":1}', ',{"down":1,"zone":"a"}',
+                    ',{"draining":1}', ',{"zone":"' .. ("z"):rep(64) .. '"}',
+                    ',{"zone":"' .. ("z"):rep(65) .. '"}', ",{}", ",[]",
+                    ',{"zone":"a"},1', ',{"zone":"a"}}', ',{"zone":"a","b":"c"}' }
+end
+
+math.randomseed(13)
+local lines, refused, left = 0, 0, 0
+for _ = 1, 50000 do
+    local id = any { "shop-1", "a", "A.b_c:9", ("i"):rep(256),
+                     any { ("i"):rep(257), "", "a b", "a\n" } }
+    local raw = ('["%s","%s:%s",%s%s]'):format(rev(), host(), number(),
+                                               number(), extras())
+    if math.random(4) == 1 then
+        -- A byte too many, too few, or another one.
+        local at = math.random(#raw)
+        raw = raw:sub(1, at - 1) .. any { "", "0", "9", '"', ",", "]", "}", " ",
+                                          "\0", "\n", "\\" }
+              .. raw:sub(at + math.random(0, 1))
+    end
+    local line, wanted = quick.line(id, raw), slow(id, raw)
+    assert(not line or line == wanted, raw)
+    lines = lines + (line and 1 or 0)
+    refused = refused + (not wanted and 1 or 0)
+    left = left + (wanted and not line and 1 or 0)
+end
+t.say(lines > 5000, " ", refused > 5000, " ", left > 500)
+for _, raw in ipairs { "", "[", '["', '["1', '["1"', '["1",', '["1","',
+                       '["1","1.1.1.1', '["1","1.1.1.1:', '["1","1.1.1.1:1',
+                       '["1","1.1.1.1:1"', '["1","1.1.1.1:1",',
+                       '["1","1.1.1.1:1",1', '["1","1.1.1.1:1",1,',
+                       '["1","1.1.1.1:1",1,{"zone":"', 7, false } do
+    t.say(quick.line("a", raw))
+end
+t.say(quick.line("a", '["1","1.1.1.1:1",1]'), "|",
+      quick.line("a", '["17","10.0.0.255:65535",0,{"zone":"x"}]'))
+--- response_body eval
+"true true true\n" . "nil\n" x 17
+    . "a 1 1.1.1.1 1 1 |a 17 10.0.0.255 65535 0 x\n"

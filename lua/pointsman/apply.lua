@@ -119,8 +119,8 @@ local function loses_policy(changes)
 end
 
 
--- What the changes are to: policies and instances, or false for one that is
--- gone. Those that cannot be used are left out. Yields.
+-- What the changes are to: policies and instances' lines, or false for one that
+-- is gone. Those that cannot be used are left out. Yields.
 local function judge(name, changes)
     local judged = {}
     for _, change in ipairs(changes) do
@@ -131,7 +131,7 @@ local function judge(name, changes)
         elseif value == null then
             read = false
         else
-            read, err = codec.instance(decode, id, value)
+            read, err = codec.line(decode, id, value)
         end
         if err then
             complain(err, id and "instance " .. id .. " of" or "app", name)
@@ -225,12 +225,10 @@ end
 -- Sorts in the changes of more entries. Yields.
 function _M.add(plan, entries)
     for _, entry in ipairs(entries) do
-        local changes, err = decode(entry.changes)
-        if type(changes) ~= "table" then
-            return nil, "failed to decode entry " .. entry.id .. ": "
-                        .. (err or "no list")
+        if not entry.changes then
+            return nil, "failed to decode entry " .. entry.id
         end
-        for _, change in ipairs(changes) do
+        for _, change in ipairs(entry.changes) do
             local key = type(change) == "table" and change[1]
             local kind, name
             if type(key) == "string" then

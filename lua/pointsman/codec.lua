@@ -12,6 +12,7 @@
 -- values may be.
 
 local instance = require("pointsman.codec.instance")
+local lines = require("pointsman.codec.lines")
 local pack = require("pointsman.codec.pack")
 local policy = require("pointsman.codec.policy")
 local route = require("pointsman.codec.route")
@@ -48,6 +49,11 @@ _M.policy = policy.read
 _M.instance = instance.read
 
 
+-- syntax: line, err = codec.line(json, id, raw)
+-- An instance as codec.edit_app and codec.edit_sheets take it.
+_M.line = lines.from
+
+
 -- syntax: peers = codec.sort_peers(peers)
 -- The order that pickers and pack_app rely on: by id, bytewise.
 _M.sort_peers = instance.sort
@@ -76,7 +82,7 @@ _M.unpack_app = pack.read_app
 
 -- syntax: text, err = codec.edit_app(text, policy?, edits, asof, v)
 -- The text of pack_app with another policy, if one is given, and with other
--- instances: edits = { [id] = peer, or false for one that is gone }. Without
+-- instances: edits = { [id] = line, or false for one that is gone }. Without
 -- reading the app: it costs a look for each edit, and a copy.
 _M.edit_app = pack.edit_app
 

@@ -25,6 +25,13 @@ function _M.same(a, at, b, from, n)
 end
 
 
+-- syntax: less = bytes.less(text, at, stop, word)
+-- Whether what stands from `at` on, before `stop`, comes before the word.
+function _M.less(text, at, stop, word)
+    return sub(text, at, stop - 1) < word
+end
+
+
 -- syntax: behind = bytes.skip(text, at, word)
 -- The place behind a word that stands at this place; nil if it does not.
 function _M.skip(text, at, word)
@@ -72,6 +79,7 @@ local C = ffi.C
 local cast = ffi.cast
 local copy = ffi.copy
 local max = math.max
+local min = math.min
 local to_string = ffi.string
 
 local buffer, size = nil, 0
@@ -81,6 +89,14 @@ local number_end = ffi.new("char *[1]")
 function _M.same(a, at, b, from, n)
     return C.pointsman_memcmp(cast("const char *", a) + (at - 1),
                               cast("const char *", b) + (from - 1), n) == 0
+end
+
+
+function _M.less(text, at, stop, word)
+    local length = stop - at
+    local order = C.pointsman_memcmp(cast("const char *", text) + (at - 1),
+                                     word, min(length, #word))
+    return order < 0 or order == 0 and length < #word
 end
 
 

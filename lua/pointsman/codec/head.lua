@@ -98,28 +98,29 @@ function _M.read(text, kind, json, before)
 end
 
 
--- syntax: text, from = head.renew(text, kind, policy?, asof, v)
--- A text's head with other stamps and, if one is given, another policy; and
--- where that of the text ends. Nil if it has no such head.
+-- syntax: front, kept, from = head.renew(text, kind, policy?, asof, v)
+-- A text's head with other stamps and, if one is given, another policy: it is
+-- `front`, and what stands from `kept` on up to `from`, where the head ends.
+-- Nil if the text has no such head.
 function _M.renew(text, kind, policy, asof, v)
-    local its_kind, name, rest, at
-    if ends_well(text) then
-        its_kind, name, rest, at =
-            match(text, "^(%l) %d+ %d+ (%S+)( [^\n]+\n)()")
-    end
-    if its_kind ~= kind then
+    if not ends_well(text) or byte(text) ~= byte(kind) then
         return nil
     end
-
-    local from = at
-    if byte(text, at) == BRACE then
-        from = find(text, "\n", at, true) + 1
+    local kept = find(text, " ", #"a 1", true)
+    kept = kept and find(text, " ", kept + 1, true)
+    local from = kept and find(text, "\n", kept, true)
+    if not from then
+        return nil
+    end
+    from = from + 1
+    if byte(text, from) == BRACE then
+        from = find(text, "\n", from, true) + 1
     end
     if policy then
-        return _M.of(kind, name, policy, asof, v), from
+        local name = match(text, "^ (%S+)", kept)
+        return _M.of(kind, name, policy, asof, v), from, from
     end
-    return format("%s %.0f %.0f %s", kind, asof, v, name) .. rest
-           .. sub(text, at, from - 1), from
+    return format("%s %.0f %.0f", kind, asof, v), kept, from
 end
 
 

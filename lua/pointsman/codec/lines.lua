@@ -6,6 +6,8 @@
 -- the text itself.
 
 local bytes = require("pointsman.codec.bytes")
+local instance = require("pointsman.codec.instance")
+local quick = require("pointsman.codec.quick")
 
 local new_table = require("table.new")
 
@@ -13,8 +15,10 @@ local byte = string.byte
 local find = string.find
 local floor = math.floor
 local format = string.format
+local is_less = bytes.less
 local match = string.match
 local pairs = pairs
+local quick_line = quick.line
 local read_number = bytes.number
 local same_bytes = bytes.same
 local skip = bytes.skip
@@ -26,6 +30,9 @@ local NEWLINE = byte("\n")
 local SPACE = byte(" ")
 -- The marks of a peer that is draining, or that failed its checks.
 local DRAINING, DOWN = byte("d"), byte("x")
+
+-- What _M.edit is about to join: the same list each time.
+local parts = {}
 
 local PEER = "^(%S+) (%d+) (%S+) (%d+) (%d+) (%S*) ?(d?x?)\n()"
 
@@ -162,7 +169,7 @@ local function place_of(text, from, id)
             at = find(text, "\n", at - 1, true) + 1
         end
         local stop = find(text, " ", at, true)
-        if stop and sub(text, at, stop - 1) < id then
+        if stop and is_less(text, at, stop, id) then
             low = at + 1
         else
             high = middle
@@ -175,11 +182,39 @@ local function place_of(text, from, id)
 end
 
 
+local function sorted(edits)
+    local ids, n = {}, 0
+    for id in pairs(edits) do
+        n = n + 1
+        ids[n] = id
+    end
+    if n > 1 then
+        sort(ids)
+    end
+    return ids
+end
+
+
 local _M = {}
 
 
 -- syntax: line = lines.of(peer)
 _M.of = peer_line
+
+
+-- syntax: line, err = lines.from(json, id, raw)
+-- That of an instance's record in Redis; see instance.read.
+function _M.from(json, id, raw)
+    local line = quick_line(id, raw)
+    if line then
+        return line
+    end
+    local peer, err = instance.read(json, id, raw)
+    if not peer then
+        return nil, err
+    end
+    return peer_line(peer)
+end
 
 
 -- syntax: peers, n, starts, as_before = lines.read(text, at, before?,
@@ -240,31 +275,28 @@ function _M.read(text, at, before, in_place)
 end
 
 
--- syntax: text = lines.edit(text, from, head, edits)
--- The head, and the lines that begin at `from` with other instances:
--- edits = { [id] = peer, or false for one that is gone }. It costs as much as
--- there are edits, and a copy of the text.
-function _M.edit(text, from, head, edits)
-    local parts, n = { 1, 0, head }, 3
+-- syntax: text = lines.edit(text, from, front, edits, kept?)
+-- `front`, what stands from `kept` on, and the lines that begin at `from` with
+-- other instances: edits = { [id] = line, or false for one that is gone }. It
+-- costs as much as there are edits, and a copy of the text.
+function _M.edit(text, from, front, edits, kept)
+    parts[1], parts[2], parts[3] = 1, 0, front
+    local n, at = 3, kept or from
 
-    local ids = {}
-    for id in pairs(edits) do
-        ids[#ids + 1] = id
-    end
-    sort(ids)
+    local ids = sorted(edits)
     for i = 1, #ids do
         local id = ids[i]
         local place = place_of(text, from, id)
-        parts[n + 1], parts[n + 2] = from, place - 1
-        from = place
-        if place <= #text
-                and sub(text, place, place + #id) == id .. " " then
-            from = find(text, "\n", place, true) + 1
+        parts[n + 1], parts[n + 2] = at, place - 1
+        at = place
+        local behind = skip(text, place, id)
+        if behind and byte(text, behind) == SPACE then
+            at = find(text, "\n", behind, true) + 1
         end
-        parts[n + 3] = edits[id] and peer_line(edits[id]) .. "\n" or ""
-        n = n + 3
+        parts[n + 3] = edits[id] and edits[id] .. "\n" or ""
+        n, from = n + 3, at
     end
-    parts[n + 1], parts[n + 2], parts[n + 3] = from, #text, ""
+    parts[n + 1], parts[n + 2], parts[n + 3] = at, #text, ""
     return bytes.join(text, parts, n + 3)
 end
 

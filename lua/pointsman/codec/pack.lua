@@ -10,6 +10,7 @@
 -- Names hold neither blanks nor control characters, so that the separators
 -- cannot occur in them. A large app has another form, see sheets.lua.
 
+local bytes = require("pointsman.codec.bytes")
 local head = require("pointsman.codec.head")
 local lines = require("pointsman.codec.lines")
 local routes = require("pointsman.codec.route")
@@ -22,10 +23,13 @@ local format = string.format
 local line_of = lines.of
 local match = string.match
 local read_lines = lines.read
+local read_number = bytes.number
 local sub = string.sub
 local tonumber = tonumber
 
-local BRACE = byte("{")
+local BRACE, BLANK, NEWLINE = byte("{ \n", 1, 3)
+local KINDS = { [byte("r")] = true, [byte("a")] = true, [byte("n")] = true,
+                [byte("l")] = true }
 
 local DEEPER_TEXT = { [true] = "1", [false] = "0" }
 local DEEPER = { ["1"] = true, ["0"] = false }
@@ -131,14 +135,14 @@ end
 
 -- syntax: text, err = pack.edit_app(text, policy?, edits, asof, v)
 -- The text of an app with another policy, if one is given, and other instances:
--- edits = { [id] = peer, or false for one that is gone }. It costs as much as
+-- edits = { [id] = line, or false for one that is gone }. It costs as much as
 -- there are edits, and a copy of the text.
 function _M.edit_app(text, policy, edits, asof, v)
-    local front, from = head.renew(text, "a", policy, asof, v)
+    local front, kept, from = head.renew(text, "a", policy, asof, v)
     if not front then
         return nil, "not a packed app"
     end
-    return edit_lines(text, from, front, edits)
+    return edit_lines(text, from, front, edits, kept)
 end
 
 
@@ -165,14 +169,20 @@ end
 -- syntax: asof, v = pack.stamp(text)
 -- Of any of these texts.
 function _M.stamp(text)
-    local asof, v
-    if ends_well(text) then
-        asof, v = match(text, "^[ranl] (%d+) (%d+)[ \n]")
-    end
-    if not asof then
+    if not ends_well(text) or not KINDS[byte(text)]
+            or byte(text, 2) ~= BLANK then
         return nil, "not a packed record"
     end
-    return tonumber(asof), tonumber(v)
+    local asof, v, at
+    asof, at = read_number(text, 3)
+    if asof and byte(text, at) == BLANK then
+        v, at = read_number(text, at + 1)
+    end
+    local behind = v and byte(text, at)
+    if behind ~= BLANK and behind ~= NEWLINE then
+        return nil, "not a packed record"
+    end
+    return asof, v
 end
 
 

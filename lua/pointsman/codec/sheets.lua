@@ -112,7 +112,7 @@ function _M.cut(text, next_number)
     if #text < MIN_LARGE then
         return nil
     end
-    local _, from = head.renew(text, "a", nil, 0, 0)
+    local _, _, from = head.renew(text, "a", nil, 0, 0)
     if not from then
         return nil
     end
@@ -124,7 +124,7 @@ end
 
 -- syntax: numbers = sheets.numbers(text)
 function _M.numbers(text)
-    local _, from = head.renew(text, KIND, nil, 0, 0)
+    local _, _, from = head.renew(text, KIND, nil, 0, 0)
     local numbers = {}
     for i, sheet in pairs(list_of(text, from)) do
         numbers[i] = sheet.number
@@ -141,7 +141,7 @@ end
 -- there are edits, and a copy of the sheets that they concern; `pause` is
 -- called after each of these.
 function _M.edit(text, get, next_number, policy, edits, asof, v, pause)
-    local front, from = head.renew(text, KIND, policy, asof, v)
+    local front, kept, from = head.renew(text, KIND, policy, asof, v)
     if not front then
         return nil, "not a large app"
     end
@@ -168,7 +168,7 @@ function _M.edit(text, get, next_number, policy, edits, asof, v, pause)
             list[#list + 1] = sheet
         end
     end
-    return text_of(front, list), made, gone
+    return text_of(front .. sub(text, kept, from - 1), list), made, gone
 end
 
 

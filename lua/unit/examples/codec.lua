@@ -5,6 +5,7 @@
 --         lua/unit/examples/codec.lua
 
 local codec = require "pointsman.codec"
+local line_of = require("pointsman.codec.lines").of
 
 
 local function instance(i, rev)
@@ -67,7 +68,7 @@ for _, n in ipairs { 10, 100, 1000, 5000 } do
                 local edits = {}
                 for i = 1, changes do
                     local one = instance((i * 37 + round) % n, 100 + round)
-                    edits[one.id] = one
+                    edits[one.id] = line_of(one)
                 end
                 texts[round] = edits
             end

@@ -21,6 +21,14 @@ fn check_text(chunk: &str) {
             return { name = "shop", policy = codec.policy(json, raw),
                      peers = peers }
         end
+        local line_of = require("pointsman.codec.lines").of
+        local function edit(text, policy, edits, asof, v)
+            local by_line = {}
+            for id, one in pairs(edits) do
+                by_line[id] = one and line_of(one)
+            end
+            return codec.edit_app(text, policy, by_line, asof, v)
+        end
         local function never() error("JSON was read") end
         -- without what unpack_app keeps for the next time
         local function bare(app)
@@ -124,7 +132,7 @@ fn changes_in_the_text_are_as_reading_and_writing_all() {
                 app.peers[#app.peers + 1] = one
             end
             codec.sort_peers(app.peers)
-            same(codec.edit_app(text, policy, edits, 10, 3),
+            same(edit(text, policy, edits, 10, 3),
                  codec.pack_app(app, 10, 3))
         end
         "#,
@@ -155,7 +163,7 @@ fn what_did_not_change_is_not_read_again() {
         local edits = { i007 = peer("i007", 100), i020 = false,
                         i020x = peer("i020x", 101), a = peer("a", 102),
                         z = peer("z", 103), i050 = false }
-        text = codec.edit_app(text, nil, edits, 10, 2)
+        text = edit(text, nil, edits, 10, 2)
         local second = codec.unpack_app(text, never, first)
         same(bare(second), bare(codec.unpack_app(text, json)))
         assert(second.policy == first.policy)
@@ -186,7 +194,7 @@ fn what_leaves_a_round_as_it_is_changes_in_place() {
     check_text(
         r#"
         local function read(edits, before)
-            local text = codec.edit_app(
+            local text = edit(
                 codec.pack_app(app_of(50), 9, 2), nil, edits, 10, 2)
             local app = codec.unpack_app(text, json, before)
             same(bare(app), bare(codec.unpack_app(text, json)))
