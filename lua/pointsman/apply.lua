@@ -32,9 +32,8 @@ local type = type
 
 -- How much work is done at a time, and what each part of it is, in units of
 -- about a microsecond. A pause takes as long as nginx's timers have it, a
--- millisecond: only where changes go on and on is it worth that to let requests
--- in more often.
-local SLICE, SHORT_SLICE = 5000, 300
+-- millisecond: a few changes must not wait for that.
+local SLICE = 5000
 local CHANGE, EDIT, RECORD, STRIPE = 3, 8, 10, 1
 -- A part of a large app.
 local SHEET = 20
@@ -48,8 +47,8 @@ local MAX_TRIES = 3
 
 -- Until when the large apps rest that were changed last.
 local rests = {}
--- Units since the worker last turned to its requests, and when it does next.
-local done, slice = 0, SLICE
+-- Units since the worker last turned to its requests.
+local done = 0
 
 
 local function complain(err, ...)
@@ -62,7 +61,7 @@ end
 -- So much is done: serves what has come in meanwhile, if it is time.
 local function turn(units)
     done = done + units
-    if done >= slice then
+    if done >= SLICE then
         done = 0
         sleep(0.001)
     end
@@ -210,13 +209,12 @@ end
 local _M = {}
 
 
--- syntax: plan = apply.plan(is_storm?)
+-- syntax: plan = apply.plan()
 -- Of no changes yet: { routes = { host = { to, value } }, apps = { name = {
 -- { to, id or false, value }, ... } }, stripes = set, defaults = whether those
--- of all apps changed, entries = how many }. In a storm of changes requests are
--- let in more often while it is run.
-function _M.plan(is_storm)
-    done, slice = 0, is_storm and SHORT_SLICE or SLICE
+-- of all apps changed, entries = how many }.
+function _M.plan()
+    done = 0
     return { routes = {}, apps = {}, stripes = {}, entries = 0 }
 end
 

@@ -189,8 +189,8 @@ end
 -- that come after them. Returns nil, and an error of the connection or the
 -- reason to look at the whole table; or the plan, the revision that it leads to
 -- and the ID of the last entry.
-local function gather(source, entries, place, is_storm)
-    local plan = apply.plan(is_storm)
+local function gather(source, entries, place)
+    local plan = apply.plan()
     local applied = place.applied
     while true do
         local why, to = broken_at(entries, place.epoch, applied)
@@ -224,8 +224,8 @@ end
 
 -- Returns true, or false and the reason to look at the whole table, or nil and
 -- an error of the connection.
-local function take(source, entries, place, is_storm)
-    local plan, applied, last_id = gather(source, entries, place, is_storm)
+local function take(source, entries, place)
+    local plan, applied, last_id = gather(source, entries, place)
     if not plan then
         if applied then
             return nil, applied
@@ -290,7 +290,7 @@ local function follow(source)
                     return nil, err
                 end
                 if #entries > 0 then
-                    ok, err = take(source, entries, place, is_storm)
+                    ok, err = take(source, entries, place)
                     if ok == nil then
                         return nil, err
                     end
