@@ -1,0 +1,148 @@
+//! Random registries: whatever was written, and whenever an agent joined, its
+//! table is that of all others.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// A write to a small registry, so that keys and addresses collide often.
+fn write() -> impl Strategy<Value = (String, Option<String>)> {
+    let route = (
+        prop::sample::select(vec![
+            "a.x.y", "b.x.y", "*.x.y", "x.y", "*.y", "*", "10.0.0.1", "UP",
+        ]),
+        prop::option::of(prop::sample::select(vec![SHOP, r#"{"app":"blog"}"#, "bad"])),
+    )
+        .prop_map(|(host, value)| (format!("routes/{host}"), value.map(str::to_owned)));
+    let app = (
+        prop::sample::select(vec!["shop", "blog"]),
+        prop::option::of(prop::sample::select(vec![
+            "{}",
+            r#"{"retries":2}"#,
+            CHECKED,
+            "bad",
+        ])),
+    )
+        .prop_map(|(app, value)| (format!("apps/{app}"), value.map(str::to_owned)));
+    let instance = (
+        prop::sample::select(vec!["shop", "blog"]),
+        0..4,
+        prop::option::of(prop::sample::select(vec![
+            "10.0.0.1:80",
+            "10.0.0.2:80",
+            r#"{"addr":"10.0.0.1:80","shared":true}"#,
+            "bad",
+        ])),
+    )
+        .prop_map(|(app, id, v)| (format!("instances/{app}/{id}"), v.map(str::to_owned)));
+    let settings = prop::option::of(prop::sample::select(vec![
+        r#"{"allowed_networks":["10.0.0.1/32"]}"#,
+        r#"{"defaults":{"retries":3,"health_check":{}}}"#,
+        r#"{"allowed_networks":["10.0.0.2/32"],"defaults":{"max_conns":9}}"#,
+        "{}",
+        "bad",
+    ]))
+    .prop_map(|value| ("settings".to_owned(), value.map(str::to_owned)));
+    let said = |kind: &'static str, values: Vec<&'static str>| {
+        let values = prop::option::weighted(0.7, prop::sample::select(values));
+        (prop::sample::select(vec!["shop", "blog"]), 0..4, values)
+            .prop_map(move |(app, id, v)| (format!("{kind}/{app}/{id}"), v.map(str::to_owned)))
+    };
+    let overrides = said(
+        "overrides",
+        vec![DRAINING, DRAINING, r#"{"draining":false}"#, "bad"],
+    );
+    let health = said("health", vec![DOWN, DOWN, r#"{"up":true}"#, "bad"]);
+    prop_oneof![
+        3 => route, 3 => app, 5 => instance, 2 => settings, 2 => overrides, 3 => health
+    ]
+}
+
+/// etcd, as far as revisions go.
+#[derive(Default)]
+struct Registry {
+    revision: Revision,
+    keys: BTreeMap<String, KeyValue>,
+}
+
+impl Registry {
+    fn commit(&mut self, writes: &[(String, Option<String>)]) -> Vec<Event> {
+        self.revision += 1;
+        let mod_revision = self.revision;
+        let writes: BTreeMap<_, _> = writes.iter().cloned().collect();
+        let mut events = Vec::new();
+        for (key, value) in writes {
+            match value {
+                Some(value) => {
+                    let created = self
+                        .keys
+                        .get(&key)
+                        .map_or(mod_revision, |kv| kv.create_revision);
+                    let event = put(&key, &value, created, mod_revision);
+                    if let Event::Put(kv) = &event {
+                        self.keys.insert(key, kv.clone());
+                    }
+                    events.push(event);
+                }
+                None if self.keys.remove(&key).is_some() => events.push(delete(&key, mod_revision)),
+                None => {}
+            }
+        }
+        events
+    }
+
+    fn table(&self) -> Table {
+        let mut table = Table::new();
+        self.keys.values().for_each(|kv| table.load(kv));
+        table.loaded(self.revision);
+        table
+    }
+}
+
+proptest! {
+    /// Two agents never disagree: a table that saw every event equals one that
+    /// was loaded from a listing, and the changes that it told on the way lead
+    /// Redis from any revision to what it holds.
+    #[test]
+    fn the_table_is_a_pure_function_of_the_registry(
+        commits in prop::collection::vec(prop::collection::vec(write(), 1..4), 1..40),
+        joined in 0_usize..40,
+    ) {
+        let mut registry = Registry::default();
+        let mut table = Table::new();
+        let mut redis: BTreeMap<Element, Box<str>> = BTreeMap::new();
+        for (at, commit) in commits.iter().enumerate() {
+            if at == joined {
+                table = registry.table();
+            }
+            let events = registry.commit(commit);
+            for change in table.apply(registry.revision, &events) {
+                match change.value {
+                    Some(value) => redis.insert(change.element, value),
+                    None => redis.remove(&change.element),
+                };
+            }
+            let fresh = registry.table();
+            let records = fresh.records(None, usize::MAX);
+            prop_assert_eq!(&table.records(None, usize::MAX), &records);
+            let bad: Vec<_> = table.bad().collect();
+            prop_assert_eq!(bad, fresh.bad().collect::<Vec<_>>());
+            prop_assert_eq!(table.counts(), fresh.counts());
+            for app in ["shop", "blog"] {
+                prop_assert_eq!(table.app_named(app), fresh.app_named(app));
+            }
+            redis.retain(|element, _| fresh.held(element) != Held::Frozen);
+            let mut held: Vec<_> = redis
+                .iter()
+                .map(|(element, value)| Change {
+                    element: element.clone(),
+                    value: Some(value.clone()),
+                })
+                .collect();
+            held.sort_by(|a, b| a.element.cmp(&b.element));
+            prop_assert_eq!(held, records);
+        }
+    }
+}
