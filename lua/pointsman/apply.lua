@@ -223,10 +223,12 @@ end
 -- Sorts in the changes of more entries. Yields.
 function _M.add(plan, entries)
     for _, entry in ipairs(entries) do
-        if not entry.changes then
-            return nil, "failed to decode entry " .. entry.id
+        local changes, err = decode(entry.changes)
+        if type(changes) ~= "table" then
+            return nil, "failed to decode entry " .. entry.id .. ": "
+                        .. (err or "no list")
         end
-        for _, change in ipairs(entry.changes) do
+        for _, change in ipairs(changes) do
             local key = type(change) == "table" and change[1]
             local kind, name
             if type(key) == "string" then

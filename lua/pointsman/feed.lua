@@ -42,6 +42,9 @@ local MAX_READS = 10000
 local READ_RATE = 400
 local READ_BURST = 20
 local READ_SECONDS = 0.0025
+-- Where two reads that brought something lie so close together, the next one
+-- probably need not wait.
+local STORM_SECONDS = 0.005
 -- While a large app rests: how often to look what else has come, and how many
 -- entries are gathered at most.
 local GATHER_SECONDS = 0.01
@@ -250,17 +253,19 @@ end
 
 -- Spaces reads while changes pour in: each costs the worker as much as several
 -- requests, however little it brings. `credit` is how many may follow at once.
--- Returns whether it was used up: changes go on and on.
+-- To be called after each that brought something; returns whether it was soon
+-- after the one before.
 local function new_pace()
-    local credit, last = READ_BURST, ngx_now()
+    local credit, last = READ_BURST, 0
     return function()
         local now = ngx_now()
-        credit = min(READ_BURST, credit + max(0, now - last) * READ_RATE) - 1
+        local since = max(0, now - last)
+        credit = min(READ_BURST, credit + since * READ_RATE) - 1
         last = now
         if credit < 0 then
             sleep(READ_SECONDS)
         end
-        return credit < 0
+        return since < STORM_SECONDS
     end
 end
 
@@ -298,6 +303,8 @@ local function follow(source)
                 end
                 if #entries < source.BATCH then
                     is_storm = #entries > 0 and pace()
+                else
+                    is_storm = true
                 end
             until #entries == 0 and waited or forced or exiting()
                   or reads > MAX_READS

@@ -127,23 +127,23 @@ return {meta, last[1] and last[1][1] or false}
 ]]
 
 -- ARGV: prefix, the ID of an entry, and how many. Answers the entries after it:
--- of each its ID, epoch, from, kind, and its changes, which are JSON already.
+-- a line of JSON with the ID, epoch, from, kind and the length of the changes
+-- of each, and then the changes of all.
 local READ = [[
-local reply = redis.call('XREAD', 'COUNT', ARGV[3], 'STREAMS',
-                         ARGV[1] .. 'changes', ARGV[2])
-local entries = reply and reply[1][2] or {}
+local entries = redis.call('XRANGE', ARGV[1] .. 'changes', '(' .. ARGV[2], '+',
+                           'COUNT', ARGV[3])
+local changes = {}
 for i, entry in ipairs(entries) do
     local fields, of = entry[2], {}
     for j = 1, #fields, 2 do
         local name = fields[j]
         of[name] = fields[j + 1]
     end
-    local facts = cjson.encode({entry[1], of.epoch or false, of.from or false,
-                                of.kind or false})
-    entries[i] = string.sub(facts, 1, -2) .. ',' .. (of.changes or 'null')
-                 .. ']'
+    changes[i] = of.changes or ''
+    entries[i] = {entry[1], of.epoch or false, of.from or false,
+                  of.kind or false, #changes[i]}
 end
-return '[' .. table.concat(entries, ',') .. ']'
+return cjson.encode(entries) .. '\n' .. table.concat(changes)
 ]]
 
 -- An older agent's records are a part of what we can read.
@@ -308,34 +308,42 @@ function _Feed:probe()
 end
 
 
--- One that cannot be decoded has no `changes`.
 local function entry_of(id, epoch, from, kind, changes)
     return {
-        id = id, epoch = epoch, from = tonumber(from),
-        to = tonumber(match(id, "^%d+")), kind = kind,
-        changes = type(changes) == "table" and changes or nil,
+        id = id, epoch = present(epoch), from = tonumber(present(from)),
+        to = tonumber(match(id, "^%d+")), kind = present(kind),
+        changes = changes,
     }
 end
 
 
 -- All of them in one string: to take a nested reply apart costs an edge more
--- than all the rest. Nil if one of them is not JSON.
+-- than all the rest.
 local function read_at_once(red, last_id)
     local text, err = run(red, READ, last_id, BATCH)
     if not text then
         return nil, err
     end
-    local entries = decode(text)
-    for i, entry in ipairs(entries or {}) do
-        entries[i] = entry_of(entry[1], entry[2], entry[3], entry[4], entry[5])
+    local stop = find(text, "\n", 1, true)
+    local entries
+    entries, err = decode(sub(text, 1, stop - 1))
+    if not entries then
+        return nil, err
+    end
+    local at = stop + 1
+    for i, entry in ipairs(entries) do
+        local behind = at + entry[5]
+        entries[i] = entry_of(entry[1], entry[2], entry[3], entry[4],
+                              sub(text, at, behind - 1))
+        at = behind
     end
     return entries
 end
 
 
--- The same by XREAD, which can wait.
-local function read_each(red, ...)
-    local reply, err = red:xread("COUNT", BATCH, ...)
+local function wait_for(red, last_id)
+    local reply, err = red:xread("COUNT", BATCH, "BLOCK", BLOCK_MS, "STREAMS",
+                                 prefix .. "changes", last_id)
     if reply == null then
         return {}
     elseif type(reply) ~= "table" then
@@ -348,7 +356,7 @@ local function read_each(red, ...)
             of[fields[j]] = fields[j + 1]
         end
         entries[i] = entry_of(entry[1], of.epoch, of.from, of.kind,
-                              decode(of.changes or ""))
+                              of.changes or "")
     end
     return entries
 end
@@ -357,20 +365,10 @@ end
 -- syntax: entries, err = feed:read(last_id, at_once?)
 -- Waits for entries after `last_id`, about a second; then the list is empty.
 -- With `at_once` it does not wait. There are feed.BATCH of them at most. Each
--- is { id =, epoch =, from =, to =, kind =, changes = a list; nil if it cannot
--- be decoded }.
+-- is { id =, epoch =, from =, to =, kind =, changes = JSON, undecoded }.
 function _Feed:read(last_id, at_once)
-    local red, stream = self.red, prefix .. "changes"
-    local entries, err
-    if at_once then
-        entries, err = read_at_once(red, last_id)
-        if not entries and not err then
-            entries, err = read_each(red, "STREAMS", stream, last_id)
-        end
-    else
-        entries, err = read_each(red, "BLOCK", BLOCK_MS, "STREAMS", stream,
-                                 last_id)
-    end
+    local read = at_once and read_at_once or wait_for
+    local entries, err = read(self.red, last_id)
     if not entries then
         return nil, "failed to read the stream: " .. err
     end

@@ -31,8 +31,9 @@ local SPACE = byte(" ")
 -- The marks of a peer that is draining, or that failed its checks.
 local DRAINING, DOWN = byte("d"), byte("x")
 
--- What _M.edit is about to join: the same list each time.
+-- What _M.edit is about to join: the same list each time, unless it grew.
 local parts = {}
+local MAX_PARTS = 300
 
 local PEER = "^(%S+) (%d+) (%S+) (%d+) (%d+) (%S*) ?(d?x?)\n()"
 
@@ -297,7 +298,11 @@ function _M.edit(text, from, front, edits, kept)
         n, from = n + 3, at
     end
     parts[n + 1], parts[n + 2], parts[n + 3] = at, #text, ""
-    return bytes.join(text, parts, n + 3)
+    local joined = bytes.join(text, parts, n + 3)
+    if n > MAX_PARTS then
+        parts = {}
+    end
+    return joined
 end
 
 

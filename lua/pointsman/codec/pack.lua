@@ -28,6 +28,7 @@ local sub = string.sub
 local tonumber = tonumber
 
 local BRACE, BLANK, NEWLINE = byte("{ \n", 1, 3)
+local ZERO, NINE = byte("09", 1, 2)
 local KINDS = { [byte("r")] = true, [byte("a")] = true, [byte("n")] = true,
                 [byte("l")] = true }
 
@@ -36,6 +37,14 @@ local DEEPER = { ["1"] = true, ["0"] = false }
 
 -- From so many instances on, it pays to compare with the text before.
 local MIN_KEPT = 32
+
+
+local function number_at(text, at)
+    local digit = byte(text, at)
+    if digit and digit >= ZERO and digit <= NINE then
+        return read_number(text, at)
+    end
+end
 
 
 local _M = {}
@@ -169,14 +178,12 @@ end
 -- syntax: asof, v = pack.stamp(text)
 -- Of any of these texts.
 function _M.stamp(text)
-    if not ends_well(text) or not KINDS[byte(text)]
-            or byte(text, 2) ~= BLANK then
-        return nil, "not a packed record"
-    end
     local asof, v, at
-    asof, at = read_number(text, 3)
+    if ends_well(text) and KINDS[byte(text)] and byte(text, 2) == BLANK then
+        asof, at = number_at(text, 3)
+    end
     if asof and byte(text, at) == BLANK then
-        v, at = read_number(text, at + 1)
+        v, at = number_at(text, at + 1)
     end
     local behind = v and byte(text, at)
     if behind ~= BLANK and behind ~= NEWLINE then

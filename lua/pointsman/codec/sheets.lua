@@ -78,7 +78,7 @@ end
 -- The edits by the sheet that they concern.
 local function sort_out(edits, list)
     local sorted = {}
-    for id, peer in pairs(edits) do
+    for id, line in pairs(edits) do
         local low, high = 1, max(1, #list)
         while low < high do
             local middle = floor((low + high + 1) / 2)
@@ -89,7 +89,7 @@ local function sort_out(edits, list)
             end
         end
         sorted[low] = sorted[low] or {}
-        sorted[low][id] = peer
+        sorted[low][id] = line
     end
     return sorted
 end
