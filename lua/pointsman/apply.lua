@@ -35,8 +35,8 @@ local type = type
 -- millisecond: a few changes must not wait for that.
 local SLICE = 5000
 local CHANGE, EDIT, RECORD, STRIPE = 3, 8, 10, 1
--- A part of a large app.
-local SHEET = 20
+-- Parts of a large app, at a time: it rests between its changes anyway.
+local SHEETS = 8
 -- For so many seconds a large app is left alone once it was changed: changes of
 -- it that come together cost less, here and in each worker.
 local REST = 0.01
@@ -47,8 +47,8 @@ local MAX_TRIES = 3
 
 -- Until when the large apps rest that were changed last.
 local rests = {}
--- Units since the worker last turned to its requests.
-local done = 0
+-- Units, and parts of large apps, since the worker last turned to its requests.
+local done, sheets = 0, 0
 
 
 local function complain(err, ...)
@@ -61,8 +61,8 @@ end
 -- So much is done: serves what has come in meanwhile, if it is time.
 local function turn(units)
     done = done + units
-    if done >= SLICE then
-        done = 0
+    if done >= SLICE or sheets >= SHEETS then
+        done, sheets = 0, 0
         sleep(0.001)
     end
 end
@@ -163,7 +163,8 @@ end
 
 
 local function pause()
-    turn(SHEET)
+    sheets = sheets + 1
+    turn(0)
 end
 
 
@@ -214,7 +215,7 @@ local _M = {}
 -- { to, id or false, value }, ... } }, stripes = set, defaults = whether those
 -- of all apps changed, entries = how many }.
 function _M.plan()
-    done = 0
+    done, sheets = 0, 0
     return { routes = {}, apps = {}, stripes = {}, entries = 0 }
 end
 
