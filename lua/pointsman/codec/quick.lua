@@ -24,15 +24,14 @@ if not found then
     return _M
 end
 
+-- It declares memcmp and strtoll.
+require("pointsman.codec.bytes")
+
 ffi.cdef [[
-int pointsman_memcmp(const void *a, const void *b, size_t n)
-    __asm__("memcmp");
 const char *pointsman_memchr(const char *text, int c, size_t n)
     __asm__("memchr");
 size_t pointsman_strspn(const char *text, const char *accepted)
     __asm__("strspn");
-long long pointsman_strtoll(const char *text, char **end, int base)
-    __asm__("strtoll");
 int pointsman_inet_pton(int family, const char *text, void *address)
     __asm__("inet_pton");
 ]]
