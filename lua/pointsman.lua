@@ -269,4 +269,9 @@ function _M.log()
 end
 
 
+-- Handlers that run for each request find it without `require`, a call, and
+-- without package.loaded, two tables more. Not by assignment: once nginx has
+-- started, the Lua module warns of those to globals.
+rawset(_G, "pointsman", _M)
+
 return _M
