@@ -32,6 +32,10 @@ const PATIENCE: Duration = Duration::from_secs(180);
 /// For how long requests are still looked at after a resync: each host is asked
 /// for several times in it.
 const AFTERMATH: Duration = Duration::from_millis(500);
+/// For so long, and a little longer, an edge does not say that it has applied
+/// what it doubts. Before that it is not asked: each look at its status takes it
+/// half a millisecond, in which requests wait.
+const HELD_BACK: Duration = Duration::from_millis(650);
 const AIM: f64 = 1.3;
 const P99_AIM: f64 = 1.2;
 
@@ -256,6 +260,7 @@ impl<'a> Rig<'a> {
                 self.facts.lose_all().await?;
                 sleep(GLANCE).await;
                 self.refilled().await?;
+                sleep(HELD_BACK).await;
                 stack::has_applied(edge.status, self.revision, PATIENCE).await?;
                 sleep(AFTERMATH).await;
                 Ok(())

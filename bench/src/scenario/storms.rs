@@ -35,11 +35,15 @@ const CLIENTS: usize = 16;
 /// The app whose hosts are asked for, and which a storm may strike.
 const LARGE: &str = "large";
 const HOSTS: u64 = 100;
-/// So many of its instances are there. The others have no weight.
-const ANSWERING: usize = 4;
+/// So many servers are all of its instances.
+const SERVERS: usize = 4;
 const RATE: f64 = 1000.0;
-/// How often the positions of Redis and the edge are looked at.
-const GLANCE: Duration = Duration::from_millis(50);
+/// How often the positions of Redis and the edge are looked at, also where
+/// nothing changes. A look takes the edge half a millisecond: twenty in a second
+/// would be what one request in a hundred waits for.
+const GLANCE: Duration = Duration::from_millis(250);
+/// How often etcd's is noted, with which they are compared.
+const NOTE: Duration = Duration::from_millis(5);
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Where the puts go.
@@ -51,8 +55,7 @@ enum Target {
     Spread,
     /// Instances of one large app, for which requests come.
     One,
-    /// The same, and they have another address each time: but for those that
-    /// answer.
+    /// The same, and they have another address each time.
     Moving,
 }
 
@@ -110,13 +113,15 @@ pub async fn run(ctx: &Context) -> Result<Section> {
         },
     );
     let large = ctx.size.pick(200, 5000, 5000);
-    let servers = nginx::app_addrs(large)?;
-    let apps = nginx::apps(ctx, &servers[..ANSWERING]).await?;
+    let servers = nginx::app_addrs(SERVERS)?;
+    let apps = nginx::apps(ctx, &servers).await?;
     background::pin_to_edge_side(ctx, &apps)?;
     let preferred = cpu::prefer(apps.pids()[0])?;
     let stack = Stack::start(ctx).await?;
+    // Who looks at all that is not to disturb what is measured.
+    cpu::pin_own(&ctx.cores.others)?;
     let routes = (0..HOSTS).map(|number| fill::route(&format!("large-{number}.example"), LARGE));
-    let instances = large_instances(&servers);
+    let instances = (0..large).map(|number| large_instance(number, &servers, 0, 0));
     let entries = apps_entries(shape).chain(routes).chain(instances);
     let revision = fill::put_all(&stack.etcd.url(), entries).await?;
     stack.has_synced(revision, PATIENCE).await?;
@@ -125,6 +130,7 @@ pub async fn run(ctx: &Context) -> Result<Section> {
         edge: edge(ctx, &stack, revision, false).await?,
         stack,
         shape,
+        large,
         servers,
     };
     let mut all = rig.storms(false).await?;
@@ -151,21 +157,19 @@ fn app_instance(addr: &str, round: u64) -> String {
     format!(r#"{{"addr":"{addr}","weight":0,"zone":"z{zone}"}}"#)
 }
 
-fn large_instance(number: usize, addr: SocketAddr, round: u64) -> (String, String) {
-    let weight = if number < ANSWERING { 100 } else { 0 };
-    let key = format!("instances/{LARGE}/{LARGE}-{number:05}");
+/// All of them get requests: who follows the round must know each one.
+fn large_instance(
+    number: usize,
+    servers: &[SocketAddr],
+    round: u64,
+    moved: usize,
+) -> (String, String) {
+    let addr = servers[(number + moved) % servers.len()];
+    let zone = round % 10;
     (
-        key,
-        format!(
-            r#"{{"addr":"{addr}","weight":{weight},"zone":"z{}"}}"#,
-            round % 10
-        ),
+        format!("instances/{LARGE}/{LARGE}-{number:05}"),
+        format!(r#"{{"addr":"{addr}","zone":"z{zone}","shared":true}}"#),
     )
-}
-
-fn large_instances(servers: &[SocketAddr]) -> impl Iterator<Item = (String, String)> {
-    let numbered = servers.iter().enumerate();
-    numbered.map(|(number, addr)| large_instance(number, *addr, 0))
 }
 
 /// An edge of one worker; with `feed_worker` there is another one for the stream
@@ -211,10 +215,13 @@ struct Rig<'a> {
     stack: Stack,
     edge: Edge,
     shape: Shape,
+    /// Instances of the large app.
+    large: usize,
     servers: Vec<SocketAddr>,
 }
 
 /// What the putting clients have in common.
+#[derive(Default)]
 struct Puts {
     stop: AtomicBool,
     count: AtomicU64,
@@ -236,9 +243,6 @@ impl Rig<'_> {
                 ("in one app, moving", Some(Target::Moving)),
             ] {
                 let storm = self.storm(name, target).await?;
-                if target == Some(Target::Moving) {
-                    self.move_back().await?;
-                }
                 let storm = Storm {
                     feed_worker,
                     ..storm
@@ -267,7 +271,10 @@ impl Rig<'_> {
             requests: Outcome::default(),
         };
         match target {
-            None => sleep(time).await,
+            None => {
+                let idle = Puts::default();
+                self.watch(&idle, time, &mut facts).await?;
+            }
             Some(target) => self.blow(target, time, &mut facts, &mut storm).await?,
         }
         let seconds = begin.elapsed().as_secs_f64();
@@ -286,32 +293,10 @@ impl Rig<'_> {
         facts: &mut RedisFacts,
         storm: &mut Storm,
     ) -> Result<()> {
-        let puts = Arc::new(Puts {
-            stop: AtomicBool::new(false),
-            count: AtomicU64::new(0),
-            revision: AtomicI64::new(0),
-        });
+        let puts = Arc::new(Puts::default());
         let clients = self.clients(Arc::clone(&puts), self.entries(target))?;
         let begin = Instant::now();
-        let (mut lags, mut trails) = (
-            [Vec::new(), Vec::new()],
-            [Trail::default(), Trail::default()],
-        );
-        while begin.elapsed() < time {
-            sleep(GLANCE).await;
-            let at = begin.elapsed();
-            for trail in &mut trails {
-                trail
-                    .0
-                    .push_back((at, puts.revision.load(Ordering::Relaxed)));
-            }
-            if target != Target::Bare {
-                let positions = [self.in_redis(facts).await?, self.at_edge().await?];
-                for (number, position) in positions.into_iter().enumerate() {
-                    lags[number].push(trails[number].lag(position, begin.elapsed()));
-                }
-            }
-        }
+        let lags = self.watch(&puts, time, facts).await?;
         puts.stop.store(true, Ordering::Relaxed);
         clients.await.context("the clients' thread died")??;
         storm.rate = puts.count.load(Ordering::Relaxed) as f64 / begin.elapsed().as_secs_f64();
@@ -325,16 +310,47 @@ impl Rig<'_> {
             sleep(Duration::from_millis(5)).await;
         }
         storm.drain = ended.elapsed().as_secs_f64() * 1e3;
-        let thirds = |lags: &[f64]| {
-            let third = lags.len() / 3;
-            [
-                stats::median(&lags[..third]),
-                stats::median(&lags[lags.len() - third..]),
-            ]
+        let thirds = |at: usize| {
+            let third = lags.len().div_ceil(3);
+            let median = |looks: &[[f64; 2]]| {
+                stats::median(&looks.iter().map(|look| look[at]).collect::<Vec<_>>())
+            };
+            [median(&lags[..third]), median(&lags[lags.len() - third..])]
         };
-        storm.redis_lag = thirds(&lags[0]);
-        storm.edge_lag = thirds(&lags[1]);
+        storm.redis_lag = thirds(0);
+        storm.edge_lag = thirds(1);
         Ok(())
+    }
+
+    /// For how long Redis and the edge are behind, in milliseconds, at each look.
+    async fn watch(
+        &self,
+        puts: &Puts,
+        time: Duration,
+        facts: &mut RedisFacts,
+    ) -> Result<Vec<[f64; 2]>> {
+        let begin = Instant::now();
+        let mut trails = [Trail::default(), Trail::default()];
+        let mut lags = Vec::new();
+        let mut next = GLANCE;
+        while begin.elapsed() < time {
+            sleep(NOTE).await;
+            let now = begin.elapsed();
+            for trail in &mut trails {
+                trail
+                    .0
+                    .push_back((now, puts.revision.load(Ordering::Relaxed)));
+            }
+            if now < next {
+                continue;
+            }
+            next = now + GLANCE;
+            let [redis, edge] = &mut trails;
+            let redis = redis.lag(self.in_redis(facts).await?, begin.elapsed());
+            let edge = edge.lag(self.at_edge().await?, begin.elapsed());
+            lags.push([redis, edge]);
+        }
+        Ok(lags)
     }
 
     /// Starts the clients that put, in a thread on etcd's side: the edge's core
@@ -374,13 +390,6 @@ impl Rig<'_> {
         Ok(receiver)
     }
 
-    /// All instances of the large app are where they were at first.
-    async fn move_back(&self) -> Result<()> {
-        let entries = large_instances(&self.servers);
-        let revision = fill::put_all(&self.stack.etcd.url(), entries).await?;
-        stack::has_applied(self.edge.status, revision, PATIENCE).await
-    }
-
     async fn in_redis(&self, facts: &mut RedisFacts) -> Result<i64> {
         facts
             .revision()
@@ -406,14 +415,11 @@ impl Rig<'_> {
                 .skip(self.shape.routes)
                 .map(|(key, addr)| Entry::Instance(format!("/pointsman/{key}"), addr))
                 .collect(),
-            Target::One | Target::Moving => self
-                .servers
-                .iter()
-                .enumerate()
-                .map(|(number, addr)| Entry::Large {
+            Target::One | Target::Moving => (0..self.large)
+                .map(|number| Entry::Large {
                     number,
-                    addr: *addr,
-                    moves: target == Target::Moving && number >= ANSWERING,
+                    servers: self.servers.clone(),
+                    moves: target == Target::Moving,
                 })
                 .collect(),
         }
@@ -425,7 +431,7 @@ enum Entry {
     Instance(String, String),
     Large {
         number: usize,
-        addr: SocketAddr,
+        servers: Vec<SocketAddr>,
         moves: bool,
     },
 }
@@ -438,14 +444,11 @@ impl Entry {
             Self::Instance(key, addr) => (key.clone(), app_instance(addr, round)),
             Self::Large {
                 number,
-                addr,
+                servers,
                 moves,
             } => {
-                let mut addr = *addr;
-                if *moves {
-                    addr.set_port(addr.port() - (round % 2) as u16);
-                }
-                let (key, value) = large_instance(*number, addr, round);
+                let moved = if *moves { round as usize } else { 0 };
+                let (key, value) = large_instance(*number, servers, round, moved);
                 (format!("/pointsman/{key}"), value)
             }
         }
