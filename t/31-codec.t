@@ -76,7 +76,7 @@ true
 === a large app in sheets is the app that it would be in one text
 --- without: start
 --- at_once
---- timeout: 20
+--- timeout: 60
 --- lua
 local codec = require("pointsman.codec")
 local decode = require("cjson.safe").decode
@@ -140,18 +140,48 @@ local function pack(app, round)
     return codec.pack_app({ name = app.name, policy = app.policy,
                             peers = codec.peers_of(app) }, round, 1)
 end
+-- A sheet says which of its instances may get requests, and of what weight they
+-- are. As long as it is the same one, they are.
+local ids_of = setmetatable({}, { __mode = "k" })
+local function check_sheets(app)
+    for i, sheet in ipairs(app.sheets) do
+        local ids, live, weight = {}, {}, nil
+        for number = 1, sheet.n do
+            local peer = sheet:peer(number)
+            ids[number] = peer.id
+            if peer.weight > 0 and not peer.draining and not peer.down then
+                live[#live + 1] = number
+                weight = (not weight or weight == peer.weight) and peer.weight
+                         or 0
+            end
+        end
+        assert(sheet.first == ids[1] and sheet.weight == weight)
+        assert(table.concat(sheet.live, " ") == table.concat(live, " "))
+        local all = table.concat(ids, " ")
+        assert(not ids_of[sheet] or ids_of[sheet] == all)
+        ids_of[sheet] = all
+        local before = app.sheets[i - 1]
+        assert(not before or before:peer(before.n).id < sheet.first)
+    end
+end
+
 -- Another reader takes its time; it may have instances as they were before.
 local late, waited = codec.unpack_sheets(text, get, decode), 0
 local function read_late(limit)
     local read, _, count, is_whole
+    local wanted = limit > 0 and math.random(#late.sheets) or nil
     repeat
         -- A reading that fails may have brought a part of it up to date.
         read, _, _, count, is_whole =
-            codec.unpack_sheets(text, get_or_fail, decode, late, limit)
+            codec.unpack_sheets(text, get_or_fail, decode, late, limit, wanted)
     until read
     late = read
     waited = waited + (is_whole and 0 or 1)
-    assert(is_whole or count == limit)
+    assert(is_whole or count >= limit)
+    assert(is_whole == not late.waiting)
+    if math.random(4) == 1 then
+        check_sheets(late)
+    end
     late.parted = late.policy.plain
     local peers = codec.peers_of(late)
     for i = 2, #peers do
@@ -173,6 +203,49 @@ for v = 1, 2 do
     t.say(late.v, " ", late.waiting and "waits" or "is whole")
 end
 
+-- Those of some sheets of the late one, first to last, all at once.
+local function edit(from, to, make)
+    local edits = {}
+    for i = from, to do
+        local sheet = late.sheets[i]
+        for number = 1, sheet.n do
+            local id = sheet:peer(number).id
+            by_id[id] = make and assert(codec.instance(decode, id, make)) or nil
+            edits[id] = by_id[id] and line_of(by_id[id]) or false
+        end
+    end
+    local made, gone
+    text, made, gone = codec.edit_sheets(text, get, next_number, nil, edits, 1,
+                                         2)
+    keep(made, gone)
+end
+local function read_all()
+    repeat until read_late(9)
+    check_sheets(late)
+    assert(pack(late, 1) == pack(app_of_model(), 1))
+end
+local at_rest = #late.sheets
+-- One waits, and others before it leave; then it is the last one, and nearly all
+-- before it leave.
+edit(6, 6, '["2","10.1.2.3:80",1]')
+read_late(0)
+edit(3, 5)
+read_late(0)
+t.say(#late.sheets - at_rest, " ", late.waiting and late.waiting[3])
+read_all()
+local last = #late.sheets
+edit(last, last, '["3","10.1.2.3:80",1]')
+read_late(0)
+t.say(late.waiting.first == last)
+edit(3, last)
+edit(1, 1, '["3","10.1.2.3:80",1]')
+read_late(0)
+read_all()
+-- All of another weight.
+edit(1, 1, '["4","10.1.2.3:80",7]')
+read_late(9)
+read_all()
+
 for round = 2, 400 do
     local edits, new_policy, last = {}, nil, math.random(20000)
     for _ = 1, math.random(10) == 1 and 400 or math.random(0, 4) do
@@ -181,6 +254,19 @@ for round = 2, 400 do
         local id = ("shop-%05d"):format(last)
         by_id[id] = math.random(400) > round and instance(id, round) or nil
         edits[id] = by_id[id] and line_of(by_id[id]) or false
+    end
+    if math.random(15) == 1 then
+        -- Many leave, or come, at once.
+        local from, is_gone = math.random(20000), math.random(2) == 1
+        for i = from, from + 6000, 10 do
+            local id = ("shop-%05d"):format(i)
+            if is_gone then
+                by_id[id], edits[id] = nil, false
+            else
+                by_id[id] = instance(id, round)
+                edits[id] = line_of(by_id[id])
+            end
+        end
     end
     if round == 390 then
         for id in pairs(by_id) do
@@ -210,6 +296,9 @@ for round = 2, 400 do
     local app, asof, v, count = codec.unpack_sheets(text, get, decode, before)
     assert(asof == round and v == 1)
     assert(pack(app, round) == pack(app_of_model(), round), "round " .. round)
+    if round % 4 == 0 then
+        check_sheets(app)
+    end
     read, kept = read + count, kept + (app == before and 1 or 0)
     before = app
 
@@ -240,6 +329,8 @@ t.say(codec.edit_sheets("a 1 1 shop 1 ewma 1 1\n", get, next_number))
 nil
 1 waits
 2 is whole
+-3 1
+true
 true true true true
 nila sheet is missing, or is none
 nila sheet is missing

@@ -16,8 +16,9 @@ local late = 0
 for round = 1, 20 do
     local name = round % 2 == 0 and "a" or "b"
     t.say(t.show("shop.test"), " ", t.show("rules.test"))
-    -- Instances of all its sheets.
-    local changes = { "inst shop a @" .. name }
+    -- Instances of all its sheets; two weights, so no round over these.
+    local changes = { "inst shop a @" .. name,
+                      "inst shop b @" .. name .. " weight=50" }
     for i = round, 6000, 60 do
         changes[#changes + 1] = list[i + 1]
     end
@@ -39,6 +40,157 @@ t.say(late > 0)
 
 
 
+=== a round over a large app reads a sheet that has changed when its turn comes
+--- timeout: 20
+--- lua
+local cache = require("pointsman.cache")
+local dicts = require("pointsman.dicts")
+local reads = 0
+local get = dicts.apps.get
+function dicts.apps.get(zone, key)
+    reads = reads + (key:find("\n", 1, true) and 1 or 0)
+    return get(zone, key)
+end
+local function change(first, step, line)
+    local list = {}
+    for i = first, 3000, step do
+        list[#list + 1] = line:format(i)
+    end
+    t.change(table.concat(list, "\n"))
+end
+local function pick()
+    return cache.find("shop.test").picker:pick()
+end
+-- One turn of all, from the first one on: those of `first`, `first` + `step`, ...
+-- by their port.
+local function turn(first, step, port, others)
+    local last, n, wrong = nil, 0, 0
+    reads = 0
+    while cache.find("shop.test").picker:last().id ~= "i03000" do
+        pick()
+    end
+    repeat
+        local peer = pick()
+        local number = tonumber(peer.id:sub(2))
+        local expected = (number - first) % step == 0 and port or others
+        if peer.port ~= expected or last and peer.id <= last then
+            wrong = wrong + 1
+        end
+        last, n = peer.id, n + 1
+    until last == "i03000"
+    return n .. " picked, " .. wrong .. " wrong"
+end
+
+t.say(t.show("shop.test"))
+change(1, 1, "inst shop i%05d 127.0.0.1:1")
+t.change("del inst shop a")
+pick()
+local sheets = #cache.find("shop.test").parts
+t.say(sheets > 10, " ", turn(1, 1, 1), ", ", reads, " read")
+change(7, 50, "inst shop i%05d 127.0.0.1:2")
+reads = 0
+for _ = 1, 10 do
+    pick()
+end
+t.say(reads, " read")
+t.say(turn(7, 50, 2, 1), ", ", reads == sheets - 1)
+t.say(turn(7, 50, 2, 1), ", ", reads, " read")
+
+-- Who failed is found by the address, read or not.
+local first = cache.find("shop.test").parts[1]
+t.say(first:known("127.0.0.1:2").id, " ", first:search("127.0.0.1:2").id, " ",
+      first:known("127.0.0.1:3"), first:search("127.0.0.1:3"),
+      first:search("nonsense"))
+change(7, 50, "inst shop i%05d 127.0.0.1:3")
+pick()
+local last = cache.find("shop.test").parts[sheets]
+t.say(last:known("127.0.0.1:3"), " ", last:known("127.0.0.1:2").id >= last.first)
+
+-- They go, and come back.
+change(7, 50, "del inst shop i%05d")
+t.say(turn(7, 50, 0, 1))
+change(7, 50, "inst shop i%05d 127.0.0.1:4")
+t.say(turn(7, 50, 4, 1))
+-- All of some sheets: who gets requests again is found, though their turn
+-- would not come.
+change(1000, 1, "inst shop i%05d 127.0.0.1:5 weight=0")
+for _ = 1, 4000 do
+    pick()
+end
+t.say(cache.find("shop.test").live)
+change(1000, 1, "inst shop i%05d 127.0.0.1:6")
+t.wait("all to be there", function()
+    for _ = 1, 1000 do
+        pick()
+    end
+    return cache.find("shop.test").live == 3000
+end)
+-- One after the other of a weight that is another one for all.
+change(1, 1, "inst shop i%05d 127.0.0.1:7 weight=9")
+t.say(turn(1, 1, 7))
+-- The instances of one version go, while those of the next are to be used.
+change(1, 1, "inst shop i%05d 127.0.0.1:8")
+local next_version = tonumber(cache.find("shop.test").parts[6].first:sub(2))
+change(next_version, 1, "inst shop i%05d 127.0.0.1:8 weight=0")
+for _ = 1, 4000 do
+    pick()
+end
+local changes = {}
+for i = 1, 3000 do
+    changes[i] = (i < next_version and "inst shop i%05d 127.0.0.1:8 weight=0"
+                  or "inst shop i%05d 127.0.0.1:9"):format(i)
+end
+t.change(table.concat(changes, "\n"))
+for _ = 1, 3 do
+    t.say(pick().port)
+end
+t.wait("all of them", function()
+    for _ = 1, 1000 do
+        pick()
+    end
+    return cache.find("shop.test").live == 3001 - next_version
+end)
+
+-- A pick that passes over some does not take one from a sheet that has changed.
+change(1, 1, "inst shop i%05d 127.0.0.1:10")
+t.say(turn(1, 1, 10))
+change(1, 1, "inst shop i%05d 127.0.0.1:11")
+pick()
+local parts, n = cache.find("shop.test").parts, 0
+local function skip(peer)
+    return peer.id < parts[3].first
+end
+for i = 1, 300 do
+    -- Alone, as an attempt after another one does.
+    local peer = cache.find("shop.test").picker:pick(skip)
+    n = n + (peer.port == 11 and peer.id >= parts[3].first and 1 or 0)
+end
+t.say(n)
+
+change(1, 1, "del inst shop i%05d")
+t.say(t.show("shop.test"))
+dicts.apps.get = nil
+--- response_body
+200 a
+true 3000 picked, 0 wrong, 0 read
+1 read
+3000 picked, 0 wrong, true
+3000 picked, 0 wrong, 0 read
+i00007 i00007 nilnilnil
+nil true
+2940 picked, 0 wrong
+3000 picked, 0 wrong
+999
+3000 picked, 0 wrong
+9
+9
+9
+3000 picked, 0 wrong
+300
+503 no_instance
+
+
+
 === what changes in all parts of a large app is read part by part
 --- lua
 local cache = require("pointsman.cache")
@@ -53,8 +205,8 @@ end
 local function count(is_new)
     local n = 0
     for _, part in ipairs(cache.find("shop.test").parts) do
-        for _, peer in ipairs(part.peers) do
-            n = n + (is_new(peer) and 1 or 0)
+        for number = 1, part.n do
+            n = n + (is_new(part:peer(number)) and 1 or 0)
         end
     end
     return n

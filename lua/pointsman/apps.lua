@@ -9,6 +9,8 @@ local dicts = require("pointsman.dicts")
 
 local count = dicts.count
 local ipairs = ipairs
+local select = select
+local stamp = codec.stamp
 local zone = dicts.apps
 
 local NONE = {}
@@ -176,24 +178,33 @@ end
 
 
 -- syntax: app, asof, v, count, is_whole = apps.read(name, json, before?,
---                                                   refuse?, limit?)
+--                                                   refuse?, limit?, wanted?)
 -- See codec.unpack_app and, for a large app, codec.unpack_sheets. Nil if it is
 -- not there, or `refuse(v)`.
-function _M.read(name, json, before, refuse, limit)
+function _M.read(name, json, before, refuse, limit, wanted)
     for _ = 1, MAX_TRIES do
         local text = zone:get(name)
-        local its_asof, its_v = codec.stamp(text)
-        if not its_asof or refuse and refuse(its_v) then
+        -- Who has read it before will hardly be refused.
+        if not text
+                or not before and refuse and refuse(select(2, stamp(text))) then
             return nil
         end
-        if not codec.is_list(text) then
-            local app, asof, v = codec.unpack_app(text, json, before)
-            return app, asof, v, 0, true
+        local is_list = codec.is_list(text)
+        local app, asof, v, read, is_whole
+        if is_list then
+            app, asof, v, read, is_whole =
+                codec.unpack_sheets(text, sheets_of(name), json, before, limit,
+                                    wanted)
+        else
+            app, asof, v = codec.unpack_app(text, json, before)
+            read, is_whole = 0, true
         end
-        local app, asof, v, read, is_whole =
-            codec.unpack_sheets(text, sheets_of(name), json, before, limit)
-        if app then
+        if app and refuse and refuse(v) then
+            return nil
+        elseif app then
             return app, asof, v, read, is_whole
+        elseif not is_list then
+            return nil, asof
         end
     end
 end

@@ -54,13 +54,15 @@ local TOPOLOGY, REVAL, LIVE = board.TOPOLOGY, board.REVAL, board.LIVE
 -- The generation of what was found while a record of it is in doubt: never the
 -- one of now, so that the next request looks again.
 local DOUBTED = -1
--- To read a large app takes up to a millisecond. Each of its sheets that is
--- read costs so many seconds of rest, all of them MAX_REST at most. Of what has
--- changed as much is read as MAX_OWED of them allow, or as concerns the round;
--- until the rest is read, the app is used as it is.
+-- To read a large app takes up to a millisecond. Its list, and each of its
+-- sheets, costs so many seconds of rest when it is read, all of them MAX_REST
+-- at most. Of what has changed as much is read as MAX_OWED of them allow, or as
+-- concerns the round; until the rest is read, the app is used as it is. Where
+-- the round goes over the sheets, one that has changed is read in its turn.
 local REST, MAX_REST = 0.0025, 0.1
 local MAX_OWED = 0.4
 
+local NOTHING = {}
 -- Where rounds begin: each worker at another instance.
 local seed = ""
 local picker_options = {
@@ -106,6 +108,9 @@ local function is_suspect(record_reval)
 end
 
 
+local enter
+
+
 -- Its picker, and how many instances it picks among. The round of a plain app
 -- in sheets takes these as they are: a change of one costs no more.
 local function fill_picker(app, record)
@@ -118,8 +123,10 @@ local function fill_picker(app, record)
     if n then
         record.parted = true
         app.peers, app.parts, app.live = nil, record.sheets, n
-        app.picker = compose.in_parts(record.sheets, n, previous,
-                                      picker_options)
+        local picker = compose.in_parts(record.sheets, n, previous,
+                                        picker_options)
+        picker.waiting, picker.app, picker.enter = record.waiting, app, enter
+        app.picker = picker
         return
     end
     local peers = peers_of(record)
@@ -173,13 +180,46 @@ local function allowance(app)
 end
 
 
+-- Of a round over sheets: whether the one that the next instance comes from is
+-- still to be read, and whether another one is before that, which had none.
+local function turn(app)
+    local waiting = app.parts and app.record.waiting
+    if not waiting then
+        return false, false
+    end
+    local part, passed = app.picker:ahead(waiting)
+    return waiting[part], passed
+end
+
+
+-- How many sheets are read now, beside which one, for a round over them.
+local function choose(app, limit)
+    local waiting = app.record.waiting or NOTHING
+    local wanted, passed = app.picker:ahead(waiting)
+    if passed and limit > 0 then
+        waiting.first = passed
+        return 1, wanted
+    end
+    return 0, wanted
+end
+
+
 -- Reads an app from L2, into `app` if there is one: all routes that lead to it
 -- see the change, and its picker goes on where it was.
-local function load_app(name, app, limit)
+local function load_app(name, app, limit, wanted)
     local stripe = board.app_stripe(name)
     local seen = read(stripe)
+    if app and app.parts and not wanted then
+        limit, wanted = choose(app, limit)
+    end
     local record, _, record_reval, count, is_whole =
-        read_app(name, decode, app and app.record, is_suspect, limit)
+        read_app(name, decode, app and app.record, is_suspect, limit, wanted)
+    -- If there is no round over the sheets any more, none of them may wait.
+    if record and record.waiting and app.parts and record ~= app.record
+            and not compose.even(record.sheets) then
+        record, _, record_reval, count, is_whole =
+            read_app(name, decode, record, is_suspect)
+    end
     if not record then
         return nil
     end
@@ -191,17 +231,44 @@ local function load_app(name, app, limit)
     end
     app.stripe = stripe
     app.reval = record_reval
-    app.rested_at = max(app.rested_at or 0, ngx_now())
-                    + (count > 0 and count * rest_of(record.sheets) or 0)
+    local time = ngx_now()
+    app.rested_at = max(app.rested_at or 0, time)
+    if record.sheets then
+        local rest = (1 + count) * rest_of(record.sheets)
+        app.rested_at = min(app.rested_at + rest, time + MAX_OWED + MAX_REST)
+    end
     app.asides = asides_of(name)
     -- Else the next request goes on reading.
     if is_whole then
         app.seen, app.gen = seen, gen
     end
+    app.listed = app.parts and seen
+    if app.parts then
+        app.picker.waiting = record.waiting
+    end
     if is_doubted(record_reval) then
         app.gen = DOUBTED
     end
     return app
+end
+
+
+-- Of a round over sheets, brings one up to date. Returns the picker.
+function enter(app, part)
+    load_app(app.name, app, 0, part)
+    return app.picker
+end
+
+
+-- The same for one that is there, up to a sheet that has an instance for the
+-- round.
+local function load_turn(app, limit)
+    repeat
+        if not load_app(app.name, app, limit) then
+            return false
+        end
+    until not turn(app)
+    return true
 end
 
 
@@ -211,14 +278,16 @@ local function valid_app(app)
     if app.gen == gen then
         return true
     end
-    local is_kept = not is_doubted(app.reval)
-                    and read(app.stripe) == app.seen
-    if is_kept then
+    local seen = not is_doubted(app.reval) and read(app.stripe)
+    if seen and seen == app.seen then
         app.gen = gen
     else
-        local limit = allowance(app)
-        if limit > 0 or is_suspect(app.reval) then
-            return load_app(app.name, app, limit) ~= nil
+        local is_due, passes = turn(app)
+        if is_due or passes or seen ~= app.listed then
+            local limit = allowance(app)
+            if is_due or limit > 0 or is_suspect(app.reval) then
+                return load_turn(app, limit)
+            end
         end
     end
     app.asides = asides_of(app.name)
@@ -419,7 +488,7 @@ end
 -- or "miss": Redis must be asked. With `lane` set it takes more than the
 -- picker's next instance: an app with such a policy, or { rules =, apps =,
 -- is_usable = }. A large app with a plain policy, that is without sessions or
--- pinned instances, may have parts = { { peers = }, ... } in place of `peers`.
+-- pinned instances, may have parts = { sheet, ... } in place of `peers`.
 -- The hot path.
 function _M.find_at(host, len)
     local moved = read_generation()

@@ -110,12 +110,15 @@ _M.sheet_numbers = sheets.numbers
 _M.edit_sheets = sheets.edit
 
 
--- syntax: app, asof, v, count, is_whole = codec.unpack_sheets(text, get, json,
---                                                             before?, limit?)
+-- syntax: app, asof, v, count, is_whole =
+--             codec.unpack_sheets(text, get, json, before?, limit?, wanted?)
 -- As unpack_app, but that the instances are in app.sheets = { { first = id of
--- the first, peers = }, ... }; and how many of these were read. No more than
--- `limit`, if that will do for now: then `is_whole` is false. It always will if
--- the caller has set before.parted: no list is made of all instances.
+-- the first, n =, live = { number, ... }, weight = }, ... }, where
+-- sheet:peer(number) is one of them; and how many of these sheets were read. No
+-- more than `limit` and the one at the place `wanted`, if that will do for now:
+-- then `is_whole` is false, and app.waiting has the places of the others as
+-- keys. It nearly always will if the caller has set before.parted: no list is
+-- made of all instances.
 _M.unpack_sheets = sheets.read
 
 

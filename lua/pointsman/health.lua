@@ -274,13 +274,38 @@ local function kind_of(policy, connect_time, header_time, status)
 end
 
 
+-- In a large app the instance has been read, unless its line has changed since
+-- the request went there. What waits to be read may know an address that has
+-- gone to another instance.
+local function peer_in(app, addr)
+    local waiting = app.picker.waiting
+    local stale
+    for i, part in ipairs(app.parts) do
+        local peer = part:known(addr)
+        if peer and not (waiting and waiting[i]) then
+            return peer
+        end
+        stale = stale or peer
+    end
+    if stale then
+        return stale
+    end
+    for _, part in ipairs(app.parts) do
+        local peer = part:search(addr)
+        if peer then
+            return peer
+        end
+    end
+end
+
+
 local function peer_at(app, addr)
-    local parts = app.parts
-    for i = 1, parts and #parts or 1 do
-        for _, peer in ipairs(parts and parts[i].peers or app.peers) do
-            if peer.addr == addr then
-                return peer
-            end
+    if app.parts then
+        return peer_in(app, addr)
+    end
+    for _, peer in ipairs(app.peers) do
+        if peer.addr == addr then
+            return peer
         end
     end
 end

@@ -79,7 +79,7 @@ end
 -- body may have been read since, and the app has changed.
 function _M.refresh(seat)
     local app = seat.app
-    if seat.picker == app.picker then
+    if seat.picker == app.picker and seat.listed == app.listed then
         return nil
     end
     leave(seat)

@@ -63,7 +63,7 @@ local _M = {
 function _M.take(seat, peer)
     leave(seat)
     local app = seat.app
-    seat.peer, seat.picker = peer, app.picker
+    seat.peer, seat.picker, seat.listed = peer, app.picker, app.listed
     if app.counts_flights and not ngx.is_subrequest then
         seat.flight = peer.key
         flight.begin(peer.key)

@@ -4,6 +4,7 @@
 --     <kind> <asof> <v> <name> <rev> <balance> <retries> <fail_timeout_ms>\n
 --     <JSON>\n                of a policy that has other fields than those
 
+local bytes = require("pointsman.codec.bytes")
 local policies = require("pointsman.codec.policy")
 
 local byte = string.byte
@@ -11,6 +12,8 @@ local find = string.find
 local floor = math.floor
 local format = string.format
 local match = string.match
+local read_number = bytes.number
+local same_bytes = bytes.same
 local sub = string.sub
 local tonumber = tonumber
 local type = type
@@ -18,7 +21,7 @@ local type = type
 local BRACE = byte("{")
 local NEWLINE = byte("\n")
 
-local HEAD = "^(%l) (%d+) (%d+) (%S+) (%d+) (%S+) (%d+) (%d+)\n()"
+local HEAD = "^(%l) (%d+) (%d+)() (%S+) (%d+) (%S+) (%d+) (%d+)\n()"
 
 
 -- Of policies that need no JSON.
@@ -69,13 +72,15 @@ end
 
 
 -- syntax: head, err = head.read(text, kind, json, before?)
--- head = { name =, policy =, asof =, v =, at = the place behind it }. The
--- policy is the one before, if it is the same.
+-- head = { name =, policy =, asof =, v =, rest = the place behind these two,
+-- at = the place behind it all }. The policy is the one before, if it is the
+-- same.
 function _M.read(text, kind, json, before)
-    local its_kind, asof, v, name, rev, balance, retries, fail_timeout_ms, at
+    local its_kind, asof, v, rest, name, rev, balance, retries,
+          fail_timeout_ms, at
     if ends_well(text) then
-        its_kind, asof, v, name, rev, balance, retries, fail_timeout_ms, at =
-            match(text, HEAD)
+        its_kind, asof, v, rest, name, rev, balance, retries, fail_timeout_ms,
+            at = match(text, HEAD)
     end
     if its_kind ~= kind then
         return nil, "not a packed app"
@@ -94,7 +99,25 @@ function _M.read(text, kind, json, before)
                        tonumber(fail_timeout_ms) / 1000)
     end
     return { name = name, policy = policy, asof = tonumber(asof),
-             v = tonumber(v), at = at }
+             v = tonumber(v), rest = rest, at = at }
+end
+
+
+-- syntax: asof, v, rest, at = head.again(text, kind, old, old_rest, old_at)
+-- The same of a text whose head differs from that of `old` in the stamps at
+-- most; else nil.
+function _M.again(text, kind, old, old_rest, old_at)
+    local size = old_at - old_rest
+    if not ends_well(text) or byte(text) ~= byte(kind) then
+        return nil
+    end
+    local asof, behind = read_number(text, #"a 1")
+    local v, rest = read_number(text, behind + 1)
+    if rest + size <= #text + 1
+            and same_bytes(text, rest, old, old_rest, size)
+            and byte(text, rest + size) ~= BRACE then
+        return asof, v, rest, rest + size
+    end
 end
 
 

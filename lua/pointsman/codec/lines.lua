@@ -31,6 +31,10 @@ local SPACE = byte(" ")
 -- The marks of a peer that is draining, or that failed its checks.
 local DRAINING, DOWN = byte("d"), byte("x")
 
+local NOTHING = {}
+local NO_SHEET = { text = "", n = 0, starts = NOTHING, live = NOTHING,
+                   peers = NOTHING }
+
 -- What _M.edit is about to join: the same list each time, unless it grew.
 local parts = {}
 local MAX_PARTS = 300
@@ -75,6 +79,50 @@ local function read_peer(text, at)
         host = host, port = tonumber(port), weight = tonumber(weight),
         zone = zone ~= "" and zone or nil,
     }, byte(marks) == DRAINING, byte(marks, -1) == DOWN), behind
+end
+
+
+-- Where the parts of a line are, and its numbers: its end; the places of the
+-- blank after the id, of those around the host, of that before the zone, and of
+-- the one before the marks (behind the line, if there are none). Nothing if
+-- this is no line. No string is made.
+local function places(text, at)
+    local stop = find(text, "\n", at, true)
+    local id_stop = find(text, " ", at, true)
+    if not stop or not id_stop or id_stop > stop then
+        return nil
+    end
+    local rev, host = read_number(text, id_stop + 1)
+    local host_stop = find(text, " ", host + 1, true)
+    if not host_stop or host_stop > stop then
+        return nil
+    end
+    local port, port_stop = read_number(text, host_stop + 1)
+    local weight, zone = read_number(text, port_stop + 1)
+    if zone > stop then
+        return nil
+    end
+    local marks = find(text, " ", zone + 1, true) or #text + 1
+    return stop, id_stop, rev, host, host_stop, port, weight, zone, marks
+end
+
+
+-- The same as read_peer for a line that is one: the text has been looked at
+-- before.
+local function pick_peer(text, at)
+    local stop, id_stop, rev, host, host_stop, port, weight, zone, marks =
+        places(text, at)
+    local name, its_zone = sub(text, host + 1, host_stop - 1), nil
+    local zone_stop = marks < stop and marks or stop
+    if zone_stop > zone + 1 then
+        its_zone = sub(text, zone + 1, zone_stop - 1)
+    end
+    return marked({
+        id = sub(text, at, id_stop - 1), rev = rev,
+        addr = name .. ":" .. port,
+        host = name, port = port, weight = weight, zone = its_zone,
+    }, marks < stop and byte(text, marks + 1) == DRAINING,
+       marks < stop and byte(text, stop - 1) == DOWN)
 end
 
 
@@ -273,6 +321,75 @@ function _M.read(text, at, before, in_place)
     end
     starts[n + 1] = at
     return peers, n, starts, as_before and n == old_n
+end
+
+
+-- syntax: peer = lines.peer(text, at)
+-- The instance whose line begins at that place of a text that lines.scan has
+-- been through.
+_M.peer = pick_peer
+
+
+-- syntax: sheet, as_before = lines.scan(text, before?, in_place?, by_line?)
+-- What there is in a text of lines, which are not read yet: sheet = { text =,
+-- n = how many instances, starts = where the line of each begins (and, behind
+-- the last one, where they end), live = the numbers of those that may get
+-- requests, weight = theirs (0 if it differs, nil if there are none), peers =
+-- by number, those of `before` whose line is as it was }. Nil if this is no
+-- such text.
+--
+-- `as_before`: the instances are those of before, one and all. `in_place` is
+-- that of lines.read; with `by_line` each one may have another line, but for
+-- its id, weight and marks.
+--
+-- As above, no string is made, and there is one loop.
+function _M.scan(text, before, in_place, by_line)
+    local old = before or NO_SHEET
+    local old_text, old_starts, old_peers = old.text, old.starts, old.peers
+    local old_n, old_live, last = old.n, old.live, #text
+    local starts, live = new_table(old_n + 1, 0), new_table(#old_live, 0)
+    local peers = new_table(old_n, 0)
+    local n, live_n, weight, at, as_before = 0, 0, nil, 1, true
+    while at <= last do
+        local stop, id_stop, _, _, _, _, its_weight, _, marks =
+            places(text, at)
+        if not stop then
+            return nil
+        end
+        n = n + 1
+        starts[n] = at
+        if n <= old_n then
+            local from, old_stop = old_starts[n], old_starts[n + 1]
+            local size, peer = stop + 1 - at, old_peers[n]
+            if size == old_stop - from
+                    and same_bytes(text, at, old_text, from, size) then
+                peers[n] = peer
+            elseif in_place and peer and not peer.draining and not peer.down
+                    and renew(peer, text, at, old_text, from, old_stop) then
+                peers[n] = peer
+            else
+                size = id_stop + 1 - at
+                as_before = as_before and by_line and size <= old_stop - from
+                            and same_bytes(text, at, old_text, from, size)
+            end
+        end
+        if its_weight > 0 and marks > stop then
+            live_n = live_n + 1
+            live[live_n] = n
+            as_before = as_before and old_live[live_n] == n
+            if not weight then
+                weight = its_weight
+            elseif weight ~= its_weight then
+                weight = 0
+            end
+        end
+        at = stop + 1
+    end
+    starts[n + 1] = at
+    as_before = as_before and n == old_n and live_n == #old_live
+                and weight == old.weight
+    return { text = text, n = n, starts = starts, live = live, weight = weight,
+             peers = peers }, as_before
 end
 
 

@@ -24,20 +24,79 @@ local ipairs = ipairs
 local match = string.match
 local max = math.max
 local pairs = pairs
-local read_lines = lines.read
+local read_number = bytes.number
+local read_peer = lines.peer
 local same_bytes = bytes.same
+local scan_lines = lines.scan
+local setmetatable = setmetatable
 local sub = string.sub
 local tonumber = tonumber
 
 local KIND = "l"
-local ENTRY = "^(%d+) (%S+)\n()"
+local ENTRY = "^%d+ (%S+)\n()"
 local NOTHING = {}
 local NO_SHEETS = { sheets = NOTHING }
+-- What is to be done with the sheet at a place: others may be read before it,
+-- or it has instances that another one had.
+local MAY_WAIT, MUST_BE_READ = 1, 2
 -- Sheets have so many bytes when they are made, a line has about 60; they grow
 -- up to MAX_BYTES.
 local BYTES, MAX_BYTES = 6000, 10000
 -- From so many bytes on, an app has sheets.
 local MIN_LARGE = 20000
+
+
+local _Sheet = {}
+local SHEET = { __index = _Sheet }
+
+
+-- syntax: peer = sheet:peer(number)
+-- One of its instances; its line is read when it is first asked for.
+function _Sheet:peer(number)
+    local peer = self.peers[number]
+    if not peer then
+        peer = read_peer(self.text, self.starts[number])
+        self.peers[number] = peer
+    end
+    return peer
+end
+
+
+-- syntax: peer = sheet:known(addr)
+-- The instance of this address among those that were read, or nil.
+function _Sheet:known(addr)
+    local peers = self.peers
+    for number = 1, self.n do
+        local peer = peers[number]
+        if peer and peer.addr == addr then
+            return peer
+        end
+    end
+end
+
+
+-- syntax: peer = sheet:search(addr)
+-- The same among all.
+function _Sheet:search(addr)
+    local host, port = match(addr, "^(.+):(%d+)$")
+    local starts, place = self.starts, nil
+    if host then
+        place = find(self.text, " " .. host .. " " .. port .. " ", 1, true)
+    end
+    if not place then
+        return nil
+    end
+    local low, high = 1, self.n
+    while low < high do
+        local middle = floor((low + high + 1) / 2)
+        if starts[middle] <= place then
+            low = middle
+        else
+            high = middle - 1
+        end
+    end
+    return self:peer(low)
+end
 
 
 -- Adds the lines from `at` on to a list of sheets, as one or several.
@@ -181,133 +240,157 @@ local function place_among(sheets, i, first)
 end
 
 
--- The sheets of a list, and where the entry of each begins. Those that were
--- read before, and do not wait, are the ones of `before`; for the others
--- `places` has the one whose place each has taken. If all are in the places of
--- all that were there before, no instance has gone from one to another.
+-- Whether there is the same in both texts; never beyond the end of the first.
+local function is_there(text, at, old_text, from, size)
+    return at + size <= #text + 1 and same_bytes(text, at, old_text, from, size)
+end
+
+
+-- For each sheet of a list the one of `before` that it is, or whose place it
+-- has taken; where its entry begins; and which ones are still to be read.
+-- Nearly all are as before, or another number at the same place: for these no
+-- string is made.
 local function match_up(text, at, before)
     local old, old_text, old_starts = before.sheets, before.list, before.starts
     local waiting = before.waiting or NOTHING
     local old_n, last = #old, #text
-    local list, places = new_table(old_n, 0), new_table(old_n, 0)
-    local starts = new_table(old_n + 1, 0)
-    local n, i, all_in_place = 0, 1, true
+    local places, starts = new_table(old_n, 0), new_table(old_n + 1, 0)
+    local due, n, i = new_table(old_n, 1), 0, 1
     while at <= last do
-        local sheet, behind = old[i], nil
-        if sheet then
-            local from = old_starts[i]
-            local size = old_starts[i + 1] - from
-            if not waiting[i] and at + size <= last + 1
-                    and same_bytes(text, at, old_text, from, size) then
-                behind = at + size
+        local place, behind = old[i], nil
+        n = n + 1
+        if place then
+            local from, stop = old_starts[i], old_starts[i + 1]
+            if is_there(text, at, old_text, from, stop - from) then
+                behind = at + (stop - from)
+                due[n] = waiting[i]
+            else
+                local _, rest = read_number(text, at)
+                local _, old_rest = read_number(old_text, from)
+                local size = stop - old_rest
+                if is_there(text, rest, old_text, old_rest, size) then
+                    behind = rest + size
+                    due[n] = MAY_WAIT
+                end
             end
         end
-        n = n + 1
-        if behind then
-            all_in_place = all_in_place and i == n
-            places[n] = sheet
-            i = i + 1
-        else
-            local number, first
-            number, first, behind = match(text, ENTRY, at)
-            if not number then
+        if not behind then
+            local first
+            first, behind = match(text, ENTRY, at)
+            if not first then
                 return nil
             end
-            number = tonumber(number)
             i = place_among(old, i, first)
-            local place = old[i]
-            sheet = place
-            if not place or place.number ~= number then
-                sheet = { number = number, first = first }
-            end
-            places[n] = place
-            if place and place.first == first then
-                all_in_place = all_in_place and i == n
-                i = i + 1
+            place = old[i]
+            if not place or place.first ~= first then
+                -- A part of the sheet before it. What is at its place is as
+                -- good as any to compare with.
+                due[n], due[n - 1] = MUST_BE_READ, due[n - 1] and MUST_BE_READ
+                i = i - 1
+            elseif not is_there(text, at, old_text, old_starts[i],
+                                old_starts[i + 1] - old_starts[i]) then
+                due[n] = MAY_WAIT
             else
-                all_in_place = false
+                due[n] = waiting[i]
             end
         end
-        list[n], starts[n] = sheet, at
-        at = behind
+        places[n], starts[n] = place or false, at
+        i, at = i + 1, behind
     end
     starts[n + 1] = at
-    return list, starts, places, all_in_place and n == old_n
+    return places, starts, due
 end
 
 
--- Reads a sheet that has taken the place of `old`, if there is one: returns
--- that one if it has the same instances, one and all. Nil if it cannot be had.
-local function fill(sheet, text, old, in_place)
+-- Reads the sheet of an entry, which has taken the place of `old`, if there is
+-- one: returns that one if it has the same instances, one and all. Nil if it
+-- cannot be had.
+local function fill(list, at, get, old, in_place, by_line)
+    local text = get((read_number(list, at)))
     if not text then
         return nil
     end
-    local peers, _, starts, as_before = read_lines(text, 1, old, in_place)
-    if not peers then
+    local sheet, as_before = scan_lines(text, old or nil, in_place, by_line)
+    if not sheet then
         return nil
-    elseif as_before then
-        old.number, old.text, old.starts = sheet.number, text, starts
+    elseif as_before and old then
+        old.text, old.starts, old.peers = text, sheet.starts, sheet.peers
         return old
     end
-    sheet.peers, sheet.text, sheet.starts = peers, text, starts
-    return sheet
+    sheet.first = match(list, ENTRY, at)
+    return setmetatable(sheet, SHEET)
 end
 
 
 -- syntax: app, asof, v, count, is_whole = sheets.read(text, get, json, before?,
---                                                     limit?)
--- As pack.read_app does, but that the instances are in app.sheets; and how many
--- of these were read. With a limit no more are read than that, if what they
--- change does not concern a round over the instances, or the caller says that
--- his takes them as they are (before.parted), and if the sheets of the same
--- reading of the table have the same instances' places as before. Then
--- `is_whole` is false, and the next reading goes on with those that wait.
--- Instances of `before` may be brought up to date even if it fails.
-function _M.read(text, get, json, before, limit)
-    local its, err = head.read(text, KIND, json, before and before.policy)
-    if not its then
-        return nil, err
-    end
-    local policy, v = its.policy, its.v
+--                                                     limit?, wanted?)
+-- As pack.read_app does, but that the instances are in app.sheets, each of
+-- which is a sheet of lines.scan and has the methods above; and how many of
+-- these were read. With a limit no more are read than that and the one at
+-- the place `wanted`, if what they change does not concern a round over the
+-- instances, or the caller says that his takes them as they are
+-- (before.parted). Sheets of another reading of the table are read, one and
+-- all. If some wait, app.waiting has the places of these as keys, `is_whole` is
+-- false, and the next reading goes on with them. Instances of `before` may be
+-- brought up to date even if it fails.
+function _M.read(text, get, json, before, limit, wanted)
     local is_first = not (before and before.sheets)
-    local list, starts, places, all_in_place =
-        match_up(text, its.at, is_first and NO_SHEETS or before)
+    local name, policy, asof, v, rest, at
+    if not is_first then
+        name, policy = before.name, before.policy
+        asof, v, rest, at = head.again(text, KIND, before.list, before.rest,
+                                       before.starts[1])
+    end
+    if not asof then
+        local its, err = head.read(text, KIND, json, before and before.policy)
+        if not its then
+            return nil, err
+        end
+        name, policy, asof, v = its.name, its.policy, its.asof, its.v
+        rest, at = its.rest, its.at
+    end
+    local list, starts, due =
+        match_up(text, at, is_first and NO_SHEETS or before)
     if not list then
         return nil, "not a packed app"
     end
 
-    local n, count, waiting = #list, 0, nil
+    local n, count, waits = #list, 0, nil
     local is_same = not is_first and before.policy == policy
-    local in_place = is_same and policy.plain
+                    and n == #before.sheets
+    local by_line = is_same and before.parted
+    local in_place = is_same and policy.plain and not by_line
     -- What was asked for anew must not stand beside what was not.
-    local may_wait = limit and all_in_place and not is_first and before.v == v
+    local may_wait = limit and not is_first and before.v == v
     local first = may_wait and before.waiting and before.waiting.first or 1
+    if first > n then
+        first = 1
+    end
     for i = first, first + n - 1 do
-        local at = i > n and i - n or i
-        local sheet, place = list[at], places[at]
-        local is_new = sheet ~= place
-        if is_new and may_wait and count >= limit
-                and (is_same or before.parted) then
-            list[at] = place
-            waiting = waiting or { first = at }
-            waiting[at] = true
-        elseif is_new then
-            sheet = fill(sheet, get(sheet.number), place, in_place)
+        local place = i > n and i - n or i
+        local its_due = due[place]
+        if its_due == MAY_WAIT and may_wait and count >= limit
+                and place ~= wanted and (is_same or before.parted) then
+            waits = waits or place
+        elseif its_due then
+            local sheet = fill(text, starts[place], get, list[place], in_place,
+                               by_line)
             if not sheet then
                 return nil, "a sheet is missing, or is none"
             end
-            list[at] = sheet
             count = count + 1
-            is_same = is_same and sheet == place
+            is_same = is_same and sheet == list[place]
+            list[place], due[place] = sheet, nil
         end
     end
     local app = before
-    if not is_same or n ~= #before.sheets then
-        app = { name = its.name, policy = policy }
+    if not is_same then
+        app = { name = name, policy = policy }
     end
-    app.sheets, app.list, app.starts = list, text, starts
-    app.v, app.waiting = v, waiting
-    return app, its.asof, v, count, not waiting
+    due.first = waits
+    app.sheets, app.list, app.starts, app.rest = list, text, starts, rest
+    app.v, app.waiting = v, waits and due
+    return app, asof, v, count, not waits
 end
 
 
@@ -316,9 +399,9 @@ end
 function _M.peers(app)
     local all, n = {}, 0
     for _, sheet in ipairs(app.sheets) do
-        for _, peer in ipairs(sheet.peers) do
+        for number = 1, sheet.n do
             n = n + 1
-            all[n] = peer
+            all[n] = sheet:peer(number)
         end
     end
     return all

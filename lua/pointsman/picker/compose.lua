@@ -12,7 +12,6 @@ local round_robin = require("pointsman.picker.round_robin")
 local warm = require("pointsman.picker.warm")
 local zone = require("pointsman.picker.zone")
 
-local ipairs = ipairs
 local type = type
 
 local BY_NAME = {
@@ -54,20 +53,6 @@ local function those_of(peers, even_down)
 end
 
 
--- Those of one part, and their weight: nil if there are none, 0 if it differs.
-local function live_part(part)
-    local live, n, weight = {}, 0, nil
-    for _, peer in ipairs(part.peers) do
-        if may_get_requests(peer, false) then
-            n = n + 1
-            live[n] = peer
-            weight = (not weight or weight == peer.weight) and peer.weight or 0
-        end
-    end
-    part.live, part.weight = live, weight
-end
-
-
 local _M = {}
 
 
@@ -84,23 +69,21 @@ end
 
 
 -- syntax: n = compose.even(parts)
--- How many of the instances in a list of { peers = } may get new requests, if
--- these have the same weight, one and all, and there are any; else nil. Each
--- part is looked at once, and has its share as `live` then.
+-- How many of the instances in a list of { live = { number, ... }, weight = }
+-- may get new requests, if these have the same weight, one and all, and there
+-- are any; else nil. (lines.scan says what `live` and `weight` are.)
 function _M.even(parts)
     local n, weight = 0, nil
-    for _, part in ipairs(parts) do
-        if not part.live then
-            live_part(part)
-        end
+    for i = 1, #parts do
+        local part = parts[i]
         local its = part.weight
         if its then
             weight = weight or its
             if its == 0 or its ~= weight then
                 return nil
             end
+            n = n + #part.live
         end
-        n = n + #part.live
     end
     return n > 0 and n or nil
 end

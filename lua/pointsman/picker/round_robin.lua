@@ -49,17 +49,36 @@ end
 _Weighted.last = _Even.last
 
 
+-- Whether a part is to be looked up before any of its instances is picked.
+local function is_awaited(self, part)
+    local waiting = self.waiting
+    return waiting and waiting[part] and #self.parts[part].live > 0
+end
+
+
 -- syntax: peer = picker:pick(skip?)
 function _Parted:pick(skip)
     local parts, part, at = self.parts, self.part, self.at
     local live = parts[part].live
+    if at < #live and is_awaited(self, part) then
+        local picker = self.enter(self.app, part)
+        if picker ~= self then
+            return picker:pick(skip)
+        end
+    end
     for _ = 1, self.n do
         while at >= #live do
             part = part < #parts and part + 1 or 1
             live, at = parts[part].live, 0
+            if is_awaited(self, part) then
+                local picker = self.enter(self.app, part)
+                if picker ~= self then
+                    return picker:pick(skip)
+                end
+            end
         end
         at = at + 1
-        local peer = live[at]
+        local peer = parts[part]:peer(live[at])
         if not skip or not skip(peer) then
             self.part, self.at = part, at
             return peer
@@ -69,9 +88,30 @@ function _Parted:pick(skip)
 end
 
 
+-- syntax: part, passed = picker:ahead(waiting)
+-- The number of the part that the next pick comes from, if nobody is left out;
+-- and of the first one that it passes over, as there is nobody in it, but which
+-- is a key of `waiting`.
+function _Parted:ahead(waiting)
+    local parts, part, passed = self.parts, self.part, nil
+    if self.at >= #parts[part].live then
+        for _ = 1, #parts do
+            part = part < #parts and part + 1 or 1
+            if #parts[part].live > 0 then
+                break
+            end
+            passed = passed or waiting[part] and part
+        end
+    end
+    return part, passed
+end
+
+
 -- syntax: peer = picker:last()
 function _Parted:last()
-    return self.parts[self.part].live[self.at]
+    local part = self.parts[self.part]
+    local number = part.live[self.at]
+    return number and part:peer(number)
 end
 
 
@@ -116,6 +156,22 @@ local function place_of(list, n, field, value)
 end
 
 
+-- The same among the live ones of a part, by their ids.
+local function place_in(part, id)
+    local live = part.live
+    local low, high = 0, #live
+    while low < high do
+        local middle = floor((low + high + 1) / 2)
+        if part:peer(live[middle]).id <= id then
+            low = middle
+        else
+            high = middle - 1
+        end
+    end
+    return low
+end
+
+
 -- The place from which the first pick goes on where `previous` stopped: that
 -- of the peer it picked last or, if that one is gone, of its nearest neighbour
 -- below (peers are sorted by id).
@@ -135,9 +191,9 @@ local function flat(previous)
         if i == previous.part then
             at = n + previous.at
         end
-        for _, peer in ipairs(part.live) do
+        for _, number in ipairs(part.live) do
             n = n + 1
-            peers[n] = peer
+            peers[n] = part:peer(number)
         end
     end
     return peers, at
@@ -231,18 +287,25 @@ end
 
 
 -- syntax: picker = round_robin.in_parts(parts, n, previous)
--- Over n peers of equal weight in a list of { first =, live = { peer, ... } },
--- both sorted by id; `first` is no greater than the ids of a part's peers, and
--- greater than those of the part before. When a part changes, the others need
--- not be looked at.
+-- Over n peers of equal weight in a list of { first =, live = { number, ... }
+-- }, both sorted by id: part:peer(number) is a peer. `first` is no greater than
+-- the ids of a part's peers, and greater than those of the part before. When a
+-- part changes, the others need not be looked at.
+--
+-- If picker.waiting is set, parts that are keys of it are out of date: before
+-- an instance of one is picked, picker.enter(picker.app, part) brings it up to
+-- date if it can, and returns the picker that goes on: this one, or another one
+-- in its place.
 function _M.in_parts(parts, n, previous)
     local self = { parts = parts, n = n, part = 1, at = 0 }
     if type(previous) == "table" then
         local last = previous:last()
-        if last then
-            self.part = max(1, place_of(parts, #parts, "first", last.id))
-            local live = parts[self.part].live
-            self.at = place_of(live, #live, "id", last.id)
+        -- Nobody, where all of a part have gone.
+        local id = last and last.id or previous.parts
+                   and previous.parts[previous.part].first
+        if id then
+            self.part = max(1, place_of(parts, #parts, "first", id))
+            self.at = last and place_in(parts[self.part], id) or 0
         end
     else
         local left = previous < 1 and floor(previous * n) or floor(previous) % n

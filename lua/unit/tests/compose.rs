@@ -3,8 +3,27 @@
 use pointsman_lua_tests::check;
 
 fn check_pickers(chunk: &str) {
-    check(&format!("{}\n{chunk}", include_str!("support/pickers.lua")));
+    check(&format!(
+        "{}\n{PARTS}\n{chunk}",
+        include_str!("support/pickers.lua")
+    ));
 }
+
+/// A part of a round, as the sheets of a large app are.
+const PARTS: &str = r#"
+local function part_of(list)
+    local live, weight = {}, nil
+    for i, peer in ipairs(list) do
+        if peer.weight > 0 and not peer.draining and not peer.down then
+            live[#live + 1] = i
+            weight = (not weight or weight == peer.weight) and peer.weight or 0
+        end
+    end
+    local function peer(self, number) return list[number] end
+    return { first = list[1].id, all = list, live = live, weight = weight,
+             peer = peer }
+end
+"#;
 
 #[test]
 fn an_app_with_nothing_but_a_round_has_the_bare_picker() {
@@ -58,7 +77,7 @@ fn a_round_over_parts_is_the_one_over_all_whatever_changes() {
                     draining = kind == 2 or nil, down = kind == 3 or nil,
                 }
             end
-            return { first = list[1].id, peers = list }
+            return part_of(list)
         end
         local parts, parted, whole = {}, 5, 5
         for round = 1, 300 do
@@ -66,7 +85,7 @@ fn a_round_over_parts_is_the_one_over_all_whatever_changes() {
             for i = 1, 9 do
                 local kept = parts[i] and math.random(3) > 1 and parts[i]
                 others[i] = kept or part(i)
-                for _, peer in ipairs(others[i].peers) do
+                for _, peer in ipairs(others[i].all) do
                     all[#all + 1] = peer
                 end
             end
@@ -97,14 +116,74 @@ fn a_round_over_parts_is_the_one_over_all_whatever_changes() {
 }
 
 #[test]
+fn a_round_whose_part_is_left_by_all_goes_on_behind_it() {
+    check_pickers(
+        r#"
+        local list = many(9)
+        local function parts_with(gone)
+            local parts = {}
+            for i = 1, 9, 3 do
+                local its = {}
+                for j = i, i + 2 do
+                    its[#its + 1] = { id = list[j].id,
+                                      weight = gone[i] and 0 or 7 }
+                end
+                parts[#parts + 1] = part_of(its)
+            end
+            return parts
+        end
+        local parts = parts_with {}
+        local picker = compose.in_parts(parts, 9, 0, { seed = 0 })
+        for _ = 1, 5 do picker:pick() end
+        same(picker:last().id, list[5].id)
+        picker = compose.in_parts(parts_with { [4] = true }, 6, picker, {})
+        picker = compose.in_parts(parts_with { [4] = true }, 6, picker, {})
+        same(picker:pick().id, list[7].id)
+        "#,
+    );
+}
+
+#[test]
+fn a_part_that_is_awaited_is_brought_up_to_date_before_it_is_picked_from() {
+    check_pickers(
+        r#"
+        local list = many(9)
+        local function part(from)
+            return part_of { list[from], list[from + 1], list[from + 2] }
+        end
+        local asked = {}
+        local picker = compose.in_parts({ part(1), part(4), part(7) }, 9, 0, {})
+        local other = { pick = function(self, skip) return skip end }
+        picker.app, picker.waiting = "app", { [2] = 1, [3] = 1 }
+        function picker.enter(app, number)
+            asked[#asked + 1] = app .. number
+            picker.waiting[number] = nil
+            return number == 2 and picker or other
+        end
+        local function skip(peer) return peer.id == list[3].id end
+        for i, n in ipairs { 1, 2, 4, 5, 6 } do
+            same(picker:pick(skip), list[n])
+        end
+        same(asked, { "app2" })
+        same(picker:pick(skip), skip)
+        same(asked, { "app2", "app3" })
+        -- One in the midst of which the round is.
+        picker.waiting = { [2] = 1 }
+        picker.part, picker.at = 2, 1
+        same(picker:pick(), list[5])
+        same(#asked, 3)
+        "#,
+    );
+}
+
+#[test]
 fn a_weighted_round_goes_on_where_one_over_parts_was() {
     check_pickers(
         r#"
         for seed = 0, 8 do
             local options, list = { seed = 3 }, many(9)
             local function part(from)
-                return { first = list[from].id,
-                         peers = { list[from], list[from + 1], list[from + 2] } }
+                return part_of { list[from], list[from + 1], list[from + 2] }
             end
             local parts = { part(1), part(4), part(7) }
             local whole = compose.new({ balance = "round_robin" }, list, seed,
@@ -136,7 +215,7 @@ fn parts_of_other_weights_or_with_nobody_left_are_no_even_round() {
         local function even(...)
             local parts = {}
             for i, list in ipairs { ... } do
-                parts[i] = { first = list[1].id, peers = list }
+                parts[i] = part_of(list)
             end
             return compose.even(parts)
         end
