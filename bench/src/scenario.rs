@@ -5,6 +5,7 @@ use std::pin::Pin;
 use anyhow::{Context as _, Result};
 
 use crate::context::Context;
+use crate::cpu;
 use crate::machine::{Busy, Moment};
 use crate::report::Section;
 
@@ -83,6 +84,8 @@ impl Scenario {
         let mut section = (self.run)(ctx)
             .await
             .with_context(|| format!("the scenario {} broke off", self.name))?;
+        // It may have left cores to what it measured.
+        cpu::pin_own(&cpu::all(&ctx.cores))?;
         moment.seconds = (ctx.elapsed() - begin).as_secs_f64();
         moment.beside = Some(Busy::now()?.beside(busy, moment.seconds));
         section.moment = moment;

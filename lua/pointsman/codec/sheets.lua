@@ -19,8 +19,9 @@ local concat = table.concat
 local edit_lines = lines.edit
 local find = string.find
 local floor = math.floor
-local gmatch = string.gmatch
 local ipairs = ipairs
+local is_less = bytes.less
+local join = bytes.join
 local match = string.match
 local max = math.max
 local pairs = pairs
@@ -29,8 +30,9 @@ local read_peer = lines.peer
 local same_bytes = bytes.same
 local scan_lines = lines.scan
 local setmetatable = setmetatable
+local skip = bytes.skip
+local sort = table.sort
 local sub = string.sub
-local tonumber = tonumber
 
 local KIND = "l"
 local ENTRY = "^%d+ (%S+)\n()"
@@ -116,41 +118,56 @@ local function add(list, text, at, next_number)
 end
 
 
-local function text_of(front, list)
-    local out = { front }
-    for i = 1, #list do
-        out[i + 1] = list[i].number .. " " .. list[i].first .. "\n"
+-- The entries of sheets from the `from`th on.
+local function text_of(list, from)
+    local out, n = {}, 0
+    for i = from, #list do
+        n = n + 1
+        out[n] = list[i].number .. " " .. list[i].first .. "\n"
     end
     return concat(out)
 end
 
 
-local function list_of(text, at)
-    local list = {}
-    for number, first in gmatch(sub(text, at), "(%d+) (%S+)\n") do
-        list[#list + 1] = { number = tonumber(number), first = first }
+-- Where the entries of a list begin, where the first instance of each stands in
+-- it, and how many there are.
+local function entries_of(text, at)
+    local starts, firsts, n, last = {}, {}, 0, #text
+    while at <= last do
+        local _, blank = read_number(text, at)
+        n = n + 1
+        starts[n], firsts[n] = at, blank + 1
+        at = find(text, "\n", blank, true) + 1
     end
-    return list
+    starts[n + 1] = at
+    return starts, firsts, n
 end
 
 
--- The edits by the sheet that they concern.
-local function sort_out(edits, list)
-    local sorted = {}
+-- The edits by the number of the entry that they concern, and these numbers,
+-- sorted.
+local function sort_out(edits, text, starts, firsts, n)
+    local sorted, places = {}, {}
     for id, line in pairs(edits) do
-        local low, high = 1, max(1, #list)
+        local low, high = 1, max(1, n)
         while low < high do
             local middle = floor((low + high + 1) / 2)
-            if list[middle].first <= id then
+            local first, stop = firsts[middle], starts[middle + 1] - 1
+            if is_less(text, first, stop, id)
+                    or stop - first == #id and skip(text, first, id) then
                 low = middle
             else
                 high = middle - 1
             end
         end
-        sorted[low] = sorted[low] or {}
+        if not sorted[low] then
+            sorted[low] = {}
+            places[#places + 1] = low
+        end
         sorted[low][id] = line
     end
-    return sorted
+    sort(places)
+    return sorted, places
 end
 
 
@@ -177,16 +194,17 @@ function _M.cut(text, next_number)
     end
     local list = {}
     add(list, text, from, next_number)
-    return text_of(KIND .. sub(text, 2, from - 1), list), list
+    return KIND .. sub(text, 2, from - 1) .. text_of(list, 1), list
 end
 
 
 -- syntax: numbers = sheets.numbers(text)
 function _M.numbers(text)
     local _, _, from = head.renew(text, KIND, nil, 0, 0)
+    local starts, _, n = entries_of(text, from)
     local numbers = {}
-    for i, sheet in pairs(list_of(text, from)) do
-        numbers[i] = sheet.number
+    for i = 1, n do
+        numbers[i] = read_number(text, starts[i])
     end
     return numbers
 end
@@ -204,30 +222,31 @@ function _M.edit(text, get, next_number, policy, edits, asof, v, pause)
     if not front then
         return nil, "not a large app"
     end
-    local old = list_of(text, from)
-    local sorted = sort_out(edits, old)
-    local list, made, gone = {}, {}, {}
-    for i = 1, max(1, #old) do
-        local sheet, its_edits = old[i], sorted[i]
-        if its_edits then
-            local its_text = sheet and get(sheet.number) or not sheet and ""
-            if not its_text then
-                return nil, "a sheet is missing"
-            end
-            local n = #list
-            add(list, edit_lines(its_text, 1, "", its_edits), 1, next_number)
-            for j = n + 1, #list do
-                made[#made + 1] = list[j]
-            end
-            gone[#gone + 1] = sheet and sheet.number
-            if pause then
-                pause()
-            end
-        else
-            list[#list + 1] = sheet
+    local starts, firsts, n = entries_of(text, from)
+    local sorted, places = sort_out(edits, text, starts, firsts, n)
+    local made, gone = {}, {}
+    local parts, at = { 1, 0, front }, kept
+    for _, place in ipairs(places) do
+        local is_there = place <= n
+        local number = is_there and read_number(text, starts[place])
+        local its_text = number and get(number) or not number and ""
+        if not its_text then
+            return nil, "a sheet is missing"
+        end
+        local before = #made
+        add(made, edit_lines(its_text, 1, "", sorted[place]), 1, next_number)
+        gone[#gone + 1] = number or nil
+        local m = #parts
+        parts[m + 1], parts[m + 2] = at, starts[place] - 1
+        parts[m + 3] = text_of(made, before + 1)
+        at = is_there and starts[place + 1] or starts[place]
+        if pause then
+            pause()
         end
     end
-    return text_of(front .. sub(text, kept, from - 1), list), made, gone
+    local m = #parts
+    parts[m + 1], parts[m + 2], parts[m + 3] = at, #text, ""
+    return join(text, parts, m + 3), made, gone
 end
 
 
