@@ -167,6 +167,17 @@ for i = 1, 300 do
 end
 t.say(n)
 
+-- Nothing waits any more when it is not a round over them that is asked for.
+change(1, 1, "inst shop i%05d 127.0.0.1:12")
+pick()
+t.change("app shop balance=random")
+n = 0
+for i = 1, 300 do
+    local peer = cache.find("shop.test").picker:pick(nil, { now = i })
+    n = n + (peer.port == 12 and 1 or 0)
+end
+t.say(n)
+
 change(1, 1, "del inst shop i%05d")
 t.say(t.show("shop.test"))
 dicts.apps.get = nil
@@ -186,6 +197,7 @@ nil true
 9
 9
 3000 picked, 0 wrong
+300
 300
 503 no_instance
 

@@ -80,7 +80,11 @@ pub fn pin(root: i32, cores: &[usize]) -> Result<()> {
 /// Puts all threads that this process has on these cores.
 pub fn pin_own(cores: &[usize]) -> Result<()> {
     for task in Process::myself()?.tasks()?.flatten() {
-        pin_thread(task.tid, cores)?;
+        let pinned = pin_thread(task.tid, cores);
+        // It may have ended meanwhile.
+        if std::fs::exists(format!("/proc/self/task/{}", task.tid))? {
+            pinned?;
+        }
     }
     Ok(())
 }

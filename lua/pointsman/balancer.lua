@@ -157,9 +157,9 @@ local function retry()
     end
 
     asides = app.asides
-    local picker = app.picker
-    local peer = picker:pick(skip_both) or picker:pick(skip_tried)
-                 or picker:pick()
+    -- A pick may have put another picker there.
+    local peer = app.picker:pick(skip_both) or app.picker:pick(skip_tried)
+                 or app.picker:pick()
     if not peer then
         return exit(NO_LIVE_PEER)
     end

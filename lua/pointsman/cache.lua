@@ -216,11 +216,14 @@ local function load_app(name, app, limit, wanted)
         read_app(name, decode, app and app.record, is_suspect, limit, wanted)
     -- If there is no round over the sheets any more, none of them may wait.
     if record and record.waiting and app.parts and record ~= app.record
-            and not compose.even(record.sheets) then
+            and not (record.policy.plain and compose.even(record.sheets)) then
         record, _, record_reval, count, is_whole =
             read_app(name, decode, record, is_suspect)
     end
     if not record then
+        if app and app.parts then
+            app.picker.waiting = app.record.waiting
+        end
         return nil
     end
 
@@ -253,10 +256,11 @@ local function load_app(name, app, limit, wanted)
 end
 
 
--- Of a round over sheets, brings one up to date. Returns the picker.
+-- Of a round over sheets, brings one up to date. Returns the picker and, if the
+-- app has come to be balanced otherwise, a request to pick for.
 function enter(app, part)
     load_app(app.name, app, 0, part)
-    return app.picker
+    return app.picker, not app.parts and { now = ngx_now() } or nil
 end
 
 

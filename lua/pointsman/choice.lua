@@ -113,9 +113,9 @@ function _M.peer(app, tried)
     end
     view.now = time
     view.key = policy.hash_by and key_of(policy.hash_by)
-    local picker = app.picker
-    -- If all instances are set aside, all are used.
-    peer = picker:pick(skip, view) or picker:pick(skip_full, view)
+    -- If all instances are set aside, all are used. A pick may have put another
+    -- picker there.
+    peer = app.picker:pick(skip, view) or app.picker:pick(skip_full, view)
     if not peer then
         return nil, full and "overloaded" or "no_instance"
     end

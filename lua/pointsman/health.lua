@@ -245,7 +245,8 @@ end
 -- After a pick from an app that has instances set aside: one that may be tried
 -- is on trial now.
 function _M.picked(app, peer)
-    local aside = app.asides.of[peer.id]
+    -- The pick may have read the app anew.
+    local aside = app.asides and app.asides.of[peer.id]
     local time = now()
     if aside and aside.rev == peer.rev and aside.till <= time
             and dict_add(trial_key(app.name, peer.id), 1, TRIAL_SECONDS) then

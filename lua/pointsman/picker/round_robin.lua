@@ -56,14 +56,15 @@ local function is_awaited(self, part)
 end
 
 
--- syntax: peer = picker:pick(skip?)
-function _Parted:pick(skip)
+-- syntax: peer = picker:pick(skip?, request?)
+-- `request` is for the picker that may have taken the place of this one.
+function _Parted:pick(skip, request)
     local parts, part, at = self.parts, self.part, self.at
     local live = parts[part].live
     if at < #live and is_awaited(self, part) then
-        local picker = self.enter(self.app, part)
+        local picker, its_request = self.enter(self.app, part)
         if picker ~= self then
-            return picker:pick(skip)
+            return picker:pick(skip, request or its_request)
         end
     end
     for _ = 1, self.n do
@@ -71,9 +72,9 @@ function _Parted:pick(skip)
             part = part < #parts and part + 1 or 1
             live, at = parts[part].live, 0
             if is_awaited(self, part) then
-                local picker = self.enter(self.app, part)
+                local picker, its_request = self.enter(self.app, part)
                 if picker ~= self then
-                    return picker:pick(skip)
+                    return picker:pick(skip, request or its_request)
                 end
             end
         end
@@ -295,7 +296,7 @@ end
 -- If picker.waiting is set, parts that are keys of it are out of date: before
 -- an instance of one is picked, picker.enter(picker.app, part) brings it up to
 -- date if it can, and returns the picker that goes on: this one, or another one
--- in its place.
+-- in its place, with what that one may want to know of the request.
 function _M.in_parts(parts, n, previous)
     local self = { parts = parts, n = n, part = 1, at = 0 }
     if type(previous) == "table" then
@@ -305,7 +306,12 @@ function _M.in_parts(parts, n, previous)
                    and previous.parts[previous.part].first
         if id then
             self.part = max(1, place_of(parts, #parts, "first", id))
-            self.at = last and place_in(parts[self.part], id) or 0
+            local chosen = parts[self.part]
+            if last then
+                self.at = place_in(chosen, id)
+            else
+                self.at = chosen.first == id and 0 or #chosen.live
+            end
         end
     else
         local left = previous < 1 and floor(previous * n) or floor(previous) % n

@@ -139,6 +139,15 @@ fn a_round_whose_part_is_left_by_all_goes_on_behind_it() {
         picker = compose.in_parts(parts_with { [4] = true }, 6, picker, {})
         picker = compose.in_parts(parts_with { [4] = true }, 6, picker, {})
         same(picker:pick().id, list[7].id)
+
+        -- That part itself is not there any more.
+        picker = compose.in_parts(parts_with {}, 9, 0, { seed = 0 })
+        for _ = 1, 5 do picker:pick() end
+        picker = compose.in_parts(parts_with { [4] = true }, 6, picker, {})
+        local left = parts_with {}
+        table.remove(left, 2)
+        picker = compose.in_parts(left, 6, picker, {})
+        same(picker:pick().id, list[7].id)
         "#,
     );
 }
@@ -153,23 +162,27 @@ fn a_part_that_is_awaited_is_brought_up_to_date_before_it_is_picked_from() {
         end
         local asked = {}
         local picker = compose.in_parts({ part(1), part(4), part(7) }, 9, 0, {})
-        local other = { pick = function(self, skip) return skip end }
+        local other = {}
+        function other.pick(self, skip, request)
+            return skip, request
+        end
         picker.app, picker.waiting = "app", { [2] = 1, [3] = 1 }
         function picker.enter(app, number)
             asked[#asked + 1] = app .. number
-            picker.waiting[number] = nil
-            return number == 2 and picker or other
+            picker.waiting[2] = nil
+            return number == 2 and picker or other, "a request"
         end
         local function skip(peer) return peer.id == list[3].id end
         for i, n in ipairs { 1, 2, 4, 5, 6 } do
             same(picker:pick(skip), list[n])
         end
         same(asked, { "app2" })
-        same(picker:pick(skip), skip)
+        same({ picker:pick(skip) }, { skip, "a request" })
         same(asked, { "app2", "app3" })
+        same({ picker:pick(skip, "its own") }, { skip, "its own" })
         -- One in the midst of which the round is.
         picker.waiting = { [2] = 1 }
-        picker.part, picker.at = 2, 1
+        picker.part, picker.at, asked = 2, 1, { "app2", "app3" }
         same(picker:pick(), list[5])
         same(#asked, 3)
         "#,
