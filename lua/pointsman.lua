@@ -94,14 +94,16 @@ local function look_up(host)
         return nil, why
     end
 
-    if find(host) then
+    local cached = find(host)
+    if cached then
         -- The balancer will find it, too, and count that.
         counts.hits_l1 = counts.hits_l1 - 1
         -- Or another worker has taken it from the cache by then.
         ngx.ctx.pointsman_found = app
-    else
-        ngx.ctx.pointsman_app = app
+        -- It may be newer than what Redis has said.
+        return cached
     end
+    ngx.ctx.pointsman_app = app
     return app
 end
 
