@@ -142,28 +142,28 @@ function _Weighted:pick(skip)
 end
 
 
--- The last one of a sorted list whose field is not greater than a value, or 0.
-local function place_of(list, n, field, value)
-    local low, high = 0, n
-    while low < high do
-        local middle = floor((low + high + 1) / 2)
-        if list[middle][field] <= value then
-            low = middle
-        else
-            high = middle - 1
-        end
-    end
-    return low
+local function first_of(parts, i)
+    return parts[i].first
 end
 
 
--- The same among the live ones of a part, by their ids.
-local function place_in(part, id)
-    local live = part.live
-    local low, high = 0, #live
+local function id_of(peers, i)
+    return peers[i].id
+end
+
+
+local function live_id_of(part, i)
+    return part:peer(part.live[i]).id
+end
+
+
+-- The last one of n whose id is not greater than this one, or 0: they are
+-- sorted, and `get(list, i)` is the id of one.
+local function place_of(list, n, get, id)
+    local low, high = 0, n
     while low < high do
         local middle = floor((low + high + 1) / 2)
-        if part:peer(live[middle]).id <= id then
+        if get(list, middle) <= id then
             low = middle
         else
             high = middle - 1
@@ -178,7 +178,7 @@ end
 -- below (peers are sorted by id).
 local function resume_at(peers, n, previous)
     local last = previous:last()
-    return last and place_of(peers, n, "id", last.id) or 0
+    return last and place_of(peers, n, id_of, last.id) or 0
 end
 
 
@@ -305,10 +305,10 @@ function _M.in_parts(parts, n, previous)
         local id = last and last.id or previous.parts
                    and previous.parts[previous.part].first
         if id then
-            self.part = max(1, place_of(parts, #parts, "first", id))
+            self.part = max(1, place_of(parts, #parts, first_of, id))
             local chosen = parts[self.part]
             if last then
-                self.at = place_in(chosen, id)
+                self.at = place_of(chosen, #chosen.live, live_id_of, id)
             else
                 self.at = chosen.first == id and 0 or #chosen.live
             end
