@@ -165,6 +165,11 @@ local function check_sheets(app)
     end
 end
 
+local another = codec.pack_app({ name = "another", peers = {},
+                                 policy = codec.policy(decode) }, 1, 1)
+local other_edits = { a = line_of(instance("a", 1)), b = false }
+local edited = codec.edit_app(another, nil, other_edits, 7, 1)
+
 -- Another reader takes its time; it may have instances as they were before.
 local late, waited = codec.unpack_sheets(text, get, decode), 0
 local function read_late(limit)
@@ -282,6 +287,10 @@ for round = 2, 400 do
     text, made, gone = codec.edit_sheets(text, get, next_number, new_policy,
                                          edits, round, 1, function()
         pauses = pauses + 1
+        -- Whoever runs meanwhile may edit another app.
+        if pauses % 7 == 0 then
+            assert(codec.edit_app(another, nil, other_edits, 7, 1) == edited)
+        end
     end)
     assert(text, made)
     assert(pauses >= #gone and (pauses > 0) == (next(edits) ~= nil))

@@ -87,3 +87,77 @@ t.say(t.show("shop.test"), " ", calls("xrevrange") < 10)
 200 b 0
 200 a true
 200 c true
+
+
+
+=== long work of the feed is cut into slices, between which the worker does all else
+--- lua
+local slices = require("pointsman.slices")
+-- How often the worker has done something else meanwhile.
+local function work(milliseconds, turn)
+    local rounds, going = 0, true
+    ngx.timer.at(0, function()
+        while going do
+            rounds = rounds + 1
+            ngx.sleep(0.001)
+        end
+    end)
+    slices.begin()
+    ngx.update_time()
+    local stop = ngx.now() + milliseconds / 1000
+    repeat
+        turn()
+        ngx.update_time()
+    until ngx.now() >= stop
+    going = false
+    local before = rounds
+    t.sleep(0.01)
+    return before
+end
+t.say(work(20, function() end), " ", work(20, slices.turn) > 10)
+-- What is short is not cut.
+t.say(work(0, slices.turn))
+--- response_body
+0 true
+0
+
+
+
+=== where nginx takes no more timers, or forgets one, the work goes on
+--- lua
+local timer_at = ngx.timer.at
+local function with_timers(at)
+    package.loaded["pointsman.slices"] = nil
+    ngx.timer.at = at
+    local slices = require("pointsman.slices")
+    ngx.timer.at = timer_at
+    return function()
+        slices.begin()
+        ngx.update_time()
+        local begin = ngx.now()
+        repeat ngx.update_time() until ngx.now() > begin
+        begin = ngx.now()
+        slices.turn()
+        ngx.update_time()
+        return ngx.now() - begin
+    end
+end
+t.say(with_timers(function() return nil, "too many pending timers" end)() < 0.5)
+t.say(with_timers(function() return true end)() >= 0.9)
+-- One that is late is not taken for the next one.
+local late, done = 1.2, false
+local turn = with_timers(function(_, run, semaphore)
+    return timer_at(late, function()
+        done = true
+        run(false, semaphore)
+    end)
+end)
+t.say(turn() >= 0.9, " ", done)
+t.sleep(0.5)
+late = 0.05
+t.say(turn() >= 0.04, " ", turn() >= 0.04)
+--- response_body
+true
+true
+true false
+true true

@@ -95,7 +95,7 @@ pub fn pin_to_edge_side(ctx: &Context, apps: &Proxy) -> Result<()> {
 /// How results say whether apps and load came before the edge.
 pub fn on_preference(preferred: bool) -> &'static str {
     if preferred {
-        ", on which apps and load come before the edge (nice -20), at rest, too"
+        ", on which apps and load run at once (SCHED_FIFO), at rest, too"
     } else {
         ""
     }
@@ -110,6 +110,7 @@ pub fn steady(ctx: &Context, edge: &Edge, hosts: &crate::load::Hosts, rate: f64)
         until: Until::Time(Duration::ZERO),
         rate: Some(rate),
         cores: edge_side(ctx),
+        first: true,
         seed: 1,
     }
 }

@@ -1,6 +1,7 @@
 //! CPU time of processes, and which cores they run on.
 
 use std::collections::HashMap;
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -116,6 +117,33 @@ pub fn prefer(root: i32) -> Result<bool> {
         }
     }
     Ok(preferred)
+}
+
+/// Lets the world outside run at once (`SCHED_FIFO`), which [`prefer`] does not:
+/// by their nice values those who wait get more of a core, but who has it keeps
+/// it for a while. For what leaves most of a core to others. Where this is not
+/// allowed, the answer is no, and it is preferred at least.
+pub fn go_first(root: i32) -> Result<bool> {
+    let tasks = if root == 0 {
+        vec![rustix::thread::gettid().as_raw_nonzero().get()]
+    } else {
+        let mut tasks = Vec::new();
+        for pid in tree(root)? {
+            tasks.extend(Process::new(pid)?.tasks()?.flatten().map(|task| task.tid));
+        }
+        tasks
+    };
+    let mut first = true;
+    for tid in tasks {
+        let done = Command::new("chrt")
+            .args(["--fifo", "--pid", "1", &tid.to_string()])
+            .output();
+        first &= done.is_ok_and(|done| done.status.success());
+    }
+    if !first {
+        prefer(root)?;
+    }
+    Ok(first)
 }
 
 /// For how long the calling thread has waited for a core so far, and how often

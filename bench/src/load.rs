@@ -25,7 +25,7 @@ use tokio::sync::oneshot;
 use tokio::task::LocalSet;
 use tokio::time::{sleep_until, timeout};
 
-use crate::cpu;
+use crate::{cpu, stats};
 
 /// An answer that takes longer has failed.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -98,6 +98,9 @@ pub struct Load {
     pub rate: Option<f64>,
     /// The cores of the thread that does it.
     pub cores: Vec<usize>,
+    /// Whether it runs as soon as it has something to do, whoever has the core.
+    /// It must leave most of that to others.
+    pub first: bool,
     /// Of the random numbers.
     pub seed: u64,
 }
@@ -135,6 +138,28 @@ impl Outcome {
         self.good as f64 / self.seconds
     }
 
+    /// Several loads of the same kind as one: their sums, the middle ones of the
+    /// latencies that they had, and the worst one.
+    pub fn of_all(all: &[Self]) -> Self {
+        let mut failures = BTreeMap::new();
+        for (what, times) in all.iter().flat_map(|one| &one.failures) {
+            *failures.entry(what.clone()).or_default() += times;
+        }
+        let middle = |of: fn(&Self) -> f64| stats::median(&all.iter().map(of).collect::<Vec<_>>());
+        Self {
+            good: all.iter().map(|one| one.good).sum(),
+            failed: all.iter().map(|one| one.failed).sum(),
+            failures,
+            seconds: all.iter().map(|one| one.seconds).sum(),
+            p50: middle(|one| one.p50),
+            p90: middle(|one| one.p90),
+            p99: middle(|one| one.p99),
+            p999: middle(|one| one.p999),
+            max: all.iter().map(|one| one.max).fold(0.0, f64::max),
+            own_wait: middle(|one| one.own_wait),
+        }
+    }
+
     /// Fails if more than one request in a thousand failed. (A machine that has
     /// much else to do lets a look-up in Redis time out now and then.)
     pub fn with_few_failures(self) -> Result<Self> {
@@ -165,7 +190,11 @@ impl Load {
     fn work(self) -> Result<Outcome> {
         cpu::pin_thread(0, &self.cores)?;
         // A load from another machine would not wait for a core of this one.
-        cpu::prefer(0)?;
+        if self.first {
+            cpu::go_first(0)?;
+        } else {
+            cpu::prefer(0)?;
+        }
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
@@ -446,6 +475,7 @@ mod tests {
             until: Until::Requests(1000),
             rate: Some(10_000.0),
             cores: cpu::Cores::of_this_machine().unwrap().load,
+            first: false,
             seed: 1,
         };
         let outcome = load.run().await.unwrap();

@@ -16,7 +16,10 @@ use crate::stats::{self, Spread};
 pub struct Round {
     /// Connections.
     pub connections: usize,
-    /// For each candidate.
+    /// How often each candidate has its turn in a round. A machine that is
+    /// slower for a while is so for all, if the turns are short.
+    pub turns: usize,
+    /// For each turn.
     pub time: Duration,
     /// Requests a second; `None`: each connection asks again when it is
     /// answered.
@@ -81,13 +84,32 @@ impl Series {
     }
 }
 
-/// One candidate, once.
-pub async fn sample(
+/// What a candidate did in a turn, or in all turns of a round.
+#[derive(Default)]
+struct Done {
+    cpu: Duration,
+    outcomes: Vec<Outcome>,
+}
+
+impl Done {
+    fn sample(&self) -> Sample {
+        let outcome = Outcome::of_all(&self.outcomes);
+        Sample {
+            cpu: self.cpu.as_secs_f64() * 1e6 / outcome.good as f64,
+            throughput: outcome.throughput(),
+            outcome,
+        }
+    }
+}
+
+/// One candidate, one turn more.
+async fn turn(
     ctx: &Context,
     candidate: &Candidate<'_>,
     round: Round,
     seed: u64,
-) -> Result<Sample> {
+    done: &mut Done,
+) -> Result<()> {
     let load = Load {
         target: candidate.proxy.addr,
         connections: round.connections,
@@ -95,19 +117,17 @@ pub async fn sample(
         until: Until::Time(round.time),
         rate: round.rate,
         cores: ctx.cores.load.clone(),
+        first: false,
         seed,
     };
     let before = candidate.proxy.spent()?;
     let outcome = load.run().await?.with_few_failures()?;
-    let cpu = candidate.proxy.spent()?.saturating_sub(before);
-    Ok(Sample {
-        cpu: cpu.as_secs_f64() * 1e6 / outcome.good as f64,
-        throughput: outcome.throughput(),
-        outcome,
-    })
+    done.cpu += candidate.proxy.spent()?.saturating_sub(before);
+    done.outcomes.push(outcome);
+    Ok(())
 }
 
-/// All candidates, interleaved, after a round that does not count. In each round
+/// All candidates, interleaved, after a round that does not count. In each turn
 /// all of them are asked with the same random numbers.
 pub async fn rounds(
     ctx: &Context,
@@ -123,13 +143,18 @@ pub async fn rounds(
         })
         .collect();
     for number in 0..=rounds {
-        for at in stats::order(candidates.len(), number) {
-            let candidate = &candidates[at];
-            let sample = sample(ctx, candidate, round, number as u64)
-                .await
-                .with_context(|| format!("failed to measure {}", candidate.name))?;
-            if number > 0 {
-                all[at].samples.push(sample);
+        let mut done: Vec<Done> = candidates.iter().map(|_| Done::default()).collect();
+        for seed in number * round.turns..(number + 1) * round.turns {
+            for at in stats::order(candidates.len(), seed) {
+                let candidate = &candidates[at];
+                turn(ctx, candidate, round, seed as u64, &mut done[at])
+                    .await
+                    .with_context(|| format!("failed to measure {}", candidate.name))?;
+            }
+        }
+        if number > 0 {
+            for (series, done) in all.iter_mut().zip(&done) {
+                series.samples.push(done.sample());
             }
         }
     }

@@ -14,6 +14,7 @@ local apps = require("pointsman.apps")
 local board = require("pointsman.board")
 local codec = require("pointsman.codec")
 local dicts = require("pointsman.dicts")
+local slices = require("pointsman.slices")
 
 local cjson = require("cjson.safe")
 
@@ -27,16 +28,9 @@ local ngx_log = ngx.log
 local ngx_now = ngx.now
 local null = cjson.null
 local pairs = pairs
-local sleep = ngx.sleep
+local turn = slices.turn
 local type = type
 
--- How much work is done at a time, and what each part of it is, in units of
--- about a microsecond. A pause takes as long as nginx's timers have it, a
--- millisecond: a few changes must not wait for that.
-local SLICE = 5000
-local CHANGE, EDIT, RECORD, STRIPE = 3, 8, 10, 1
--- Parts of a large app, at a time: it rests between its changes anyway.
-local SHEETS = 8
 -- For so many seconds a large app is left alone once it was changed: changes of
 -- it that come together cost less, here and in each worker.
 local REST = 0.01
@@ -47,8 +41,6 @@ local MAX_TRIES = 3
 
 -- Until when the large apps rest that were changed last.
 local rests = {}
--- Units, and parts of large apps, since the worker last turned to its requests.
-local done, sheets = 0, 0
 
 
 local function complain(err, ...)
@@ -58,20 +50,10 @@ local function complain(err, ...)
 end
 
 
--- So much is done: serves what has come in meanwhile, if it is time.
-local function turn(units)
-    done = done + units
-    if done >= SLICE or sheets >= SHEETS then
-        done, sheets = 0, 0
-        sleep(0.001)
-    end
-end
-
-
 local function move(stripes)
     for stripe in pairs(stripes) do
         board.count(stripe)
-        turn(STRIPE)
+        turn()
     end
 end
 
@@ -137,7 +119,7 @@ local function judge(name, changes)
         else
             judged[#judged + 1] = { to, id, read }
         end
-        turn(EDIT)
+        turn()
     end
     return judged
 end
@@ -162,12 +144,6 @@ local function choose(judged, asof)
 end
 
 
-local function pause()
-    sheets = sheets + 1
-    turn(0)
-end
-
-
 local function apply_app(name, changes)
     if loses_policy(changes) then
         apps.drop(name)
@@ -188,7 +164,7 @@ local function apply_app(name, changes)
         -- Look-ups write, too, and so does, at a reload, the feed of a worker
         -- that has not quit yet or has just begun.
         local ok, err = apps.edit(name, text, policy, edits, newest, reval,
-                                  pause)
+                                  turn)
         if ok then
             if codec.is_list(text) then
                 rests[name] = ngx_now() + REST
@@ -215,7 +191,6 @@ local _M = {}
 -- { to, id or false, value }, ... } }, stripes = set, defaults = whether those
 -- of all apps changed, entries = how many }.
 function _M.plan()
-    done, sheets = 0, 0
     return { routes = {}, apps = {}, stripes = {}, entries = 0 }
 end
 
@@ -229,6 +204,7 @@ function _M.add(plan, entries)
             return nil, "failed to decode entry " .. entry.id .. ": "
                         .. (err or "no list")
         end
+        turn()
         for _, change in ipairs(changes) do
             local key = type(change) == "table" and change[1]
             local kind, name
@@ -250,7 +226,7 @@ function _M.add(plan, entries)
                 end
                 plan.stripes[board.app_stripe(name)] = true
             end
-            turn(CHANGE)
+            turn()
         end
     end
     plan.entries = plan.entries + #entries
@@ -288,11 +264,11 @@ function _M.run(plan, reval)
     for host, change in pairs(plan.routes) do
         local moved = apply_route(host, change[1], change[2], reval)
         rerouted = rerouted or moved
-        turn(RECORD)
+        turn()
     end
     for name, changes in pairs(plan.apps) do
         apply_app(name, changes)
-        turn(RECORD)
+        turn()
     end
     move(plan.stripes)
     if rerouted then

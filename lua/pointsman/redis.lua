@@ -4,6 +4,8 @@
 -- Edges only read. What belongs together is read by one script, as a script
 -- sees one moment of the table.
 
+local slices = require("pointsman.slices")
+
 local cjson = require("cjson.safe")
 
 local byte = string.byte
@@ -21,6 +23,7 @@ local require = require
 local setmetatable = setmetatable
 local sub = string.sub
 local tonumber = tonumber
+local turn = slices.turn
 local type = type
 
 -- How long Redis holds back an answer when there is no news, and how long we
@@ -321,6 +324,7 @@ end
 -- than all the rest.
 local function read_at_once(red, last_id)
     local text, err = run(red, READ, last_id, BATCH)
+    slices.begin()
     if not text then
         return nil, err
     end
@@ -336,6 +340,7 @@ local function read_at_once(red, last_id)
         entries[i] = entry_of(entry[1], entry[2], entry[3], entry[4],
                               sub(text, at, behind - 1))
         at = behind
+        turn()
     end
     return entries
 end
@@ -344,6 +349,7 @@ end
 local function wait_for(red, last_id)
     local reply, err = red:xread("COUNT", BATCH, "BLOCK", BLOCK_MS, "STREAMS",
                                  prefix .. "changes", last_id)
+    slices.begin()
     if reply == null then
         return {}
     elseif type(reply) ~= "table" then
@@ -357,6 +363,7 @@ local function wait_for(red, last_id)
         end
         entries[i] = entry_of(entry[1], of.epoch, of.from, of.kind,
                               of.changes or "")
+        turn()
     end
     return entries
 end

@@ -90,7 +90,7 @@ pub async fn run(ctx: &Context) -> Result<Section> {
     let servers = nginx::app_addrs(4)?;
     let apps = nginx::apps(ctx, &servers).await?;
     background::pin_to_edge_side(ctx, &apps)?;
-    let preferred = cpu::prefer(apps.pids()[0])?;
+    let preferred = cpu::go_first(apps.pids()[0])?;
     let mut rig = Rig::start(ctx, shape, &servers).await?;
 
     let mut rounds = Vec::new();

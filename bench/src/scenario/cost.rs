@@ -68,7 +68,8 @@ pub async fn run(ctx: &Context) -> Result<Section> {
     let rounds = ctx.size.pick(2, 7, 21);
     let round = Round {
         connections: CONNECTIONS,
-        time: Duration::from_millis(ctx.size.pick(200, 1500, 3000)),
+        turns: ctx.size.pick(1, 6, 12),
+        time: Duration::from_millis(ctx.size.pick(200, 250, 250)),
         rate: None,
     };
     let hosts = Hosts::one(HOST);
@@ -115,12 +116,13 @@ fn section(rounds: usize, round: Round, all: &[Series], skipped: &[&str]) -> Res
         text: vec![format!(
             "One worker (nginx, HAProxy) or one Go thread (Caddy, Traefik) on a core of its own; \
              {INSTANCES} instances behind, a small answer, connections kept on both sides; \
-             {} connections that ask again when they are answered; {rounds} interleaved rounds of \
-             {} s. Pointsman has all on: request headers, request id, metrics, retries, passive \
+             {} connections that ask again when they are answered; {rounds} rounds, in each of \
+             which all have {} turns of {} s, interleaved. Pointsman has all on: request headers, request id, metrics, retries, passive \
              health. Plain nginx has the same proxy directives, read from the shipped include, and \
              a static upstream with a keepalive pool of {}. Latencies are those of a proxy that is \
              as busy as it can be.",
             round.connections,
+            round.turns,
             round.time.as_secs_f64(),
             nginx::KEEPALIVE
         )],

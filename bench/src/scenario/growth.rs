@@ -127,7 +127,8 @@ pub async fn run(ctx: &Context) -> Result<Section> {
     let rounds = ctx.size.pick(1, 5, 30);
     let round = Round {
         connections: CONNECTIONS,
-        time: Duration::from_millis(ctx.size.pick(200, 1000, 1000)),
+        turns: ctx.size.pick(1, 4, 4),
+        time: Duration::from_millis(ctx.size.pick(200, 250, 250)),
         rate: None,
     };
     let before = status_of(&subjects).await?;
@@ -141,6 +142,7 @@ pub async fn run(ctx: &Context) -> Result<Section> {
     ctx.say("the load is taken back, to look for pauses");
     let paced = Round {
         connections: CONNECTIONS,
+        turns: 1,
         time: Duration::from_millis(ctx.size.pick(200, 2000, 5000)),
         rate: Some(ctx.size.pick(1000.0, 4000.0, 4000.0)),
     };
@@ -233,6 +235,7 @@ async fn sweep(ctx: &Context, subject: &Subject) -> Result<Sweep> {
         until: Until::Requests(subject.first),
         rate: None,
         cores: ctx.cores.load.clone(),
+        first: false,
         seed: 0,
     };
     let before = proxy.spent()?;

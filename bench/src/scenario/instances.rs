@@ -60,6 +60,7 @@ pub async fn run(ctx: &Context) -> Result<Section> {
     let rounds = ctx.size.pick(1, 5, 11);
     let round = Round {
         connections: CONNECTIONS,
+        turns: 1,
         time: Duration::from_millis(ctx.size.pick(150, 1000, 1500)),
         rate: None,
     };

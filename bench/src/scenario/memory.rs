@@ -154,6 +154,7 @@ async fn filled_edge(
         until: Until::Requests(count),
         rate: None,
         cores: ctx.cores.load.clone(),
+        first: false,
         seed: 1,
     };
     let outcome = load.run().await?;

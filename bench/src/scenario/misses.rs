@@ -147,6 +147,7 @@ async fn added(ctx: &Context, edge: &Edge, count: u64) -> Result<Added> {
         until: Until::Requests(count),
         rate: None,
         cores: background::edge_side(ctx),
+        first: false,
         seed: 1,
     };
     let miss = load.run().await?.with_few_failures()?;

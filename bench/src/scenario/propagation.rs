@@ -85,6 +85,7 @@ pub async fn run(ctx: &Context) -> Result<Section> {
         until: Until::Time(Duration::ZERO),
         rate: Some(RATE),
         cores: cores.clone(),
+        first: false,
         seed: 1,
     };
     let measured = Key {

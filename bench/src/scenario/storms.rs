@@ -116,7 +116,7 @@ pub async fn run(ctx: &Context) -> Result<Section> {
     let servers = nginx::app_addrs(SERVERS)?;
     let apps = nginx::apps(ctx, &servers).await?;
     background::pin_to_edge_side(ctx, &apps)?;
-    let preferred = cpu::prefer(apps.pids()[0])?;
+    let preferred = cpu::go_first(apps.pids()[0])?;
     let stack = Stack::start(ctx).await?;
     // Who looks at all that is not to disturb what is measured.
     cpu::pin_own(&ctx.cores.others)?;
@@ -231,8 +231,11 @@ struct Puts {
 impl Rig<'_> {
     async fn storms(&self, feed_worker: bool) -> Result<Vec<Storm>> {
         warm(self.ctx, &self.edge, self.shape).await?;
-        // One that does not count, so that the first one finds all warm.
-        self.storm("warm-up", Some(Target::Spread)).await?;
+        // What does not count, so that the first ones find all warm: a worker
+        // compiles what it runs often.
+        for target in [Target::Spread, Target::One, Target::Moving] {
+            self.storm("warm-up", Some(target)).await?;
+        }
         let mut all = Vec::new();
         for _ in 0..self.ctx.size.pick(1, 1, 3) {
             for (name, target) in [

@@ -35,8 +35,9 @@ local NOTHING = {}
 local NO_SHEET = { text = "", n = 0, starts = NOTHING, live = NOTHING,
                    peers = NOTHING }
 
--- What _M.edit is about to join: the same list each time, unless it grew.
-local parts = {}
+-- What _M.edit is about to join: the same list each time, unless it grew, or
+-- another edit has paused.
+local spare = {}
 local MAX_PARTS = 300
 
 local PEER = "^(%S+) (%d+) (%S+) (%d+) (%d+) (%S*) ?(d?x?)\n()"
@@ -393,11 +394,14 @@ function _M.scan(text, before, in_place, by_line)
 end
 
 
--- syntax: text = lines.edit(text, from, front, edits, kept?)
+-- syntax: text = lines.edit(text, from, front, edits, kept?, pause?)
 -- `front`, what stands from `kept` on, and the lines that begin at `from` with
 -- other instances: edits = { [id] = line, or false for one that is gone }. It
--- costs as much as there are edits, and a copy of the text.
-function _M.edit(text, from, front, edits, kept)
+-- costs as much as there are edits, and a copy of the text; `pause` is called
+-- at each of them.
+function _M.edit(text, from, front, edits, kept, pause)
+    local parts = spare or {}
+    spare = nil
     parts[1], parts[2], parts[3] = 1, 0, front
     local n, at = 3, kept or from
 
@@ -413,12 +417,13 @@ function _M.edit(text, from, front, edits, kept)
         end
         parts[n + 3] = edits[id] and edits[id] .. "\n" or ""
         n, from = n + 3, at
+        if pause then
+            pause()
+        end
     end
     parts[n + 1], parts[n + 2], parts[n + 3] = at, #text, ""
     local joined = bytes.join(text, parts, n + 3)
-    if n > MAX_PARTS then
-        parts = {}
-    end
+    spare = n <= MAX_PARTS and parts or {}
     return joined
 end
 

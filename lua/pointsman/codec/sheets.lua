@@ -144,9 +144,12 @@ local function entries_of(text, at)
 end
 
 
+local function no_pause() end
+
+
 -- The edits by the number of the entry that they concern, and these numbers,
 -- sorted.
-local function sort_out(edits, text, starts, firsts, n)
+local function sort_out(edits, text, starts, firsts, n, pause)
     local sorted, places = {}, {}
     for id, line in pairs(edits) do
         local low, high = 1, max(1, n)
@@ -165,6 +168,7 @@ local function sort_out(edits, text, starts, firsts, n)
             places[#places + 1] = low
         end
         sorted[low][id] = line
+        pause()
     end
     sort(places)
     return sorted, places
@@ -216,14 +220,15 @@ end
 -- the sheets that are new, `gone` the numbers of those that are not in the text
 -- any more. Nil and an error if a sheet cannot be had. It costs as much as
 -- there are edits, and a copy of the sheets that they concern; `pause` is
--- called after each of these.
+-- called again and again meanwhile.
 function _M.edit(text, get, next_number, policy, edits, asof, v, pause)
+    pause = pause or no_pause
     local front, kept, from = head.renew(text, KIND, policy, asof, v)
     if not front then
         return nil, "not a large app"
     end
     local starts, firsts, n = entries_of(text, from)
-    local sorted, places = sort_out(edits, text, starts, firsts, n)
+    local sorted, places = sort_out(edits, text, starts, firsts, n, pause)
     local made, gone = {}, {}
     local parts, at = { 1, 0, front }, kept
     for _, place in ipairs(places) do
@@ -234,15 +239,13 @@ function _M.edit(text, get, next_number, policy, edits, asof, v, pause)
             return nil, "a sheet is missing"
         end
         local before = #made
-        add(made, edit_lines(its_text, 1, "", sorted[place]), 1, next_number)
+        local edited = edit_lines(its_text, 1, "", sorted[place], nil, pause)
+        add(made, edited, 1, next_number)
         gone[#gone + 1] = number or nil
         local m = #parts
         parts[m + 1], parts[m + 2] = at, starts[place] - 1
         parts[m + 3] = text_of(made, before + 1)
         at = is_there and starts[place + 1] or starts[place]
-        if pause then
-            pause()
-        end
     end
     local m = #parts
     parts[m + 1], parts[m + 2], parts[m + 3] = at, #text, ""

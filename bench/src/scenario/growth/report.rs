@@ -121,9 +121,10 @@ fn text(found: &Measured, all: &str) -> Vec<String> {
              asked for the first 1, 1,000, … of them, and caches what it is asked for: first each \
              once (a quarter of them where the caches are too small), then by Zipf's law with the exponent {EXPONENT} (host n in proportion to \
              1 / n). Plain nginx has one server for all names, the same instances and the same \
-             keepalive pool of {KEEPALIVE}, and gets the same requests. {} interleaved rounds of \
-             {} s; {} connections that ask again when they are answered.",
+             keepalive pool of {KEEPALIVE}, and gets the same requests. {} rounds, in each of which all \
+             have {} turns of {} s, interleaved; {} connections that ask again when they are answered.",
             found.rounds,
+            found.round.turns,
             found.round.time.as_secs_f64(),
             found.round.connections
         ),
