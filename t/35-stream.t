@@ -90,74 +90,109 @@ t.say(t.show("shop.test"), " ", calls("xrevrange") < 10)
 
 
 
-=== long work of the feed is cut into slices, between which the worker does all else
+=== long work is cut into slices, between which the worker does all else
 --- lua
-local slices = require("pointsman.slices")
--- How often the worker has done something else meanwhile.
-local function work(milliseconds, turn)
-    local rounds, going = 0, true
-    ngx.timer.at(0, function()
-        while going do
-            rounds = rounds + 1
-            ngx.sleep(0.001)
+local real = { at = ngx.timer.at, sleep = ngx.sleep }
+-- With these in place of nginx's own. Counts how often there was a pause.
+local function slices_with(at, sleep)
+    local pauses = 0
+    local function counted(pause)
+        return function(...)
+            pauses = pauses + 1
+            return pause(...)
         end
-    end)
-    slices.begin()
-    ngx.update_time()
-    local stop = ngx.now() + milliseconds / 1000
-    repeat
-        turn()
-        ngx.update_time()
-    until ngx.now() >= stop
-    going = false
-    local before = rounds
-    t.sleep(0.01)
-    return before
-end
-t.say(work(20, function() end), " ", work(20, slices.turn) > 10)
--- What is short is not cut.
-t.say(work(0, slices.turn))
---- response_body
-0 true
-0
-
-
-
-=== where nginx takes no more timers, or forgets one, the work goes on
---- lua
-local timer_at = ngx.timer.at
-local function with_timers(at)
+    end
     package.loaded["pointsman.slices"] = nil
-    ngx.timer.at = at
+    ngx.timer.at, ngx.sleep = counted(at), counted(sleep)
     local slices = require("pointsman.slices")
-    ngx.timer.at = timer_at
-    return function()
+    ngx.timer.at, ngx.sleep = real.at, real.sleep
+    return function(milliseconds)
+        pauses = 0
+        local turns = 0
+        ngx.update_time()
+        local stop = ngx.now() + milliseconds / 1000
         slices.begin()
-        ngx.update_time()
-        local begin = ngx.now()
-        repeat ngx.update_time() until ngx.now() > begin
-        begin = ngx.now()
-        slices.turn()
-        ngx.update_time()
-        return ngx.now() - begin
+        repeat
+            slices.turn()
+            turns = turns + 1
+            ngx.update_time()
+        until ngx.now() >= stop
+        return pauses, turns
     end
 end
-t.say(with_timers(function() return nil, "too many pending timers" end)() < 0.5)
-t.say(with_timers(function() return true end)() >= 0.9)
--- One that is late is not taken for the next one.
-local late, done = 1.2, false
-local turn = with_timers(function(_, run, semaphore)
-    return timer_at(late, function()
-        done = true
-        run(false, semaphore)
-    end)
+local function none()
+    return nil, "too many pending timers"
+end
+
+local rounds, going = 0, true
+ngx.timer.at(0, function()
+    while going do
+        rounds = rounds + 1
+        ngx.sleep(0.001)
+    end
 end)
-t.say(turn() >= 0.9, " ", done)
-t.sleep(0.5)
-late = 0.05
-t.say(turn() >= 0.04, " ", turn() >= 0.04)
+local work = slices_with(real.at, real.sleep)
+local pauses, most = work(100)
+t.say("pauses: ", pauses > 100, ", others ran: ", rounds > 10)
+going = false
+
+-- Where nginx takes no timers, forgets them, or is late with one.
+work = slices_with(none, real.sleep)
+t.say("none: ", work(100) > 5)
+work = slices_with(function() return true end, real.sleep)
+t.say("forgotten: ", work(100) > 5)
+local waits, asked = {}, 0
+work = slices_with(function(_, post, semaphore)
+    asked = asked + 1
+    waits[semaphore] = true
+    return real.at(0.02, post, semaphore)
+end, real.sleep)
+work(100)
+local distinct = 0
+for _ in pairs(waits) do
+    distinct = distinct + 1
+end
+local ffi = require("ffi")
+local has_patch = pcall(function() return ffi.C.ngx_posted_delayed_events end)
+t.say("late: ", asked > 5 or has_patch, ", one for each: ", distinct == asked)
+t.sleep(0.03)
+
+-- A worker that is long with its requests is given longer slices.
+work = slices_with(none, function() real.sleep(0.02) end)
+local _, turns = work(100)
+t.say("busy: ", turns > most / 20)
+--- response_body
+pauses: true, others ran: true
+none: true
+forgotten: true
+late: true, one for each: true
+busy: true
+
+
+
+=== the feed's work is cut so
+--- hook
+    local slices = require("pointsman.slices")
+    local turn = slices.turn
+    slices.turn = function()
+        ngx.shared.testkit:incr("turns", 1, 0)
+        return turn()
+    end
+--- lua
+local function turns_of(changes)
+    ngx.shared.testkit:set("turns", 0)
+    t.change(table.concat(changes, "\n"))
+    return ngx.shared.testkit:get("turns")
+end
+t.show("shop.test")
+local changes = {}
+for i = 1, 800 do
+    changes[i] = ("inst shop a%03d @a"):format(i)
+end
+-- At each change of the entry, and at the line that is made of it.
+t.say(turns_of(changes) > 2 * #changes)
+-- Now the app is in sheets: at each line that is looked up, and put in, too.
+t.say(turns_of(changes) > 4 * #changes)
 --- response_body
 true
 true
-true false
-true true

@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 
 use crate::bare::PutWatch;
 use crate::context::Context;
-use crate::cpu;
+use crate::cpu::{self, Preference};
 use crate::load::{Load, Outcome, Until};
 use crate::nginx::Edge;
 use crate::proxy::Proxy;
@@ -92,12 +92,16 @@ pub fn pin_to_edge_side(ctx: &Context, apps: &Proxy) -> Result<()> {
         .try_for_each(|pid| cpu::pin(*pid, &edge_side(ctx)))
 }
 
-/// How results say whether apps and load came before the edge.
-pub fn on_preference(preferred: bool) -> &'static str {
-    if preferred {
-        ", on which apps and load run at once (SCHED_FIFO), at rest, too"
-    } else {
-        ""
+/// How results say that apps and load came before the edge.
+pub fn on_preference(preference: Preference) -> &'static str {
+    match preference {
+        Preference::AtOnce => {
+            ", on which apps and load run as soon as they can (SCHED_FIFO), at rest, too"
+        }
+        Preference::Nice => {
+            ", on which apps and load come before the edge (nice -20), at rest, too"
+        }
+        Preference::None => "",
     }
 }
 

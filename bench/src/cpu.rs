@@ -9,6 +9,7 @@ use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 use procfs::process::{Process, all_processes};
 use rustix::process::setpriority_process;
+use serde::Serialize;
 
 /// Which cores are whose: what is measured has one for itself, as long as there
 /// are two.
@@ -102,6 +103,17 @@ pub fn pin_thread(tid: i32, cores: &[usize]) -> Result<()> {
 /// What stands for the world outside is not to wait for what is measured.
 const OUTSIDE: i32 = -20;
 
+/// How the world outside comes before what is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum Preference {
+    /// As soon as it has something to do (`SCHED_FIFO`).
+    AtOnce,
+    /// By a nice value of -20.
+    Nice,
+    /// Not at all: neither is allowed.
+    None,
+}
+
 /// Lets the world outside run first: all threads of a process and of its
 /// children; 0 is the thread that calls. Answers whether that was allowed, as
 /// it is to root.
@@ -122,8 +134,8 @@ pub fn prefer(root: i32) -> Result<bool> {
 /// Lets the world outside run at once (`SCHED_FIFO`), which [`prefer`] does not:
 /// by their nice values those who wait get more of a core, but who has it keeps
 /// it for a while. For what leaves most of a core to others. Where this is not
-/// allowed, the answer is no, and it is preferred at least.
-pub fn go_first(root: i32) -> Result<bool> {
+/// allowed, it is preferred at least.
+pub fn go_first(root: i32) -> Result<Preference> {
     let tasks = if root == 0 {
         vec![rustix::thread::gettid().as_raw_nonzero().get()]
     } else {
@@ -140,10 +152,13 @@ pub fn go_first(root: i32) -> Result<bool> {
             .output();
         first &= done.is_ok_and(|done| done.status.success());
     }
-    if !first {
-        prefer(root)?;
-    }
-    Ok(first)
+    Ok(if first {
+        Preference::AtOnce
+    } else if prefer(root)? {
+        Preference::Nice
+    } else {
+        Preference::None
+    })
 }
 
 /// For how long the calling thread has waited for a core so far, and how often

@@ -4,12 +4,16 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
+use tokio::time::sleep;
 
 use crate::context::Context;
 use crate::load::{Hosts, Load, Outcome, Until};
 use crate::proxy::Proxy;
 use crate::report::Table;
 use crate::stats::{self, Spread};
+
+/// Until a proxy has done all that a load has left it to do.
+const SETTLING: Duration = Duration::from_millis(10);
 
 /// The load of a round.
 #[derive(Clone, Copy)]
@@ -92,13 +96,13 @@ struct Done {
 }
 
 impl Done {
-    fn sample(&self) -> Sample {
-        let outcome = Outcome::of_all(&self.outcomes);
-        Sample {
+    fn sample(&self) -> Result<Sample> {
+        let outcome = Outcome::of_all(&self.outcomes).with_few_failures()?;
+        Ok(Sample {
             cpu: self.cpu.as_secs_f64() * 1e6 / outcome.good as f64,
             throughput: outcome.throughput(),
             outcome,
-        }
+        })
     }
 }
 
@@ -121,7 +125,9 @@ async fn turn(
         seed,
     };
     let before = candidate.proxy.spent()?;
-    let outcome = load.run().await?.with_few_failures()?;
+    let outcome = load.run().await?;
+    // It closes connections, and the kernel counts its time at the next tick.
+    sleep(SETTLING).await;
     done.cpu += candidate.proxy.spent()?.saturating_sub(before);
     done.outcomes.push(outcome);
     Ok(())
@@ -154,11 +160,25 @@ pub async fn rounds(
         }
         if number > 0 {
             for (series, done) in all.iter_mut().zip(&done) {
-                series.samples.push(done.sample());
+                let sample = done.sample();
+                let failed = || format!("failed to measure {}", series.name);
+                series.samples.push(sample.with_context(failed)?);
             }
         }
     }
     Ok(all)
+}
+
+/// The rounds of several starts of the same candidates.
+pub fn joined(starts: &[Vec<Series>]) -> Vec<Series> {
+    let mut all: Vec<Series> = Vec::new();
+    for series in starts.iter().flatten() {
+        match all.iter_mut().find(|one| one.name == series.name) {
+            Some(one) => one.samples.extend(series.samples.iter().cloned()),
+            None => all.push(series.clone()),
+        }
+    }
+    all
 }
 
 /// What is to be said of requests that failed; nothing, if none did.

@@ -1,6 +1,6 @@
 //! Figures of repeated measurements.
 //!
-//! Rounds are interleaved: each round measures every candidate once, so that
+//! Rounds are interleaved: in each of them every candidate has its turns, so that
 //! what a machine does beside strikes all of them. A ratio is taken within a
 //! round, and then the median of the rounds.
 
@@ -77,11 +77,11 @@ pub fn paired(values: &[f64], base: &[f64]) -> Spread {
     Spread::of(&ratios)
 }
 
-/// The order of `n` candidates in a round: each begins once, and goes through
-/// them forwards in even rounds, backwards in odd ones.
-pub fn order(n: usize, round: usize) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..n).map(|at| (at + round / 2) % n).collect();
-    if round % 2 == 1 {
+/// The order of `n` candidates in a turn: each begins once, and goes through
+/// them forwards in even turns, backwards in odd ones.
+pub fn order(n: usize, turn: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..n).map(|at| (at + turn / 2) % n).collect();
+    if turn % 2 == 1 {
         order.reverse();
     }
     order

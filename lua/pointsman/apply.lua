@@ -28,7 +28,6 @@ local ngx_log = ngx.log
 local ngx_now = ngx.now
 local null = cjson.null
 local pairs = pairs
-local turn = slices.turn
 local type = type
 
 -- For so many seconds a large app is left alone once it was changed: changes of
@@ -53,7 +52,7 @@ end
 local function move(stripes)
     for stripe in pairs(stripes) do
         board.count(stripe)
-        turn()
+        slices.turn()
     end
 end
 
@@ -119,7 +118,7 @@ local function judge(name, changes)
         else
             judged[#judged + 1] = { to, id, read }
         end
-        turn()
+        slices.turn()
     end
     return judged
 end
@@ -164,7 +163,7 @@ local function apply_app(name, changes)
         -- Look-ups write, too, and so does, at a reload, the feed of a worker
         -- that has not quit yet or has just begun.
         local ok, err = apps.edit(name, text, policy, edits, newest, reval,
-                                  turn)
+                                  slices.turn)
         if ok then
             if codec.is_list(text) then
                 rests[name] = ngx_now() + REST
@@ -204,7 +203,7 @@ function _M.add(plan, entries)
             return nil, "failed to decode entry " .. entry.id .. ": "
                         .. (err or "no list")
         end
-        turn()
+        slices.turn()
         for _, change in ipairs(changes) do
             local key = type(change) == "table" and change[1]
             local kind, name
@@ -226,7 +225,7 @@ function _M.add(plan, entries)
                 end
                 plan.stripes[board.app_stripe(name)] = true
             end
-            turn()
+            slices.turn()
         end
     end
     plan.entries = plan.entries + #entries
@@ -264,11 +263,11 @@ function _M.run(plan, reval)
     for host, change in pairs(plan.routes) do
         local moved = apply_route(host, change[1], change[2], reval)
         rerouted = rerouted or moved
-        turn()
+        slices.turn()
     end
     for name, changes in pairs(plan.apps) do
         apply_app(name, changes)
-        turn()
+        slices.turn()
     end
     move(plan.stripes)
     if rerouted then

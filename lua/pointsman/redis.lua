@@ -23,7 +23,6 @@ local require = require
 local setmetatable = setmetatable
 local sub = string.sub
 local tonumber = tonumber
-local turn = slices.turn
 local type = type
 
 -- How long Redis holds back an answer when there is no news, and how long we
@@ -340,7 +339,7 @@ local function read_at_once(red, last_id)
         entries[i] = entry_of(entry[1], entry[2], entry[3], entry[4],
                               sub(text, at, behind - 1))
         at = behind
-        turn()
+        slices.turn()
     end
     return entries
 end
@@ -363,7 +362,7 @@ local function wait_for(red, last_id)
         end
         entries[i] = entry_of(entry[1], of.epoch, of.from, of.kind,
                               of.changes or "")
-        turn()
+        slices.turn()
     end
     return entries
 end

@@ -13,7 +13,7 @@ use tokio::time::sleep;
 use crate::background::{self, Meanwhile, meanwhile};
 use crate::bare;
 use crate::context::Context;
-use crate::cpu;
+use crate::cpu::{self, Preference};
 use crate::fill;
 use crate::load::Hosts;
 use crate::nginx::{self, EdgeOptions};
@@ -90,7 +90,7 @@ pub async fn run(ctx: &Context) -> Result<Section> {
     let servers = nginx::app_addrs(4)?;
     let apps = nginx::apps(ctx, &servers).await?;
     background::pin_to_edge_side(ctx, &apps)?;
-    let preferred = cpu::go_first(apps.pids()[0])?;
+    let preference = cpu::go_first(apps.pids()[0])?;
     let mut rig = Rig::start(ctx, shape, &servers).await?;
 
     let mut rounds = Vec::new();
@@ -104,7 +104,7 @@ pub async fn run(ctx: &Context) -> Result<Section> {
     rig.bare_redis.process().stop(GRACE).await;
     apps.stop().await;
     let loads = Loads {
-        preferred,
+        preference,
         disturbed,
         reconciled,
     };
@@ -317,8 +317,8 @@ impl<'a> Rig<'a> {
 /// All that was done under load.
 #[derive(Serialize)]
 struct Loads {
-    /// Whether apps and load came before the edge.
-    preferred: bool,
+    /// How apps and load came before the edge.
+    preference: Preference,
     disturbed: Vec<Disturbed>,
     reconciled: Reconciled,
 }
@@ -432,7 +432,7 @@ fn section(shape: Shape, rounds: &[Round], follow: f64, loads: &Loads) -> Sectio
             shape.routes,
             shape.instances(),
             shape.apps,
-            background::on_preference(loads.preferred),
+            background::on_preference(loads.preference),
         )],
         aims: vec![
             Aim {

@@ -1,6 +1,7 @@
 //! What one request costs, with one core: Pointsman beside plain nginx with the
 //! same proxy directives, and beside other proxies.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -9,6 +10,7 @@ use crate::context::Context;
 use crate::load::Hosts;
 use crate::measure::{self, Candidate, Round, Series};
 use crate::nginx::{self, EdgeOptions};
+use crate::proxy::Proxy;
 use crate::report::{Aim, Chart, Line, Section};
 use crate::stack::Stack;
 use crate::{fill, peers};
@@ -33,16 +35,49 @@ pub async fn run(ctx: &Context) -> Result<Section> {
     stack.has_synced(revision, PATIENCE).await?;
     set_in_redis(&stack, &servers[0].to_string()).await?;
 
+    let rounds = ctx.size.pick(2, 7, 5);
+    let round = Round {
+        connections: CONNECTIONS,
+        turns: ctx.size.pick(1, 6, 8),
+        time: Duration::from_millis(ctx.size.pick(200, 250, 250)),
+        rate: None,
+    };
+    let mut starts = Vec::new();
+    let mut skipped = Vec::new();
+    for _ in 0..ctx.size.pick(1, 1, 5) {
+        let candidates;
+        (candidates, skipped) = start(ctx, &stack, &servers).await?;
+        let hosts = Hosts::one(HOST);
+        let named: Vec<_> = candidates
+            .iter()
+            .map(|(name, proxy)| Candidate::new(*name, proxy, &hosts))
+            .collect();
+        starts.push(measure::rounds(ctx, &named, rounds, round).await?);
+        for (_, proxy) in candidates {
+            proxy.stop().await;
+        }
+    }
+    stack.stop().await;
+    apps.stop().await;
+    section(rounds, round, &starts, &skipped)
+}
+
+/// Starts all that are compared. Returns them, and those that are not installed.
+async fn start(
+    ctx: &Context,
+    stack: &Stack,
+    servers: &[SocketAddr],
+) -> Result<(Vec<(&'static str, Proxy)>, Vec<&'static str>)> {
     let edge = nginx::edge(ctx, &stack.redis.url(), HOST, &EdgeOptions::default()).await?;
     let mut candidates = vec![
         (
             "plain nginx",
-            nginx::plain(ctx, &servers, nginx::KEEPALIVE).await?,
+            nginx::plain(ctx, servers, nginx::KEEPALIVE).await?,
         ),
         ("Pointsman", edge.proxy),
         (
             "plain nginx once more",
-            nginx::plain(ctx, &servers, nginx::KEEPALIVE).await?,
+            nginx::plain(ctx, servers, nginx::KEEPALIVE).await?,
         ),
         (
             "nginx asking Redis each time",
@@ -50,11 +85,11 @@ pub async fn run(ctx: &Context) -> Result<Section> {
         ),
     ];
     let others = [
-        ("HAProxy", peers::haproxy(ctx, HOST, &servers).await?),
-        ("Caddy", peers::caddy(ctx, HOST, &servers).await?),
+        ("HAProxy", peers::haproxy(ctx, HOST, servers).await?),
+        ("Caddy", peers::caddy(ctx, HOST, servers).await?),
         (
             "Traefik (etcd)",
-            peers::traefik(ctx, &stack.etcd.url(), HOST, &servers).await?,
+            peers::traefik(ctx, &stack.etcd.url(), HOST, servers).await?,
         ),
     ];
     let mut skipped = Vec::new();
@@ -64,26 +99,7 @@ pub async fn run(ctx: &Context) -> Result<Section> {
             None => skipped.push(name),
         }
     }
-
-    let rounds = ctx.size.pick(2, 7, 21);
-    let round = Round {
-        connections: CONNECTIONS,
-        turns: ctx.size.pick(1, 6, 12),
-        time: Duration::from_millis(ctx.size.pick(200, 250, 250)),
-        rate: None,
-    };
-    let hosts = Hosts::one(HOST);
-    let named: Vec<_> = candidates
-        .iter()
-        .map(|(name, proxy)| Candidate::new(*name, proxy, &hosts))
-        .collect();
-    let all = measure::rounds(ctx, &named, rounds, round).await?;
-    for (_, proxy) in candidates {
-        proxy.stop().await;
-    }
-    stack.stop().await;
-    apps.stop().await;
-    section(rounds, round, &all, &skipped)
+    Ok((candidates, skipped))
 }
 
 /// What the nginx that asks Redis each time finds there.
@@ -96,14 +112,33 @@ async fn set_in_redis(stack: &Stack, addr: &str) -> Result<()> {
     Ok(())
 }
 
-fn section(rounds: usize, round: Round, all: &[Series], skipped: &[&str]) -> Result<Section> {
+fn section(
+    rounds: usize,
+    round: Round,
+    starts: &[Vec<Series>],
+    skipped: &[&str],
+) -> Result<Section> {
+    let all = &measure::joined(starts);
     let (plain, pointsman) = (&all[0], &all[1]);
     let ratio = pointsman.cpu_ratio(plain);
-    let mut notes = vec![format!(
-        "The second plain nginx differs from the first in nothing: its ratio, {}, is what the \
-         machine's noise amounts to.",
-        all[2].cpu_ratio(plain).show(3)
-    )];
+    let by_start = |at: usize| {
+        let ratios = starts.iter().map(|all| all[at].cpu_ratio(&all[0]).median);
+        let shown: Vec<_> = ratios.map(|ratio| format!("{ratio:.3}")).collect();
+        shown.join(", ")
+    };
+    let mut notes = vec![
+        format!(
+            "The second plain nginx differs from the first in nothing: its ratio, {}, is what the \
+             machine's noise amounts to.",
+            all[2].cpu_ratio(plain).show(3)
+        ),
+        format!(
+            "Where a process lies in memory makes a difference, too. Medians of each start: \
+             Pointsman {}; plain nginx once more {}.",
+            by_start(1),
+            by_start(2)
+        ),
+    ];
     notes.extend(measure::failures(all));
     if !skipped.is_empty() {
         notes.push(format!(
@@ -116,12 +151,13 @@ fn section(rounds: usize, round: Round, all: &[Series], skipped: &[&str]) -> Res
         text: vec![format!(
             "One worker (nginx, HAProxy) or one Go thread (Caddy, Traefik) on a core of its own; \
              {INSTANCES} instances behind, a small answer, connections kept on both sides; \
-             {} connections that ask again when they are answered; {rounds} rounds, in each of \
-             which all have {} turns of {} s, interleaved. Pointsman has all on: request headers, request id, metrics, retries, passive \
+             {} connections that ask again when they are answered; {} starts of all, \
+             {rounds} rounds each, in which all have {} turns of {} s, interleaved. Pointsman has all on: request headers, request id, metrics, retries, passive \
              health. Plain nginx has the same proxy directives, read from the shipped include, and \
              a static upstream with a keepalive pool of {}. Latencies are those of a proxy that is \
              as busy as it can be.",
             round.connections,
+            starts.len(),
             round.turns,
             round.time.as_secs_f64(),
             nginx::KEEPALIVE

@@ -116,7 +116,7 @@ pub async fn run(ctx: &Context) -> Result<Section> {
     let servers = nginx::app_addrs(SERVERS)?;
     let apps = nginx::apps(ctx, &servers).await?;
     background::pin_to_edge_side(ctx, &apps)?;
-    let preferred = cpu::go_first(apps.pids()[0])?;
+    let preference = cpu::go_first(apps.pids()[0])?;
     let stack = Stack::start(ctx).await?;
     // Who looks at all that is not to disturb what is measured.
     cpu::pin_own(&ctx.cores.others)?;
@@ -140,7 +140,7 @@ pub async fn run(ctx: &Context) -> Result<Section> {
     rig.edge.proxy.stop().await;
     rig.stack.stop().await;
     apps.stop().await;
-    Ok(report::section(shape, large, preferred, &all))
+    Ok(report::section(shape, large, preference, &all))
 }
 
 /// Routes and instances of the many apps. Nobody listens there, so that none of
@@ -202,6 +202,7 @@ fn load(ctx: &Context, edge: &Edge) -> Load {
 async fn warm(ctx: &Context, edge: &Edge, shape: Shape) -> Result<()> {
     let mut load = load(ctx, edge);
     load.rate = None;
+    load.first = false;
     load.until = crate::load::Until::Requests(HOSTS);
     load.run().await?.with_few_failures()?;
     for number in 0..shape.routes {

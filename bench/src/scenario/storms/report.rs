@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::{CLIENTS, HOSTS, RATE, Storm};
 use crate::background;
+use crate::cpu::Preference;
 use crate::registry::Shape;
 use crate::report::{Aim, Section, Table};
 use crate::stats::{self, Spread};
@@ -14,9 +15,14 @@ const WAVER: f64 = 100.0;
 const QUIET: [&str; 2] = ["nothing", "etcd alone"];
 const STORMS: [&str; 3] = ["spread over many apps", "in one app", "in one app, moving"];
 
-/// All storms, of apps like `shape` and one of `large` instances; `preferred`
-/// if apps and load came before the edge.
-pub(super) fn section(shape: Shape, large: usize, preferred: bool, all: &[Storm]) -> Section {
+/// All storms, of apps like `shape` and one of `large` instances; `preference`
+/// is how apps and load came before the edge.
+pub(super) fn section(
+    shape: Shape,
+    large: usize,
+    preference: Preference,
+    all: &[Storm],
+) -> Section {
     let groups = [
         Group::new("a worker that serves requests, too", false, all),
         Group::new("a worker of its own", true, all),
@@ -35,7 +41,7 @@ pub(super) fn section(shape: Shape, large: usize, preferred: bool, all: &[Storm]
              long the load waited for its core each time, on average.",
             shape.instances(),
             shape.apps,
-            background::on_preference(preferred),
+            background::on_preference(preference),
         )],
         aims: groups.iter().flat_map(Group::aims).collect(),
         tables: groups.iter().map(Group::table).collect(),
