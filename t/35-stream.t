@@ -132,6 +132,7 @@ ngx.timer.at(0, function()
     end
 end)
 local work = slices_with(real.at, real.sleep)
+t.say("after a while: ", (work(1)))
 local pauses, most = work(100)
 t.say("pauses: ", pauses > 100, ", others ran: ", rounds > 10)
 going = false
@@ -162,6 +163,7 @@ work = slices_with(none, function() real.sleep(0.02) end)
 local _, turns = work(100)
 t.say("busy: ", turns > most / 20)
 --- response_body
+after a while: 0
 pauses: true, others ran: true
 none: true
 forgotten: true

@@ -23,10 +23,13 @@ local update_time = ngx.update_time
 
 -- In seconds, as all times here.
 local SLICE, MAX_SLICE = 50e-6, 5e-3
--- Of the time that the worker was with its requests, so much is what the next
--- slice may take: the work gets a third of a worker that is as busy as it can
--- be.
-local SHARE = 0.5
+-- Where the worker is with its requests for longer than that between slices,
+-- the next one may take so much of the rest: the work gets a quarter of a
+-- worker that is as busy as it can be.
+local FREE, SHARE = 300e-6, 0.5
+-- Changes that come after a while are not to wait for requests in between:
+-- after so much time without work, so much of it is not cut.
+local QUIET, BURST = 0.02, 5e-3
 -- nginx may never run a timer that it has taken, where too many do.
 local PATIENCE = 0.001
 local CLOCK_MONOTONIC = 1       -- on Linux
@@ -43,8 +46,9 @@ extern char ngx_posted_delayed_events;
 local timespec = ffi.new("struct { long seconds, nanoseconds; }")
 local has_patch = pcall(function() return C.ngx_posted_delayed_events end)
 local due
--- When the slice began, and how long it may be.
-local since, allowed = 0, SLICE
+-- When the slice began, how long it may be, when it was looked at last; what is
+-- left of the burst.
+local since, allowed, last, credit = 0, SLICE, 0, 0
 
 
 -- nginx's own clock has milliseconds.
@@ -84,18 +88,24 @@ local _M = {}
 -- syntax: slices.begin()
 -- Work begins, as what it waited for has come.
 function _M.begin()
-    since, allowed = clock(), SLICE
+    credit = max(0, credit - (last - since))
+    local time = clock()
+    if time - last > QUIET then
+        credit = BURST
+    end
+    since, last, allowed = time, time, SLICE + credit
 end
 
 
 -- syntax: slices.turn()
 -- A little of it is done. Yields if the slice is over.
 function _M.turn()
-    local time = clock()
-    if time - since > allowed then
+    last = clock()
+    if last - since > allowed then
         yield()
-        since = clock()
-        allowed = min(MAX_SLICE, max(SLICE, (since - time) * SHARE))
+        local time = clock()
+        allowed = min(MAX_SLICE, max(SLICE, (time - last - FREE) * SHARE))
+        since, last, credit = time, time, 0
     end
 end
 
