@@ -114,7 +114,7 @@ pub fn steady(ctx: &Context, edge: &Edge, hosts: &crate::load::Hosts, rate: f64)
         until: Until::Time(Duration::ZERO),
         rate: Some(rate),
         cores: edge_side(ctx),
-        first: true,
+        first: false,
         seed: 1,
     }
 }

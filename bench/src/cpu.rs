@@ -150,7 +150,9 @@ pub fn go_first(root: i32) -> Result<Preference> {
         let done = Command::new("chrt")
             .args(["--fifo", "--pid", "1", &tid.to_string()])
             .output();
-        first &= done.is_ok_and(|done| done.status.success());
+        // One that has ended meanwhile needs it no more.
+        first &= done.is_ok_and(|done| done.status.success())
+            || !std::fs::exists(format!("/proc/{tid}"))?;
     }
     Ok(if first {
         Preference::AtOnce

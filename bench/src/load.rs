@@ -99,7 +99,7 @@ pub struct Load {
     /// The cores of the thread that does it.
     pub cores: Vec<usize>,
     /// Whether it runs as soon as it has something to do, whoever has the core.
-    /// It must leave most of that to others.
+    /// It must leave most of that to others, so it has a rate.
     pub first: bool,
     /// Of the random numbers.
     pub seed: u64,
@@ -191,6 +191,10 @@ impl Load {
         cpu::pin_thread(0, &self.cores)?;
         // A load from another machine would not wait for a core of this one.
         if self.first {
+            ensure!(
+                self.rate.is_some(),
+                "a load without a rate may not go first"
+            );
             cpu::go_first(0)?;
         } else {
             cpu::prefer(0)?;

@@ -150,10 +150,12 @@ pub async fn rounds(
         .collect();
     for number in 0..=rounds {
         let mut done: Vec<Done> = candidates.iter().map(|_| Done::default()).collect();
-        for seed in number * round.turns..(number + 1) * round.turns {
-            for at in stats::order(candidates.len(), seed) {
+        for turn_number in number * round.turns..(number + 1) * round.turns {
+            // Each connection has a seed of its own.
+            let seed = (turn_number * round.connections) as u64;
+            for at in stats::order(candidates.len(), turn_number) {
                 let candidate = &candidates[at];
-                turn(ctx, candidate, round, seed as u64, &mut done[at])
+                turn(ctx, candidate, round, seed, &mut done[at])
                     .await
                     .with_context(|| format!("failed to measure {}", candidate.name))?;
             }

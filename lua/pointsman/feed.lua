@@ -253,19 +253,19 @@ end
 
 -- Spaces reads while changes pour in: each costs the worker as much as several
 -- requests, however little it brings. `credit` is how many may follow at once.
--- To be called after each that brought something; returns whether it was soon
--- after the one before.
+-- To be called after what each has brought, which came at `came`, was taken;
+-- returns whether it came soon after the one before was taken.
 local function new_pace()
     local credit, last = READ_BURST, 0
-    return function()
+    return function(came)
         local now = ngx_now()
-        local since = max(0, now - last)
-        credit = min(READ_BURST, credit + since * READ_RATE) - 1
+        local waited = came - last
+        credit = min(READ_BURST, credit + max(0, now - last) * READ_RATE) - 1
         last = now
         if credit < 0 then
             sleep(READ_SECONDS)
         end
-        return since < STORM_SECONDS
+        return waited < STORM_SECONDS
     end
 end
 
@@ -294,6 +294,7 @@ local function follow(source)
                 if not entries then
                     return nil, err
                 end
+                local came = ngx_now()
                 if #entries > 0 then
                     ok, err = take(source, entries, place)
                     if ok == nil then
@@ -302,7 +303,7 @@ local function follow(source)
                     forced = not ok and err or nil
                 end
                 if #entries < source.BATCH then
-                    is_storm = #entries > 0 and pace()
+                    is_storm = #entries > 0 and pace(came)
                 else
                     is_storm = true
                 end

@@ -23,15 +23,16 @@ local update_time = ngx.update_time
 
 -- In seconds, as all times here.
 local SLICE, MAX_SLICE = 50e-6, 5e-3
--- Where the worker is with its requests for longer than that between slices,
--- the next one may take so much of the rest: the work gets a quarter of a
--- worker that is as busy as it can be.
-local FREE, SHARE = 300e-6, 0.5
+-- Where the worker is with its requests for longer than four slices, the next
+-- one may take so much of that time: the work gets a fifth of a worker that is
+-- as busy as it can be.
+local SHARE = 0.25
 -- Changes that come after a while are not to wait for requests in between:
 -- after so much time without work, so much of it is not cut.
 local QUIET, BURST = 0.02, 5e-3
--- nginx may never run a timer that it has taken, where too many do.
-local PATIENCE = 0.001
+-- nginx may never run a timer that it has taken, where too many do; and takes
+-- none, where too many wait.
+local PATIENCE, SHORTEST_SLEEP = 0.02, 0.001
 local CLOCK_MONOTONIC = 1       -- on Linux
 
 local C = ffi.C
@@ -45,7 +46,8 @@ extern char ngx_posted_delayed_events;
 
 local timespec = ffi.new("struct { long seconds, nanoseconds; }")
 local has_patch = pcall(function() return C.ngx_posted_delayed_events end)
-local due
+-- The semaphore that pauses wait for, and the last one that was late.
+local waits = {}
 -- When the slice began, how long it may be, when it was looked at last; what is
 -- left of the burst.
 local since, allowed, last, credit = 0, SLICE, 0, 0
@@ -72,12 +74,14 @@ local function yield()
         sleep(0)
         return
     end
-    due = due or new_semaphore(0)
+    local due = waits[1] or new_semaphore(0)
+    waits[1] = due
     if not due or not timer_at(0, post, due) then
-        sleep(PATIENCE)
+        sleep(SHORTEST_SLEEP)
     elseif not due:wait(PATIENCE) then
-        -- It may be posted yet, which must not count for another time.
-        due = nil
+        -- It may be posted yet, which must not count for another time; nor may
+        -- it be collected meanwhile.
+        waits[1], waits[2] = nil, due
     end
 end
 
@@ -88,7 +92,7 @@ local _M = {}
 -- syntax: slices.begin()
 -- Work begins, as what it waited for has come.
 function _M.begin()
-    credit = max(0, credit - (last - since))
+    credit = min(BURST, max(0, credit - (last - since)))
     local time = clock()
     if time - last > QUIET then
         credit = BURST
@@ -104,7 +108,7 @@ function _M.turn()
     if last - since > allowed then
         yield()
         local time = clock()
-        allowed = min(MAX_SLICE, max(SLICE, (time - last - FREE) * SHARE))
+        allowed = min(MAX_SLICE, max(SLICE, (time - last) * SHARE))
         since, last, credit = time, time, 0
     end
 end

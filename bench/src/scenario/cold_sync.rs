@@ -15,7 +15,7 @@ use crate::bare;
 use crate::context::Context;
 use crate::cpu::{self, Preference};
 use crate::fill;
-use crate::load::Hosts;
+use crate::load::{Hosts, Load};
 use crate::nginx::{self, EdgeOptions};
 use crate::redis_facts::RedisFacts;
 use crate::registry::Shape;
@@ -249,7 +249,10 @@ impl<'a> Rig<'a> {
         let edge = nginx::edge(ctx, &self.stack.redis.url(), host, &EdgeOptions::default()).await?;
         stack::has_applied(edge.status, self.revision, PATIENCE).await?;
         let hosts = Hosts::each(LIVE_HOSTS as u64, live_host);
-        let load = background::steady(ctx, &edge, &hosts, RATE);
+        let load = Load {
+            first: true,
+            ..background::steady(ctx, &edge, &hosts, RATE)
+        };
         let time = Duration::from_millis(ctx.size.pick(300, 3000, 8000));
         meanwhile(&load, &url, idle(time)).await?;
 
@@ -290,7 +293,7 @@ impl<'a> Rig<'a> {
         Ok(())
     }
 
-    async fn reconcile(&mut self, load: &crate::load::Load, url: &str) -> Result<Reconciled> {
+    async fn reconcile(&mut self, load: &Load, url: &str) -> Result<Reconciled> {
         let debug = "info,pointsman::sync=debug";
         self.restart(&["--reconcile", "1s", "--log-level", debug])
             .await?;

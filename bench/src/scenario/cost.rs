@@ -133,8 +133,8 @@ fn section(
             all[2].cpu_ratio(plain).show(3)
         ),
         format!(
-            "Where a process lies in memory makes a difference, too. Medians of each start: \
-             Pointsman {}; plain nginx once more {}.",
+            "A start differs from the next one more than its rounds do. Medians of each: Pointsman \
+             {}; plain nginx once more {}.",
             by_start(1),
             by_start(2)
         ),

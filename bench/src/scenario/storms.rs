@@ -195,7 +195,10 @@ fn load(ctx: &Context, edge: &Edge) -> Load {
         // Writing into a string does not fail.
         let _written = write!(out, "large-{number}.example");
     });
-    background::steady(ctx, edge, &hosts, RATE)
+    Load {
+        first: true,
+        ..background::steady(ctx, edge, &hosts, RATE)
+    }
 }
 
 /// The edge holds all apps, so that each change concerns it.
