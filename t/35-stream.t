@@ -58,6 +58,83 @@ true true
 
 
 
+=== changes are the same, however the JSON of an entry is written
+--- lua
+local apply = require("pointsman.apply")
+local cjson = require("cjson")
+local slices = require("pointsman.slices")
+local rows, turns = {}, 0
+local turn = slices.turn
+function slices.turn()
+    turns = turns + 1
+    turn()
+end
+for i = 1, 200 do
+    rows[i] = ('["inst:shop","i%03d","[\\"%d\\",\\"127.0.0.1:80\\",1]"]'):format(i, i)
+end
+rows[50] = '["route:a.test",null]'
+rows[60] = '["app:shop", "{\\"rev\\":\\"7\\"}"]'
+rows[70] = '["app:*",null]'
+local function read(text)
+    local plan = apply.plan()
+    local ok, err = apply.add(plan, { { id = "7-0", to = 7, changes = text } })
+    if not ok then
+        return err
+    end
+    local out = { tostring(plan.defaults), plan.entries }
+    for host, change in pairs(plan.routes) do
+        out[#out + 1] = host .. change[1] .. cjson.encode(change[2])
+    end
+    for _, change in ipairs(plan.apps.shop or {}) do
+        out[#out + 1] = change[1] .. tostring(change[2]) .. change[3]
+    end
+    return table.concat(out, "\n")
+end
+local plain = read("[" .. table.concat(rows, ",") .. "]")
+t.say(select(2, plain:gsub("\n", "\n")), " ", plain:sub(1, 40))
+-- One of the list, and one of each of its changes; the same in pieces.
+t.say(turns)
+turns = 0
+t.say(read("[" .. table.concat(rows, ",\n") .. "]") == plain)
+t.say(turns > 220)
+t.say(read(" [" .. table.concat(rows, ",\n") .. "] ") == plain)
+t.say(read("[" .. table.concat(rows, "\n,") .. "]") == plain)
+t.say(read("[" .. table.concat(rows, ",\n"):gsub('","', '"\n,\n  "') .. "]") == plain)
+t.say(read(cjson.encode(cjson.decode("[" .. table.concat(rows, ",") .. "]"))) == plain)
+-- One of them alone, and none.
+t.say((read("[" .. rows[1] .. "]"):gsub("\n", " ")))
+t.say((read("[]"):gsub("\n", " ")))
+for _, text in ipairs { "", "[", "]", "[]]", "null", "7", '"[]"', "[" .. rows[1] .. ",\n",
+                        "[" .. table.concat(rows, ",\n") .. ",\n]" } do
+    t.say((read(text):gsub(": .*", "")))
+end
+slices.turn = turn
+--- response_body
+200 true
+1
+a.test7null
+7i001["1","127.0.0.1:
+201
+true
+true
+true
+true
+true
+true
+nil 1 7i001["1","127.0.0.1:80",1]
+nil 1
+failed to decode entry 7-0
+failed to decode entry 7-0
+failed to decode entry 7-0
+failed to decode entry 7-0
+failed to decode entry 7-0
+failed to decode entry 7-0
+failed to decode entry 7-0
+failed to decode entry 7-0
+failed to decode entry 7-0
+
+
+
 === while changes pour in, the stream is read by a script
 --- lua
 local function calls(command)

@@ -18,9 +18,11 @@ local slices = require("pointsman.slices")
 
 local cjson = require("cjson.safe")
 
+local byte = string.byte
 local concat = table.concat
 local count = dicts.count
 local decode = cjson.decode
+local find = string.find
 local ipairs = ipairs
 local max = math.max
 local next = next
@@ -28,6 +30,7 @@ local ngx_log = ngx.log
 local ngx_now = ngx.now
 local null = cjson.null
 local pairs = pairs
+local sub = string.sub
 local type = type
 
 -- For so many seconds a large app is left alone once it was changed: changes of
@@ -35,6 +38,9 @@ local type = type
 local REST = 0.01
 -- A longer rest comes of a clock that was set back.
 local MAX_REST = 1
+-- So many bytes of changes are decoded at a time, and the rest of a line.
+local PIECE = 300
+local OPEN, FIRST = byte("["), 2
 -- How often an app is changed anew because its record was written meanwhile.
 local MAX_TRIES = 3
 
@@ -149,7 +155,7 @@ local function apply_app(name, changes)
         return
     end
     local judged
-    for _ = 1, MAX_TRIES do
+    for try = 1, MAX_TRIES do
         local text = apps.get(name)
         local asof, reval
         if text then
@@ -161,9 +167,10 @@ local function apply_app(name, changes)
         judged = judged or judge(name, changes)
         local policy, edits, newest = choose(judged, asof)
         -- Look-ups write, too, and so does, at a reload, the feed of a worker
-        -- that has not quit yet or has just begun.
+        -- that has not quit yet or has just begun. The last try does not let
+        -- anybody come in between.
         local ok, err = apps.edit(name, text, policy, edits, newest, reval,
-                                  slices.turn)
+                                  try < MAX_TRIES and slices.turn or nil)
         if ok then
             if codec.is_list(text) then
                 rests[name] = ngx_now() + REST
@@ -194,39 +201,67 @@ function _M.plan()
 end
 
 
+local function add_changes(plan, to, changes)
+    for _, change in ipairs(changes) do
+        local key = type(change) == "table" and change[1]
+        local kind, name
+        if type(key) == "string" then
+            kind, name = key:match("^(%l+):(.+)$")
+        end
+        if key == "app:*" then
+            plan.defaults = true
+        elseif kind == "route" then
+            plan.routes[name] = { to, change[2] }
+            plan.stripes[board.route_stripe(name)] = true
+        elseif kind == "app" or kind == "inst" then
+            local list = plan.apps[name] or {}
+            plan.apps[name] = list
+            if kind == "app" then
+                list[#list + 1] = { to, false, change[2] }
+            elseif type(change[2]) == "string" then
+                list[#list + 1] = { to, change[2], change[3] }
+            end
+            plan.stripes[board.app_stripe(name)] = true
+        end
+        slices.turn()
+    end
+end
+
+
+-- Some changes of a JSON text, from `at` on, which is the place behind the
+-- bracket at first; and the place behind them. All that are left where they are
+-- not written a line each. (There is no bare newline within a JSON string.)
+local function decode_piece(text, at)
+    local stop = find(text, "],\n[", at + PIECE, true)
+    if stop and byte(text) == OPEN then
+        local changes = decode("[" .. sub(text, at, stop) .. "]")
+        if changes then
+            return changes, stop + #"],\n"
+        end
+    end
+    local changes, err = decode(at == FIRST and text or "[" .. sub(text, at))
+    if type(changes) ~= "table" then
+        return nil, err or "no list"
+    end
+    return changes, #text + 1
+end
+
+
 -- syntax: ok, err = apply.add(plan, entries)
 -- Sorts in the changes of more entries. Yields.
 function _M.add(plan, entries)
     for _, entry in ipairs(entries) do
-        local changes, err = decode(entry.changes)
-        if type(changes) ~= "table" then
-            return nil, "failed to decode entry " .. entry.id .. ": "
-                        .. (err or "no list")
-        end
-        slices.turn()
-        for _, change in ipairs(changes) do
-            local key = type(change) == "table" and change[1]
-            local kind, name
-            if type(key) == "string" then
-                kind, name = key:match("^(%l+):(.+)$")
-            end
-            if key == "app:*" then
-                plan.defaults = true
-            elseif kind == "route" then
-                plan.routes[name] = { entry.to, change[2] }
-                plan.stripes[board.route_stripe(name)] = true
-            elseif kind == "app" or kind == "inst" then
-                local list = plan.apps[name] or {}
-                plan.apps[name] = list
-                if kind == "app" then
-                    list[#list + 1] = { entry.to, false, change[2] }
-                elseif type(change[2]) == "string" then
-                    list[#list + 1] = { entry.to, change[2], change[3] }
-                end
-                plan.stripes[board.app_stripe(name)] = true
+        local text, at = entry.changes, FIRST
+        repeat
+            local changes, behind = decode_piece(text, at)
+            if not changes then
+                return nil, "failed to decode entry " .. entry.id .. ": "
+                            .. behind
             end
             slices.turn()
-        end
+            add_changes(plan, entry.to, changes)
+            at = behind
+        until at > #text
     end
     plan.entries = plan.entries + #entries
     return true

@@ -333,6 +333,7 @@ local function read_at_once(red, last_id)
     if not entries then
         return nil, err
     end
+    slices.turn()
     local at = stop + 1
     for i, entry in ipairs(entries) do
         local behind = at + entry[5]

@@ -147,8 +147,11 @@ for line in string.gmatch(text, "[^\n]+") do
 end
 
 if kind ~= "lost" then
-    local json = (#changes == 0 or kind == "reset") and "[]"
-                 or cjson.encode(changes)
+    local lines = {}
+    for i = 1, kind == "reset" and 0 or #changes do
+        lines[i] = cjson.encode(changes[i])
+    end
+    local json = "[" .. table.concat(lines, ",\n") .. "]"
     redis.call("XADD", prefix .. "changes", rev .. "-*",
                "epoch", redis.call("HGET", meta, "epoch"),
                "from", string.format("%.0f", from),

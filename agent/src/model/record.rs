@@ -77,18 +77,20 @@ impl Change {
 }
 
 /// The changes as the Redis scripts and the stream carry them: a JSON array of
-/// `[key, value]` and `[key, field, value]`, with `null` for "gone".
+/// `[key, value]` and `[key, field, value]`, with `null` for "gone". Each one has
+/// a line of its own, so an edge can read them a few at a time.
 pub fn changes_json<'a>(changes: impl IntoIterator<Item = &'a Change>) -> String {
-    serde_json::to_string(&Rows(changes.into_iter().collect())).unwrap_or_default()
-}
-
-/// Written straight into the text: a rebuild writes a million of them.
-struct Rows<'a>(Vec<&'a Change>);
-
-impl Serialize for Rows<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.iter().map(|change| Row(change)))
+    let mut text = b"[".to_vec();
+    for change in changes {
+        if text.len() > 1 {
+            text.extend_from_slice(b",\n");
+        }
+        if serde_json::to_writer(&mut text, &Row(change)).is_err() {
+            return String::new();
+        }
     }
+    text.push(b']');
+    String::from_utf8(text).unwrap_or_default()
 }
 
 struct Row<'a>(&'a Change);
@@ -101,5 +103,23 @@ impl Serialize for Row<'_> {
             None => (key, value).serialize(serializer),
             Some(field) => (key, field, value).serialize(serializer),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_change_has_a_line_of_its_own_within_one_array() {
+        let change = |field: &str, value: Option<&str>| Change {
+            element: Element::Instance("shop".into(), field.into()),
+            value: value.map(Into::into),
+        };
+        assert_eq!(changes_json(&[]), "[]");
+        assert_eq!(
+            changes_json(&[change("a", Some("[\n]")), change("b\n", None)]),
+            "[[\"inst:shop\",\"a\",\"[\\n]\"],\n[\"inst:shop\",\"b\\n\",null]]"
+        );
     }
 }
