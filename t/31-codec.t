@@ -174,7 +174,7 @@ local edited = codec.edit_app(another, nil, other_edits, 7, 1)
 local late, waited = codec.unpack_sheets(text, get, decode), 0
 local function read_late(limit)
     local read, _, count, is_whole
-    local wanted = limit > 0 and math.random(#late.sheets) or nil
+    local wanted = limit > 0 and late.sheets[math.random(#late.sheets)] or nil
     repeat
         -- A reading that fails may have brought a part of it up to date.
         read, _, _, count, is_whole =
@@ -183,7 +183,7 @@ local function read_late(limit)
     late = read
     waited = waited + (is_whole and 0 or 1)
     assert(is_whole or count >= limit)
-    assert(is_whole == not late.waiting)
+    assert(is_whole == not late.waits)
     if math.random(4) == 1 then
         check_sheets(late)
     end
@@ -205,7 +205,28 @@ for v = 1, 2 do
                                          { [id] = line_of(by_id[id]) }, 1, v)
     keep(made, gone)
     read_late(0)
-    t.say(late.v, " ", late.waiting and "waits" or "is whole")
+    t.say(late.v, " ", late.waits and "waits" or "is whole")
+end
+
+-- A third one is told of each sheet that has another number, and reads the list
+-- only when it is another one.
+local told, renewed = codec.unpack_sheets(text, get, decode), 0
+local function tell(made, is_reshaped)
+    for _, sheet in ipairs(made) do
+        for place, old in ipairs(told.sheets) do
+            local now = codec.renew_sheet(told, place, sheet.text, sheet.number)
+            assert(now or old.first ~= sheet.first)
+            if now then
+                assert(now == told or now.sheets ~= told.sheets)
+                told, renewed = now, renewed + 1
+                assert(told.sheets[place].number == sheet.number)
+            end
+        end
+    end
+    if is_reshaped then
+        told = codec.unpack_sheets(text, get, decode, told)
+    end
+    told.parted = told.policy.plain
 end
 
 -- Those of some sheets of the late one, first to last, all at once.
@@ -236,12 +257,12 @@ edit(6, 6, '["2","10.1.2.3:80",1]')
 read_late(0)
 edit(3, 5)
 read_late(0)
-t.say(#late.sheets - at_rest, " ", late.waiting and late.waiting[3])
+t.say(#late.sheets - at_rest, " ", late.waits)
 read_all()
 local last = #late.sheets
 edit(last, last, '["3","10.1.2.3:80",1]')
 read_late(0)
-t.say(late.waiting.first == last)
+t.say(late.waits == last)
 edit(3, last)
 edit(1, 1, '["3","10.1.2.3:80",1]')
 read_late(0)
@@ -251,6 +272,8 @@ edit(1, 1, '["4","10.1.2.3:80",7]')
 read_late(9)
 read_all()
 
+told = codec.unpack_sheets(text, get, decode)
+local reshaped = 0
 for round = 2, 400 do
     local edits, new_policy, last = {}, nil, math.random(20000)
     for _ = 1, math.random(10) == 1 and 400 or math.random(0, 4) do
@@ -283,8 +306,8 @@ for round = 2, 400 do
             math.random(2) == 1 and ',"slow_start_ms":1000' or ""))
         policy = new_policy
     end
-    local gone, pauses = nil, 0
-    text, made, gone = codec.edit_sheets(text, get, next_number, new_policy,
+    local gone, is_reshaped, pauses = nil, nil, 0
+    text, made, gone, is_reshaped = codec.edit_sheets(text, get, next_number, new_policy,
                                          edits, round, 1, function()
         pauses = pauses + 1
         -- Whoever runs meanwhile may edit another app.
@@ -297,6 +320,12 @@ for round = 2, 400 do
     keep(made, gone)
     assert(codec.stamp(text) == round)
 
+    tell(made, is_reshaped)
+    assert(pack(told, round) == pack(app_of_model(), round))
+    reshaped = reshaped + (is_reshaped and 1 or 0)
+    if round % 4 == 0 then
+        check_sheets(told)
+    end
     read_late(math.random(0, 3))
     if round % 5 == 0 then
         repeat until read_late(9)
@@ -324,6 +353,7 @@ for round = 2, 400 do
 end
 t.say(read < 400 * 5, " ", kept > 20, " ", waited > 20, " ",
       failed > 20)
+t.say(reshaped > 20, " ", reshaped < 200, " ", renewed > 200)
 
 by_id["shop-1"] = instance("shop-1", 500)
 local edits = { ["shop-1"] = line_of(by_id["shop-1"]) }
@@ -338,9 +368,10 @@ t.say(codec.edit_sheets("a 1 1 shop 1 ewma 1 1\n", get, next_number))
 nil
 1 waits
 2 is whole
--3 1
+-3 3
 true
 true true true true
+true true true
 nila sheet is missing, or is none
 nila sheet is missing
 true

@@ -3,13 +3,18 @@
 --
 -- What is under an app's name changes at once: new sheets are there before, old
 -- ones go afterwards. Who reads meanwhile finds one missing, and begins anew.
+--
+-- The board shows the number of each sheet, so who has the others need not read
+-- the list to find the one that has taken a sheet's place.
 
+local board = require("pointsman.board")
 local codec = require("pointsman.codec")
 local dicts = require("pointsman.dicts")
 
-local count = dicts.count
 local ipairs = ipairs
+local next_number = board.sheet_number
 local select = select
+local show_sheet = board.show_sheet
 local stamp = codec.stamp
 local zone = dicts.apps
 
@@ -28,11 +33,6 @@ local function sheets_of(name)
     return function(number)
         return zone:get(sheet_key(name, number))
     end
-end
-
-
-local function next_number()
-    return count("sheets")
 end
 
 
@@ -75,18 +75,36 @@ local function unlock(name, is_locked)
 end
 
 
+-- Of the list that is there now: the sheets whose places others have had, and
+-- whether it has changed in more than these.
+local function show(name, sheets, is_reshaped)
+    for _, sheet in ipairs(sheets) do
+        show_sheet(board.sheet_place(name, sheet.first), sheet.number)
+    end
+    if is_reshaped then
+        show_sheet(board.list_place(name), next_number())
+    end
+end
+
+
 -- Puts a text under a name, if `expected` is there or was not given. Returns
 -- whether it did, and what was there.
-local function replace(name, text, expected)
+local function replace(name, text, sheets, is_reshaped, expected)
     local before = zone:get(name)
     local is_locked = false
-    if codec.is_list(text) or before and codec.is_list(before) then
+    local is_large = codec.is_list(text) or before and codec.is_list(before)
+    if is_large then
         is_locked = lock(name)
         before = zone:get(name)
     end
     local is_put = false
     if not expected or before == expected then
         is_put = zone:put(name, text)
+        -- Who could not lock, and who was locked past, may show an older number
+        -- after a newer one: no reader goes back by a number alone.
+        if is_large then
+            show(name, sheets, is_reshaped or not is_put or not is_locked)
+        end
     end
     unlock(name, is_locked)
     return is_put, before
@@ -108,6 +126,7 @@ function _M.drop(name)
     local is_locked = lock(name)
     local text = zone:get(name)
     zone:drop(name)
+    show(name, NONE, true)
     unlock(name, is_locked)
     drop_sheets(name, text)
 end
@@ -122,7 +141,7 @@ function _M.put(name, text)
         drop_sheets(name, list)
         return false
     end
-    local is_put, before = replace(name, list or text)
+    local is_put, before = replace(name, list or text, sheets or NONE, true)
     drop_sheets(name, before)
     if not is_put then
         drop_sheets(name, list)
@@ -131,17 +150,18 @@ function _M.put(name, text)
 end
 
 
--- syntax: ok, err = apps.edit(name, text, policy?, edits, asof, v, pause)
+-- syntax: ok, err = apps.edit(name, text, policy?, edits, asof, v, pause?)
 -- Puts other instances, and another policy if one is given, into what apps.get
 -- returned; see codec.edit_app. False if the app was changed meanwhile: it must
 -- be read again. Nil if there is no room for it, nil and an error if it cannot
 -- be done; the app is as it was then, or not there. `pause` is called now and
 -- then, and may yield.
 function _M.edit(name, text, policy, edits, asof, v, pause)
-    local list, made, gone
+    local list, made, gone, is_reshaped
     if codec.is_list(text) then
-        list, made, gone = codec.edit_sheets(text, sheets_of(name), next_number,
-                                             policy, edits, asof, v, pause)
+        list, made, gone, is_reshaped =
+            codec.edit_sheets(text, sheets_of(name), next_number, policy, edits,
+                              asof, v, pause)
         if not list then
             -- Or a sheet is missing as somebody else has changed the app.
             return zone:get(name) == text and nil, made
@@ -152,12 +172,14 @@ function _M.edit(name, text, policy, edits, asof, v, pause)
             return nil, err
         end
         list, made = codec.cut_app(edited, next_number)
-        list, made, gone = list or edited, made or NONE, NONE
+        list, made, gone, is_reshaped = list or edited, made or NONE, NONE, true
     end
 
+    -- From here on a worker that ended would leave sheets behind that nobody
+    -- knows: no pause.
     local is_put, before
     if put_sheets(name, made) then
-        is_put, before = replace(name, list, text)
+        is_put, before = replace(name, list, made, is_reshaped, text)
     end
     if is_put then
         for _, number in ipairs(gone) do
@@ -207,6 +229,16 @@ function _M.read(name, json, before, refuse, limit, wanted)
             return nil, asof
         end
     end
+end
+
+
+-- syntax: app = apps.renew(app, place, number)
+-- What apps.read returned for a large app, with the sheet that the board shows
+-- for the one at that place; see codec.renew_sheet. Nil if there is none: the
+-- number is another sheet's, or the list has another one yet.
+function _M.renew(app, place, number)
+    local text = zone:get(sheet_key(app.name, number))
+    return text and codec.renew_sheet(app, place, text, number)
 end
 
 

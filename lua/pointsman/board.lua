@@ -9,6 +9,7 @@
 --   live         1 while the feed follows the table
 --   grace        until when records in doubt will do, see doubt.lua
 --   stripes      count the changes of all records that hash to them
+--   sheets       show the number of a large app's sheet, see apps.lua
 --
 -- Who read a stripe and then a record knows by the same count, later, that the
 -- record is still the one. Every change is counted before the record is touched
@@ -32,6 +33,10 @@
 -- knows where it is, and in which process. Should a number ever be counted and
 -- not shown (a worker died in between), the next worker that starts shows it;
 -- the generation, by which all else is looked at, each worker within a second.
+--
+-- The sheets' numbers are only shown, and only where memory is shared. Several
+-- sheets may have one place: who does not find its sheet under the number that
+-- is there looks for it in the app's list.
 
 local dicts = require("pointsman.dicts")
 
@@ -46,6 +51,7 @@ local dict_set = dicts.set
 local format = string.format
 local match = string.match
 local ngx = ngx
+local pairs = pairs
 local tonumber = tonumber
 
 local GENERATION, TOUCH, TOPOLOGY, REVAL, ASIDES, LIVE, GRACE =
@@ -53,6 +59,7 @@ local GENERATION, TOUCH, TOPOLOGY, REVAL, ASIDES, LIVE, GRACE =
 local STRIPES, FIRST_STRIPE = 1024, 8
 local LAST = FIRST_STRIPE + STRIPES - 1
 local BYTES = 16384
+local LISTS, SHEETS = 1024, 16384
 local READ_WRITE = 3            -- PROT_READ | PROT_WRITE
 local SHARED_ANONYMOUS = 0x21   -- MAP_SHARED | MAP_ANONYMOUS, on Linux
 -- x86 loads in the order of the program.
@@ -77,37 +84,46 @@ int pointsman_getppid(void) __asm__("getppid");
 local C = ffi.C
 
 -- Doubles: exact up to 2^53, as all numbers of the dict.
-local page
+local page, sheets
+-- By the name under which the dict knows of it: where the memory is.
+local places = {}
 
 
-local function remember(process, place)
-    dict_set("board", format("%.0f %.0f", process, place))
+local function remember(name, process, place)
+    dict_set(name, format("%.0f %.0f", process, place))
 end
 
 
-local function map()
-    local address = C.pointsman_mmap(nil, BYTES, READ_WRITE, SHARED_ANONYMOUS,
+local function map(name, bytes)
+    local address = C.pointsman_mmap(nil, bytes, READ_WRITE, SHARED_ANONYMOUS,
                                      -1, 0)
     local place = tonumber(ffi.cast("intptr_t", address))
     if place == -1 then
         return nil
     end
-    remember(ngx.worker.pid(), place)
+    remember(name, ngx.worker.pid(), place)
     return place
 end
 
 
 -- Where this process has mapped the memory before, if it has.
-local function mapped()
-    local process, place = match(dict_get("board") or "", "^(%d+) (%d+)$")
+local function mapped(name)
+    local process, place = match(dict_get(name) or "", "^(%d+) (%d+)$")
     return tonumber(process) == ngx.worker.pid() and tonumber(place) or nil
 end
 
 
-local place
+local function share(name, bytes)
+    local place = mapped(name) or map(name, bytes)
+    places[name] = place
+    return place and ffi.cast("double *", ffi.cast("intptr_t", place))
+end
+
+
 if ffi.os == "Linux" and ngx.get_phase() == "init" and dicts.are_there() then
-    place = mapped() or map()
-    page = place and ffi.cast("double *", ffi.cast("intptr_t", place))
+    page = share("board", BYTES)
+    local n = LISTS + SHEETS
+    sheets = page and share("board_of_" .. n, n * 8)
 end
 
 
@@ -141,12 +157,15 @@ function _M.init()
     -- A master that became a daemon has another process id than the one that
     -- mapped the memory, and is the one that runs init_by_lua at a reload.
     -- (With master_process off there is no master, and nothing to be done.)
-    if not mapped() then
-        remember(C.pointsman_getppid(), place)
+    for name, place in pairs(places) do
+        if not mapped(name) then
+            remember(name, C.pointsman_getppid(), place)
+        end
     end
     for at = 0, LAST do
         show(at)
     end
+    _M.doubt_sheets()
 end
 
 
@@ -207,6 +226,62 @@ function _M.set(at, number)
     if page then
         page[at] = number
     end
+end
+
+
+-- syntax: number = board.sheet_number()
+-- One that no sheet or list had before. Nil if the dict has no room.
+function _M.sheet_number()
+    return dict_count("sheets")
+end
+
+
+-- syntax: board.doubt_sheets()
+-- Shows a number that no sheet or list has, so that all look at their lists:
+-- some worker may not have shown what it put there.
+function _M.doubt_sheets()
+    local number = sheets and _M.sheet_number()
+    for at = 0, number and LISTS + SHEETS - 1 or -1 do
+        sheets[at] = number
+    end
+end
+
+
+-- syntax: yes = board.has_sheets()
+-- Whether numbers of sheets are shown.
+function _M.has_sheets()
+    return sheets ~= nil
+end
+
+
+-- syntax: number = board.sheet(place)
+-- What is shown at a place of sheet_place or list_place.
+function _M.sheet(at)
+    return sheets[at]
+end
+
+
+-- syntax: board.show_sheet(place, number)
+-- To be called when the list has that sheet, and before it can have another one
+-- in its place.
+function _M.show_sheet(at, number)
+    if sheets then
+        sheets[at] = number
+    end
+end
+
+
+-- syntax: place = board.sheet_place(app, first)
+-- `first` is the ID of the sheet's first instance.
+function _M.sheet_place(app, first)
+    return LISTS + crc32("sheet:" .. app .. "\n" .. first) % SHEETS
+end
+
+
+-- syntax: place = board.list_place(app)
+-- The number there changes when the list does in more than sheets' numbers.
+function _M.list_place(app)
+    return crc32("list:" .. app) % LISTS
 end
 
 

@@ -102,24 +102,31 @@ _M.is_list = sheets.is_list
 _M.sheet_numbers = sheets.numbers
 
 
--- syntax: text, made, gone = codec.edit_sheets(text, get, next_number, policy?,
---                                              edits, asof, v, pause?)
+-- syntax: text, made, gone, is_reshaped =
+--             codec.edit_sheets(text, get, next_number, policy?, edits, asof,
+--                               v, pause?)
 -- As edit_app; `get(number)` returns the text of a sheet. The new sheets, and
--- the numbers of those whose place they take. nil and an error if one cannot be
--- had.
+-- the numbers of those whose place they take; and whether more has changed than
+-- these numbers. nil and an error if one cannot be had.
 _M.edit_sheets = sheets.edit
 
 
 -- syntax: app, asof, v, count, is_whole =
 --             codec.unpack_sheets(text, get, json, before?, limit?, wanted?)
--- As unpack_app, but that the instances are in app.sheets = { { first = id of
--- the first, n =, live = { number, ... }, weight = }, ... }, where
+-- As unpack_app, but that the instances are in app.sheets = { { number =, first
+-- = id of the first, n =, live = { number, ... }, weight = }, ... }, where
 -- sheet:peer(number) is one of them; and how many of these sheets were read. No
--- more than `limit` and the one at the place `wanted`, if that will do for now:
--- then `is_whole` is false, and app.waiting has the places of the others as
--- keys. It nearly always will if the caller has set before.parted: no list is
--- made of all instances.
+-- more than `limit` and what takes the place of the sheet `wanted`, if that
+-- will do for now: then `is_whole` is false. It nearly always will if the
+-- caller has set before.parted: no list is made of all instances.
 _M.unpack_sheets = sheets.read
+
+
+-- syntax: app = codec.renew_sheet(app, place, text, number)
+-- What unpack_sheets returned, with a sheet that has taken the place of another
+-- one: the same one where that makes no difference to a round over sheets
+-- (before.parted). Nil if this is the text of a sheet from elsewhere.
+_M.renew_sheet = sheets.renew
 
 
 -- syntax: peers = codec.peers_of(app)

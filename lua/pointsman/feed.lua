@@ -347,9 +347,14 @@ end
 
 
 -- A feed of a version without a board, which a reload has ended, has counted
--- where nobody of this one looks.
+-- where nobody of this one looks; one without sheets on it has not shown these.
 local function leave_old_version(premature)
-    if not premature and dict_get("page") then
+    if premature then
+        return
+    end
+    board.doubt_sheets()
+    advance()
+    if dict_get("page") then
         dicts.drop("page")
         suspect_all("another version has filled the cache")
     end
@@ -362,9 +367,7 @@ local _M = {}
 -- syntax: feed.start()
 -- In init_worker_by_lua of worker 0.
 function _M.start()
-    if dict_get("page") then
-        timer_at(UPGRADE_SECONDS, leave_old_version)
-    end
+    timer_at(UPGRADE_SECONDS, leave_old_version)
     timer_at(0, run)
     timer_every(WATCH_SECONDS, run)
 end

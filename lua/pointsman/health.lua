@@ -279,11 +279,10 @@ end
 -- the request went there. What waits to be read may know an address that has
 -- gone to another instance.
 local function peer_in(app, addr)
-    local waiting = app.picker.waiting
     local stale
-    for i, part in ipairs(app.parts) do
+    for _, part in ipairs(app.parts) do
         local peer = part:known(addr)
-        if peer and not (waiting and waiting[i]) then
+        if peer and board.sheet(part.place) == part.seen then
             return peer
         end
         stale = stale or peer

@@ -4,6 +4,10 @@
 -- An app is checked against its stripe when the generation has moved, and read
 -- from L2 again if that has. One that is large, and changes again and again,
 -- rests between two readings.
+--
+-- A round that goes over the sheets of a large app does without that: each
+-- sheet is checked against its own number when its turn comes, and the list of
+-- sheets is read when it has changed in more than these.
 
 local l2 = require("pointsman.apps")
 local board = require("pointsman.board")
@@ -28,6 +32,8 @@ local ngx_now = ngx.now
 local peers_of = codec.peers_of
 local read = board.read
 local read_app = l2.read
+local renew = l2.renew
+local shown = board.sheet
 
 local MAX_APPS = 65536
 local REVAL, LIVE = board.REVAL, board.LIVE
@@ -37,12 +43,14 @@ local DOUBTED = -1
 -- To read a large app takes up to a millisecond. Its list, and each of its
 -- sheets, costs so many seconds of rest when it is read, all of them MAX_REST
 -- at most. Of what has changed as much is read as MAX_OWED of them allow, or as
--- concerns the round; until the rest is read, the app is used as it is. Where
--- the round goes over the sheets, one that has changed is read in its turn.
+-- concerns the round; until the rest is read, the app is used as it is.
 local REST, MAX_REST = 0.0025, 0.1
 local MAX_OWED = 0.4
+-- A sheet from which nobody can be picked has no turn: it is looked after as
+-- the round passes it, so many seconds after the last time at the earliest; all
+-- of these together so often.
+local EMPTY_REST = 0.1
 
-local NOTHING = {}
 -- Where rounds begin: each worker at another instance.
 local seed = ""
 local picker_options = {
@@ -69,6 +77,28 @@ local function is_suspect(record_reval)
 end
 
 
+-- How many instances a round over an app's sheets has; nil if there is none.
+local function count_even(record)
+    if record.sheets and record.policy.plain and board.has_sheets() then
+        return compose.even(record.sheets)
+    end
+end
+
+
+local function is_long_ago(looked, seconds)
+    local since = ngx_now() - looked
+    return since >= seconds or since < 0
+end
+
+
+-- Whether a sheet is to be looked after before the round goes on in it.
+local function is_due(app, sheet)
+    return shown(sheet.place) ~= sheet.seen
+           and (#sheet.live > 0 or is_long_ago(sheet.looked, EMPTY_REST)
+                and is_long_ago(app.looked, EMPTY_REST / #app.parts))
+end
+
+
 local enter
 
 
@@ -77,16 +107,20 @@ local enter
 local function fill_picker(app, record)
     local policy = record.policy
     local previous = app.picker or picker_options.seed
-    local n
-    if policy.plain and record.sheets then
-        n = compose.even(record.sheets)
-    end
+    local n = count_even(record)
     if n then
         record.parted = true
+        for _, sheet in ipairs(record.sheets) do
+            if not sheet.place then
+                sheet.place = board.sheet_place(record.name, sheet.first)
+                sheet.seen, sheet.looked = sheet.number, picker_options.now
+            end
+        end
         app.peers, app.parts, app.live = nil, record.sheets, n
+        app.looked = app.looked or 0
         local picker = compose.in_parts(record.sheets, n, previous,
                                         picker_options)
-        picker.waiting, picker.app, picker.enter = record.waiting, app, enter
+        picker.app, picker.is_due, picker.enter = app, is_due, enter
         app.picker = picker
         return
     end
@@ -109,7 +143,7 @@ end
 
 local function fill_app(app, record)
     local policy = record.policy
-    app.policy = policy
+    app.record, app.policy = record, policy
     app.lane = not policy.plain
     app.requests = app.requests or 0
     app.counts_flights = flight.is_needed(policy)
@@ -141,27 +175,24 @@ local function allowance(app)
 end
 
 
--- Of a round over sheets: whether the one that the next instance comes from is
--- still to be read, and whether another one is before that, which had none.
-local function turn(app)
-    local waiting = app.parts and app.record.waiting
-    if not waiting then
-        return false, false
+-- What the board shows for the sheets of a round is noted before the list is
+-- read, and holds for all that it has not found to be old.
+local function note(parts)
+    for i = 1, #parts do
+        parts[i].noted = shown(parts[i].place)
     end
-    local part, passed = app.picker:ahead(waiting)
-    return waiting[part], passed
 end
 
 
--- How many sheets are read now, beside which one, for a round over them.
-local function choose(app, limit)
-    local waiting = app.record.waiting or NOTHING
-    local wanted, passed = app.picker:ahead(waiting)
-    if passed and limit > 0 then
-        waiting.first = passed
-        return 1, wanted
+local function mark_seen(parts)
+    for i = 1, #parts do
+        local sheet = parts[i]
+        if sheet.is_old then
+            sheet.seen = false
+        elseif sheet.noted then
+            sheet.seen, sheet.noted = sheet.noted, false
+        end
     end
-    return 0, wanted
 end
 
 
@@ -169,31 +200,27 @@ end
 -- see the change, and its picker goes on where it was.
 local function load_app(name, app, limit, wanted)
     local stripe = board.app_stripe(name)
-    local seen = read(stripe)
-    if app and app.parts and not wanted then
-        limit, wanted = choose(app, limit)
+    local list = board.has_sheets() and board.list_place(name)
+    local seen, seen_list = read(stripe), list and shown(list)
+    if app and app.parts then
+        note(app.parts)
     end
+    board.fence()
     local record, _, record_reval, count, is_whole =
         read_app(name, decode, app and app.record, is_suspect, limit, wanted)
     -- If there is no round over the sheets any more, none of them may wait.
-    if record and record.waiting and app.parts and record ~= app.record
-            and not (record.policy.plain and compose.even(record.sheets)) then
+    if record and not is_whole and app.parts and not count_even(record) then
         record, _, record_reval, count, is_whole =
             read_app(name, decode, record, is_suspect)
     end
     if not record then
-        if app and app.parts then
-            app.picker.waiting = app.record.waiting
-        end
         return nil
     end
 
     -- Another app of its stripe may have changed instead.
     if not app or app.record ~= record then
         app = fill_app(app or { name = name }, record)
-        app.record = record
     end
-    app.stripe = stripe
     app.reval = record_reval
     local time = ngx_now()
     app.rested_at = max(app.rested_at or 0, time)
@@ -202,13 +229,13 @@ local function load_app(name, app, limit, wanted)
         app.rested_at = min(app.rested_at + rest, time + MAX_OWED + MAX_REST)
     end
     app.asides = asides_of(name)
+    app.stripe, app.list = stripe, app.parts and list
     -- Else the next request goes on reading.
-    if is_whole then
-        app.seen, app.gen = seen, gen
-    end
-    app.listed = app.parts and seen
     if app.parts then
-        app.picker.waiting = record.waiting
+        mark_seen(app.parts)
+        app.seen, app.gen = seen_list, gen
+    elseif is_whole then
+        app.seen, app.gen = seen, gen
     end
     if is_doubted(record_reval) then
         app.gen = DOUBTED
@@ -220,20 +247,29 @@ end
 -- Of a round over sheets, brings one up to date. Returns the picker and, if the
 -- app has come to be balanced otherwise, a request to pick for.
 function enter(app, part)
-    load_app(app.name, app, 0, part)
-    return app.picker, not app.parts and { now = ngx_now() } or nil
-end
-
-
--- The same for one that is there, up to a sheet that has an instance for the
--- round.
-local function load_turn(app, limit)
-    repeat
-        if not load_app(app.name, app, limit) then
-            return false
+    local sheet, record = app.parts[part], nil
+    local number = shown(sheet.place)
+    board.fence()
+    sheet.looked = ngx_now()
+    if #sheet.live == 0 then
+        app.looked = sheet.looked
+    end
+    if number == sheet.number then
+        record = app.record
+    elseif number > sheet.number and not is_doubted(app.reval) then
+        record = renew(app.record, part, number)
+    end
+    if not record or record ~= app.record and not count_even(record) then
+        -- It may have gone, another one may have its place on the board, or
+        -- the list may be newer than the board.
+        load_app(app.name, app, 0, sheet)
+    else
+        sheet.seen = number
+        if record ~= app.record then
+            fill_app(app, record)
         end
-    until not turn(app)
-    return true
+    end
+    return app.picker, not app.parts and { now = ngx_now() } or nil
 end
 
 
@@ -243,16 +279,18 @@ local function valid_app(app)
     if app.gen == gen then
         return true
     end
-    local seen = not is_doubted(app.reval) and read(app.stripe)
+    local seen = false
+    if not is_doubted(app.reval) then
+        seen = app.list and shown(app.list) or read(app.stripe)
+    end
     if seen and seen == app.seen then
         app.gen = gen
+    elseif seen and app.list then
+        return load_app(app.name, app, 0)
     else
-        local is_due, passes = turn(app)
-        if is_due or passes or seen ~= app.listed then
-            local limit = allowance(app)
-            if is_due or limit > 0 or is_suspect(app.reval) then
-                return load_turn(app, limit)
-            end
+        local limit = allowance(app)
+        if limit > 0 or is_suspect(app.reval) then
+            return load_app(app.name, app, app.list and 0 or limit)
         end
     end
     app.asides = asides_of(app.name)

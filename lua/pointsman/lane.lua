@@ -1,6 +1,7 @@
 -- The life of a request that needs more than the next instance of a round: from
 -- its decision to the log phase. What the fast lane never comes through.
 
+local board = require("pointsman.board")
 local budget = require("pointsman.budget")
 local choice = require("pointsman.choice")
 local health = require("pointsman.health")
@@ -79,7 +80,9 @@ end
 -- body may have been read since, and the app has changed.
 function _M.refresh(seat)
     local app = seat.app
-    if seat.picker == app.picker and seat.listed == app.listed then
+    local part = seat.part
+    if seat.picker == app.picker
+            and not (part and board.sheet(part.place) ~= seat.shown) then
         return nil
     end
     leave(seat)

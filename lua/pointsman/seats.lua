@@ -63,7 +63,10 @@ local _M = {
 function _M.take(seat, peer)
     leave(seat)
     local app = seat.app
-    seat.peer, seat.picker, seat.listed = peer, app.picker, app.listed
+    local picker = app.picker
+    local part = picker.parts and picker.parts[picker.part]
+    seat.peer, seat.picker = peer, picker
+    seat.part, seat.shown = part, part and part.seen
     if app.counts_flights and not ngx.is_subrequest then
         seat.flight = peer.key
         flight.begin(peer.key)

@@ -343,38 +343,57 @@ _M.peer = pick_peer
 -- that of lines.read; with `by_line` each one may have another line, but for
 -- its id, weight and marks.
 --
--- As above, no string is made, and there is one loop.
+-- As above, no string is made, and there is one loop. A line that is as it was
+-- is not looked into.
 function _M.scan(text, before, in_place, by_line)
     local old = before or NO_SHEET
     local old_text, old_starts, old_peers = old.text, old.starts, old.peers
     local old_n, old_live, last = old.n, old.live, #text
     local starts, live = new_table(old_n + 1, 0), new_table(#old_live, 0)
     local peers = new_table(old_n, 0)
-    local n, live_n, weight, at, as_before = 0, 0, nil, 1, true
+    -- What the weight of a line is that is live and as it was; if they differ,
+    -- each must be looked at.
+    local old_weight = old.weight ~= 0 and old.weight or nil
+    local n, live_n, old_live_n, weight, at, as_before = 0, 0, 0, nil, 1, true
     while at <= last do
-        local stop, id_stop, _, _, _, _, its_weight, _, marks =
-            places(text, at)
-        if not stop then
-            return nil
-        end
         n = n + 1
         starts[n] = at
-        if n <= old_n then
-            local from, old_stop = old_starts[n], old_starts[n + 1]
-            local size, peer = stop + 1 - at, old_peers[n]
-            if size == old_stop - from
-                    and same_bytes(text, at, old_text, from, size) then
+        local peer, is_live, its_weight
+        local from, old_stop = 0, 0
+        local is_known, was_live = n <= old_n, old_live[old_live_n + 1] == n
+        if was_live then
+            old_live_n = old_live_n + 1
+        end
+        if is_known then
+            peer, from = old_peers[n], old_starts[n]
+            old_stop = old_starts[n + 1]
+        end
+        local behind = at + old_stop - from
+        local is_same = is_known and behind <= last + 1
+                        and same_bytes(text, at, old_text, from,
+                                       old_stop - from)
+        if is_same and (old_weight or not was_live) then
+            peers[n], is_live, its_weight = peer, was_live, old_weight
+        else
+            local stop, id_stop, _, _, _, _, read_weight, _, marks =
+                places(text, at)
+            if not stop then
+                return nil
+            end
+            behind = stop + 1
+            is_live, its_weight = read_weight > 0 and marks > stop, read_weight
+            if is_same or not is_known then
                 peers[n] = peer
             elseif in_place and peer and not peer.draining and not peer.down
                     and renew(peer, text, at, old_text, from, old_stop) then
                 peers[n] = peer
             else
-                size = id_stop + 1 - at
+                local size = id_stop + 1 - at
                 as_before = as_before and by_line and size <= old_stop - from
                             and same_bytes(text, at, old_text, from, size)
             end
         end
-        if its_weight > 0 and marks > stop then
+        if is_live then
             live_n = live_n + 1
             live[live_n] = n
             as_before = as_before and old_live[live_n] == n
@@ -384,7 +403,7 @@ function _M.scan(text, before, in_place, by_line)
                 weight = 0
             end
         end
-        at = stop + 1
+        at = behind
     end
     starts[n + 1] = at
     as_before = as_before and n == old_n and live_n == #old_live

@@ -27,7 +27,6 @@ local max = math.max
 local pairs = pairs
 local read_number = bytes.number
 local read_peer = lines.peer
-local same_bytes = bytes.same
 local scan_lines = lines.scan
 local setmetatable = setmetatable
 local skip = bytes.skip
@@ -36,6 +35,8 @@ local sub = string.sub
 
 local KIND = "l"
 local ENTRY = "^%d+ (%S+)\n()"
+local NEWLINE = byte("\n")
+local SPACE = byte(" ")
 local NOTHING = {}
 local NO_SHEETS = { sheets = NOTHING }
 -- What is to be done with the sheet at a place: others may be read before it,
@@ -175,6 +176,14 @@ local function sort_out(edits, text, starts, firsts, n, pause)
 end
 
 
+-- Whether it is the entry of a sheet that begins with this instance, whose ID
+-- would stand at `at`.
+local function is_entry_of(text, at, first)
+    local behind = skip(text, at, first)
+    return behind and byte(text, behind) == NEWLINE
+end
+
+
 local _M = {}
 
 
@@ -214,13 +223,15 @@ function _M.numbers(text)
 end
 
 
--- syntax: text, made, gone = sheets.edit(text, get, next_number, policy?,
---                                        edits, asof, v, pause?)
+-- syntax: text, made, gone, is_reshaped =
+--         sheets.edit(text, get, next_number, policy?, edits, asof, v,
+--                     pause?)
 -- As pack.edit_app does; `get(number)` returns the text of a sheet. `made` are
 -- the sheets that are new, `gone` the numbers of those that are not in the text
--- any more. Nil and an error if a sheet cannot be had. It costs as much as
--- there are edits, and a copy of the sheets that they concern; `pause` is
--- called again and again meanwhile.
+-- any more; unless `is_reshaped`, all that they change is that each of those
+-- has another number. Nil and an error if a sheet cannot be had. It costs as
+-- much as there are edits, and a copy of the sheets that they concern; `pause`
+-- is called again and again meanwhile.
 function _M.edit(text, get, next_number, policy, edits, asof, v, pause)
     pause = pause or no_pause
     local front, kept, from = head.renew(text, KIND, policy, asof, v)
@@ -230,6 +241,7 @@ function _M.edit(text, get, next_number, policy, edits, asof, v, pause)
     local starts, firsts, n = entries_of(text, from)
     local sorted, places = sort_out(edits, text, starts, firsts, n, pause)
     local made, gone = {}, {}
+    local is_reshaped = policy ~= nil
     local parts, at = { 1, 0, front }, kept
     for _, place in ipairs(places) do
         local is_there = place <= n
@@ -241,7 +253,10 @@ function _M.edit(text, get, next_number, policy, edits, asof, v, pause)
         local before = #made
         local edited = edit_lines(its_text, 1, "", sorted[place], nil, pause)
         add(made, edited, 1, next_number)
+        pause()
         gone[#gone + 1] = number or nil
+        is_reshaped = is_reshaped or not number or #made ~= before + 1
+                      or not is_entry_of(text, firsts[place], made[#made].first)
         local m = #parts
         parts[m + 1], parts[m + 2] = at, starts[place] - 1
         parts[m + 3] = text_of(made, before + 1)
@@ -249,7 +264,7 @@ function _M.edit(text, get, next_number, policy, edits, asof, v, pause)
     end
     local m = #parts
     parts[m + 1], parts[m + 2], parts[m + 3] = at, #text, ""
-    return join(text, parts, m + 3), made, gone
+    return join(text, parts, m + 3), made, gone, is_reshaped
 end
 
 
@@ -262,85 +277,72 @@ local function place_among(sheets, i, first)
 end
 
 
--- Whether there is the same in both texts; never beyond the end of the first.
-local function is_there(text, at, old_text, from, size)
-    return at + size <= #text + 1 and same_bytes(text, at, old_text, from, size)
-end
-
-
 -- For each sheet of a list the one of `before` that it is, or whose place it
 -- has taken; where its entry begins; and which ones are still to be read.
--- Nearly all are as before, or another number at the same place: for these no
--- string is made.
+-- Nearly all begin with the same instance as the one at the same place before:
+-- for these no string is made.
 local function match_up(text, at, before)
-    local old, old_text, old_starts = before.sheets, before.list, before.starts
-    local waiting = before.waiting or NOTHING
-    local old_n, last = #old, #text
+    local old, old_n, last = before.sheets, #before.sheets, #text
     local places, starts = new_table(old_n, 0), new_table(old_n + 1, 0)
-    local due, n, i = new_table(old_n, 1), 0, 1
+    local due, n, i = new_table(old_n, 0), 0, 1
     while at <= last do
-        local place, behind = old[i], nil
+        local number, blank = read_number(text, at)
+        local place = old[i]
+        local behind = place and skip(text, blank + 1, place.first)
         n = n + 1
-        if place then
-            local from, stop = old_starts[i], old_starts[i + 1]
-            if is_there(text, at, old_text, from, stop - from) then
-                behind = at + (stop - from)
-                due[n] = waiting[i]
-            else
-                local _, rest = read_number(text, at)
-                local _, old_rest = read_number(old_text, from)
-                local size = stop - old_rest
-                if is_there(text, rest, old_text, old_rest, size) then
-                    behind = rest + size
-                    due[n] = MAY_WAIT
-                end
-            end
-        end
-        if not behind then
+        if not behind or byte(text, behind) ~= NEWLINE then
             local first
             first, behind = match(text, ENTRY, at)
             if not first then
                 return nil
             end
-            i = place_among(old, i, first)
-            place = old[i]
+            local next_place = place_among(old, i, first)
+            place = old[next_place]
             if not place or place.first ~= first then
                 -- A part of the sheet before it. What is at its place is as
                 -- good as any to compare with.
                 due[n], due[n - 1] = MUST_BE_READ, due[n - 1] and MUST_BE_READ
-                i = i - 1
-            elseif not is_there(text, at, old_text, old_starts[i],
-                                old_starts[i + 1] - old_starts[i]) then
-                due[n] = MAY_WAIT
-            else
-                due[n] = waiting[i]
+                next_place = next_place - 1
+            elseif next_place > i then
+                -- The sheet before it may have the range of those that went.
+                due[n - 1] = due[n - 1] and MUST_BE_READ
             end
+            i = next_place
+            behind = behind - 1
+        end
+        if not due[n] then
+            due[n] = place.number ~= number and MAY_WAIT or nil
         end
         places[n], starts[n] = place or false, at
-        i, at = i + 1, behind
+        i, at = i + 1, behind + 1
     end
     starts[n + 1] = at
-    return places, starts, due
+    return places, starts, due, n
 end
 
 
--- Reads the sheet of an entry, which has taken the place of `old`, if there is
--- one: returns that one if it has the same instances, one and all. Nil if it
--- cannot be had.
-local function fill(list, at, get, old, in_place, by_line)
-    local text = get((read_number(list, at)))
-    if not text then
-        return nil
-    end
-    local sheet, as_before = scan_lines(text, old or nil, in_place, by_line)
+-- Reads a sheet, which has taken the place of `old`, if there is one: returns
+-- that one if it has the same instances, one and all. Nil if it is none.
+local function take(text, number, first, old, in_place, by_line)
+    local sheet, as_before = scan_lines(text, old, in_place, by_line)
     if not sheet then
         return nil
     elseif as_before and old then
         old.text, old.starts, old.peers = text, sheet.starts, sheet.peers
+        old.number, old.is_old = number, false
         return old
     end
-    sheet.first = match(list, ENTRY, at)
+    sheet.number, sheet.first = number, first
     return setmetatable(sheet, SHEET)
+end
+
+
+-- The same for an entry of a list. Nil if the sheet cannot be had.
+local function fill(list, at, get, old, in_place, by_line)
+    local number = read_number(list, at)
+    local text = get(number)
+    return text and take(text, number, match(list, ENTRY, at), old or nil,
+                         in_place, by_line)
 end
 
 
@@ -348,13 +350,13 @@ end
 --                                                     limit?, wanted?)
 -- As pack.read_app does, but that the instances are in app.sheets, each of
 -- which is a sheet of lines.scan and has the methods above; and how many of
--- these were read. With a limit no more are read than that and the one at
--- the place `wanted`, if what they change does not concern a round over the
--- instances, or the caller says that his takes them as they are
+-- these were read. With a limit no more are read than that and the one that
+-- takes the place of the sheet `wanted`, if what they change does not concern a
+-- round over the instances, or the caller says that his takes them as they are
 -- (before.parted). Sheets of another reading of the table are read, one and
--- all. If some wait, app.waiting has the places of these as keys, `is_whole` is
--- false, and the next reading goes on with them. Instances of `before` may be
--- brought up to date even if it fails.
+-- all. If some wait, they have `is_old`, app.waits is the place of the first of
+-- them, `is_whole` is false, and the next reading goes on with it. Instances of
+-- `before` may be brought up to date even if it fails.
 function _M.read(text, get, json, before, limit, wanted)
     local is_first = not (before and before.sheets)
     local name, policy, asof, v, rest, at
@@ -371,48 +373,73 @@ function _M.read(text, get, json, before, limit, wanted)
         name, policy, asof, v = its.name, its.policy, its.asof, its.v
         rest, at = its.rest, its.at
     end
-    local list, starts, due =
+    local list, starts, due, n =
         match_up(text, at, is_first and NO_SHEETS or before)
     if not list then
         return nil, "not a packed app"
     end
 
-    local n, count, waits = #list, 0, nil
+    local count, waits = 0, nil
     local is_same = not is_first and before.policy == policy
                     and n == #before.sheets
     local by_line = is_same and before.parted
     local in_place = is_same and policy.plain and not by_line
     -- What was asked for anew must not stand beside what was not.
     local may_wait = limit and not is_first and before.v == v
-    local first = may_wait and before.waiting and before.waiting.first or 1
+    local first = may_wait and before.waits or 1
     if first > n then
         first = 1
     end
     for i = first, first + n - 1 do
         local place = i > n and i - n or i
-        local its_due = due[place]
+        local its_due, old = due[place], list[place]
         if its_due == MAY_WAIT and may_wait and count >= limit
-                and place ~= wanted and (is_same or before.parted) then
+                and old ~= wanted and (is_same or before.parted) then
             waits = waits or place
+            old.is_old = true
         elseif its_due then
-            local sheet = fill(text, starts[place], get, list[place], in_place,
-                               by_line)
+            local sheet = fill(text, starts[place], get, old, in_place, by_line)
             if not sheet then
                 return nil, "a sheet is missing, or is none"
             end
             count = count + 1
-            is_same = is_same and sheet == list[place]
-            list[place], due[place] = sheet, nil
+            is_same = is_same and sheet == old
+            list[place] = sheet
         end
     end
     local app = before
     if not is_same then
         app = { name = name, policy = policy }
     end
-    due.first = waits
     app.sheets, app.list, app.starts, app.rest = list, text, starts, rest
-    app.v, app.waiting = v, waits and due
+    app.v, app.waits = v, waits
     return app, asof, v, count, not waits
+end
+
+
+-- syntax: app = sheets.renew(app, place, text, number)
+-- What sheets.read returned, with another text and number of the sheet at this
+-- place: the same one if the sheet has the instances that it had, but for their
+-- addresses, zones and revisions. Nil if this is the text of another sheet.
+function _M.renew(app, place, text, number)
+    local old = app.sheets[place]
+    local behind = skip(text, 1, old.first)
+    if not behind or byte(text, behind) ~= SPACE then
+        return nil
+    end
+    local sheet = take(text, number, old.first, old, false, true)
+    if not sheet or sheet == old then
+        return sheet and app
+    end
+    local list = {}
+    for i = 1, #app.sheets do
+        list[i] = app.sheets[i]
+    end
+    list[place] = sheet
+    return {
+        name = app.name, policy = app.policy, sheets = list, list = app.list,
+        starts = app.starts, rest = app.rest, v = app.v, waits = app.waits,
+    }
 end
 
 

@@ -49,19 +49,12 @@ end
 _Weighted.last = _Even.last
 
 
--- Whether a part is to be looked up before any of its instances is picked.
-local function is_awaited(self, part)
-    local waiting = self.waiting
-    return waiting and waiting[part] and #self.parts[part].live > 0
-end
-
-
 -- syntax: peer = picker:pick(skip?, request?)
 -- `request` is for the picker that may have taken the place of this one.
 function _Parted:pick(skip, request)
     local parts, part, at = self.parts, self.part, self.at
-    local live = parts[part].live
-    if at < #live and is_awaited(self, part) then
+    local is_due, live = self.is_due, parts[part].live
+    if is_due and at < #live and is_due(self.app, parts[part]) then
         local picker, its_request = self.enter(self.app, part)
         if picker ~= self then
             return picker:pick(skip, request or its_request)
@@ -71,7 +64,7 @@ function _Parted:pick(skip, request)
         while at >= #live do
             part = part < #parts and part + 1 or 1
             live, at = parts[part].live, 0
-            if is_awaited(self, part) then
+            if is_due and is_due(self.app, parts[part]) then
                 local picker, its_request = self.enter(self.app, part)
                 if picker ~= self then
                     return picker:pick(skip, request or its_request)
@@ -86,25 +79,6 @@ function _Parted:pick(skip, request)
         end
     end
     return nil
-end
-
-
--- syntax: part, passed = picker:ahead(waiting)
--- The number of the part that the next pick comes from, if nobody is left out;
--- and of the first one that it passes over, as there is nobody in it, but which
--- is a key of `waiting`.
-function _Parted:ahead(waiting)
-    local parts, part, passed = self.parts, self.part, nil
-    if self.at >= #parts[part].live then
-        for _ = 1, #parts do
-            part = part < #parts and part + 1 or 1
-            if #parts[part].live > 0 then
-                break
-            end
-            passed = passed or waiting[part] and part
-        end
-    end
-    return part, passed
 end
 
 
@@ -293,10 +267,11 @@ end
 -- the ids of a part's peers, and greater than those of the part before. When a
 -- part changes, the others need not be looked at.
 --
--- If picker.waiting is set, parts that are keys of it are out of date: before
--- an instance of one is picked, picker.enter(picker.app, part) brings it up to
--- date if it can, and returns the picker that goes on: this one, or another one
--- in its place, with what that one may want to know of the request.
+-- If picker.is_due is set, parts may be out of date: before an instance of one
+-- is picked for which picker.is_due(picker.app, part), picker.enter(picker.app,
+-- its place) brings it up to date if it can, and returns the picker that goes
+-- on: this one, or another one in its place, with what that one may want to
+-- know of the request.
 function _M.in_parts(parts, n, previous)
     local self = { parts = parts, n = n, part = 1, at = 0 }
     if type(previous) == "table" then

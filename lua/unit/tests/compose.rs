@@ -166,10 +166,14 @@ fn a_part_that_is_awaited_is_brought_up_to_date_before_it_is_picked_from() {
         function other.pick(self, skip, request)
             return skip, request
         end
-        picker.app, picker.waiting = "app", { [2] = 1, [3] = 1 }
+        local due = { [picker.parts[2]] = true, [picker.parts[3]] = true }
+        picker.app = "app"
+        function picker.is_due(app, part)
+            return app == "app" and due[part]
+        end
         function picker.enter(app, number)
             asked[#asked + 1] = app .. number
-            picker.waiting[2] = nil
+            due[picker.parts[2]] = nil
             return number == 2 and picker or other, "a request"
         end
         local function skip(peer) return peer.id == list[3].id end
@@ -181,7 +185,7 @@ fn a_part_that_is_awaited_is_brought_up_to_date_before_it_is_picked_from() {
         same(asked, { "app2", "app3" })
         same({ picker:pick(skip, "its own") }, { skip, "its own" })
         -- One in the midst of which the round is.
-        picker.waiting = { [2] = 1 }
+        due = { [picker.parts[2]] = true }
         picker.part, picker.at, asked = 2, 1, { "app2", "app3" }
         same(picker:pick(), list[5])
         same(#asked, 3)
