@@ -8,7 +8,7 @@
 --   asides       the newest entry in the log of instances that are set aside
 --   live         1 while the feed follows the table
 --   grace        until when records in doubt will do, see doubt.lua
---   stripes      count the changes of all records that hash to them
+--   stripes      count the changes of all apps, or routes, that hash to them
 --   sheets       show the number of a large app's sheet, see apps.lua
 --
 -- Who read a stripe and then a record knows by the same count, later, that the
@@ -56,8 +56,10 @@ local tonumber = tonumber
 
 local GENERATION, TOUCH, TOPOLOGY, REVAL, ASIDES, LIVE, GRACE =
     0, 1, 2, 3, 4, 5, 6
-local STRIPES, FIRST_STRIPE = 1024, 8
-local LAST = FIRST_STRIPE + STRIPES - 1
+-- Apps and routes have their own: apps change much more often.
+local APP_STRIPES, FIRST_APP = 1024, 8
+local ROUTE_STRIPES, FIRST_ROUTE = 1016, FIRST_APP + APP_STRIPES
+local LAST = FIRST_ROUTE + ROUTE_STRIPES - 1
 local BYTES = 16384
 local LISTS, SHEETS = 1024, 16384
 local READ_WRITE = 3            -- PROT_READ | PROT_WRITE
@@ -69,10 +71,10 @@ local ORDERED = ffi.arch == "x64" or ffi.arch == "x86"
 local names = {
     [GENERATION] = "gen", [TOUCH] = "touch", [TOPOLOGY] = "topology",
     [REVAL] = "reval", [ASIDES] = "asides", [LIVE] = "live", [GRACE] = "grace",
-    [FIRST_STRIPE - 1] = "spare",
+    [FIRST_APP - 1] = "spare",
 }
-for i = 0, STRIPES - 1 do
-    names[FIRST_STRIPE + i] = "s" .. i
+for at = FIRST_APP, LAST do
+    names[at] = "s" .. at - FIRST_APP
 end
 
 ffi.cdef [[
@@ -121,9 +123,14 @@ end
 
 
 if ffi.os == "Linux" and ngx.get_phase() == "init" and dicts.are_there() then
-    page = share("board", BYTES)
     local n = LISTS + SHEETS
-    sheets = page and share("board_of_" .. n, n * 8)
+    local name = "board_of_" .. n
+    if mapped("board") and not mapped(name) then
+        -- A reload has brought this version, see feed.lua.
+        dict_set("page", 1)
+    end
+    page = share("board", BYTES)
+    sheets = page and share(name, n * 8)
 end
 
 
@@ -294,13 +301,13 @@ end
 
 -- syntax: place = board.route_stripe(pattern)
 function _M.route_stripe(pattern)
-    return FIRST_STRIPE + crc32(pattern) % STRIPES
+    return FIRST_ROUTE + crc32(pattern) % ROUTE_STRIPES
 end
 
 
 -- syntax: place = board.app_stripe(app)
 function _M.app_stripe(app)
-    return FIRST_STRIPE + crc32("app:" .. app) % STRIPES
+    return FIRST_APP + crc32(app) % APP_STRIPES
 end
 
 

@@ -346,8 +346,9 @@ local function run(premature)
 end
 
 
--- A feed of a version without a board, which a reload has ended, has counted
--- where nobody of this one looks; one without sheets on it has not shown these.
+-- A feed of a version with another board, or none, which a reload has ended,
+-- has counted where nobody of this one looks. And some worker may have ended
+-- before it has shown its sheets.
 local function leave_old_version(premature)
     if premature then
         return
