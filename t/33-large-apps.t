@@ -349,6 +349,14 @@ t.say((turn(7):gsub(", .*", "")))
 board.show_sheet(board.list_place("shop"), board.sheet_number())
 board.advance()
 t.say((turn(7):gsub(", .*", "")))
+-- Though the board has the numbers of before.
+change(8)
+for _, part in ipairs(cache.find("shop.test").parts) do
+    board.show_sheet(part.place, part.number)
+end
+board.show_sheet(board.list_place("shop"), board.sheet_number())
+board.advance()
+t.say((turn(8):gsub(", .*", "")))
 -- An app for one request.
 board.sheet_place = sheet_place
 local decode = require("cjson.safe").decode
@@ -375,7 +383,8 @@ dicts.apps.get = nil
 0 wrong, all lists, all sheets
 3000 wrong
 0 wrong
-7
+0 wrong
+8
 
 
 

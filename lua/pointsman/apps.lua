@@ -104,6 +104,9 @@ local function replace(name, text, sheets, is_reshaped, expected)
         -- after a newer one: no reader goes back by a number alone.
         if is_large then
             show(name, sheets, is_reshaped or not is_put or not is_locked)
+            if is_put and zone:get(name) ~= text then
+                show(name, NONE, true)
+            end
         end
     end
     unlock(name, is_locked)

@@ -124,7 +124,8 @@ end
 
 if ffi.os == "Linux" and ngx.get_phase() == "init" and dicts.are_there() then
     local n = LISTS + SHEETS
-    local name = "board_of_" .. n
+    -- Another number where the layout is another one.
+    local name = "board2_of_" .. n
     if mapped("board") and not mapped(name) then
         -- A reload has brought this version, see feed.lua.
         dict_set("page", 1)

@@ -91,11 +91,24 @@ local function is_long_ago(looked, seconds)
 end
 
 
--- Whether a sheet is to be looked after before the round goes on in it.
+-- Whether a sheet is to be looked after before the round goes on in it. One
+-- without a turn that had to wait for others is the next one of these.
 local function is_due(app, sheet)
-    return shown(sheet.place) ~= sheet.seen
-           and (#sheet.live > 0 or is_long_ago(sheet.looked, EMPTY_REST)
-                and is_long_ago(app.looked, EMPTY_REST / #app.parts))
+    if shown(sheet.place) == sheet.seen then
+        return false
+    elseif #sheet.live > 0 then
+        return true
+    end
+    local next_one = app.next_empty
+    if not is_long_ago(sheet.looked, EMPTY_REST)
+            or next_one and next_one ~= sheet
+               and shown(next_one.place) ~= next_one.seen then
+        return false
+    elseif is_long_ago(app.looked, EMPTY_REST / #app.parts) then
+        return true
+    end
+    app.next_empty = sheet
+    return false
 end
 
 
@@ -117,7 +130,7 @@ local function fill_picker(app, record)
             end
         end
         app.peers, app.parts, app.live = nil, record.sheets, n
-        app.looked = app.looked or 0
+        app.looked, app.next_empty = app.looked or 0, false
         local picker = compose.in_parts(record.sheets, n, previous,
                                         picker_options)
         picker.app, picker.is_due, picker.enter = app, is_due, enter
@@ -252,9 +265,9 @@ function enter(app, part)
     board.fence()
     sheet.looked = ngx_now()
     if #sheet.live == 0 then
-        app.looked = sheet.looked
+        app.looked, app.next_empty = sheet.looked, false
     end
-    if number == sheet.number then
+    if number == sheet.number and not sheet.is_old then
         record = app.record
     elseif number > sheet.number and not is_doubted(app.reval) then
         record = renew(app.record, part, number)
