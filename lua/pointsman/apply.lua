@@ -144,6 +144,7 @@ local function choose(judged, asof)
             end
             newest = max(newest, to)
         end
+        slices.turn()
     end
     return policy, edits, newest
 end

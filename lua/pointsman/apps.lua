@@ -45,11 +45,15 @@ local function drop_sheets(name, text)
 end
 
 
-local function put_sheets(name, sheets)
+local function no_pause() end
+
+
+local function put_sheets(name, sheets, pause)
     for _, sheet in ipairs(sheets) do
         if not zone:put(sheet_key(name, sheet.number), sheet.text) then
             return false
         end
+        pause()
     end
     return true
 end
@@ -139,7 +143,7 @@ end
 -- The text of codec.pack_app. If there is no room, the app is not there at all.
 function _M.put(name, text)
     local list, sheets = codec.cut_app(text, next_number)
-    if list and not put_sheets(name, sheets) then
+    if list and not put_sheets(name, sheets, no_pause) then
         _M.drop(name)
         drop_sheets(name, list)
         return false
@@ -160,6 +164,7 @@ end
 -- be done; the app is as it was then, or not there. `pause` is called now and
 -- then, and may yield.
 function _M.edit(name, text, policy, edits, asof, v, pause)
+    pause = pause or no_pause
     local list, made, gone, is_reshaped
     if codec.is_list(text) then
         list, made, gone, is_reshaped =
@@ -178,15 +183,14 @@ function _M.edit(name, text, policy, edits, asof, v, pause)
         list, made, gone, is_reshaped = list or edited, made or NONE, NONE, true
     end
 
-    -- From here on a worker that ended would leave sheets behind that nobody
-    -- knows: no pause.
     local is_put, before
-    if put_sheets(name, made) then
+    if put_sheets(name, made, pause) then
         is_put, before = replace(name, list, made, is_reshaped, text)
     end
     if is_put then
         for _, number in ipairs(gone) do
             zone:drop(sheet_key(name, number))
+            pause()
         end
         return true
     end

@@ -80,7 +80,8 @@ end
 
 -- syntax: zone:drop(key)
 function _Zone:drop(key)
-    if self.dict:get(key) then
+    -- Not by reading it, which would make a string of it.
+    if self.dict:ttl(key) then
         self.dict:delete(key)
         count("entries_" .. self.name, -1)
     end

@@ -44,7 +44,7 @@ local NO_SHEETS = { sheets = NOTHING }
 local MAY_WAIT, MUST_BE_READ = 1, 2
 -- Sheets have so many bytes when they are made, a line has about 60; they grow
 -- up to MAX_BYTES.
-local BYTES, MAX_BYTES = 6000, 10000
+local BYTES, MAX_BYTES = 2000, 3500
 -- From so many bytes on, an app has sheets.
 local MIN_LARGE = 20000
 
@@ -238,7 +238,9 @@ function _M.edit(text, get, next_number, policy, edits, asof, v, pause)
     if not front then
         return nil, "not a large app"
     end
+    pause()
     local starts, firsts, n = entries_of(text, from)
+    pause()
     local sorted, places = sort_out(edits, text, starts, firsts, n, pause)
     local made, gone = {}, {}
     local is_reshaped = policy ~= nil
