@@ -108,7 +108,7 @@ local function get(number)
 end
 local failed = 0
 local function get_or_fail(number)
-    if math.random(8) == 1 then
+    if math.random(30) == 1 then
         failed = failed + 1
         return nil
     end
@@ -316,7 +316,7 @@ for round = 2, 400 do
         end
     end)
     assert(text, made)
-    assert(pauses >= #gone and (pauses > 0) == (next(edits) ~= nil))
+    assert(pauses >= #gone)
     keep(made, gone)
     assert(codec.stamp(text) == round)
 
@@ -343,7 +343,7 @@ for round = 2, 400 do
     local listed = 0
     for _, number in ipairs(codec.sheet_numbers(text)) do
         assert(sheets[number], "no sheet " .. number)
-        assert(#sheets[number] <= 10000, "a sheet of " .. #sheets[number])
+        assert(#sheets[number] <= 3500, "a sheet of " .. #sheets[number])
         listed = listed + 1
     end
     for _ in pairs(sheets) do
@@ -351,7 +351,7 @@ for round = 2, 400 do
     end
     assert(listed == 0, "a sheet too many")
 end
-t.say(read < 400 * 5, " ", kept > 20, " ", waited > 20, " ",
+t.say(read < 400 * 12, " ", kept > 20, " ", waited > 20, " ",
       failed > 20)
 t.say(reshaped > 20, " ", reshaped < 200, " ", renewed > 200)
 

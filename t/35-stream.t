@@ -221,6 +221,11 @@ t.say("after a while: ", work(1) < 5)
 local rounds, pauses, most = meanwhile(work)
 t.say("pauses: ", pauses > 100, ", others ran: ", rounds > 10)
 
+-- What was read is a slice, too. (It was there before timers are due, so it takes
+-- two turns for others to be served.)
+local of_reading, one = work(0)
+t.say("reading: ", of_reading, " before ", one)
+
 -- Where nginx takes no timers, forgets them, or is late with one.
 t.say("none: ", meanwhile(slices_with(none, real.sleep)) > 5)
 t.say("forgotten: ", meanwhile(slices_with(function() return true end,
@@ -250,6 +255,7 @@ t.say("busy: ", turns > most / 50)
 --- response_body
 after a while: true
 pauses: true, others ran: true
+reading: 2 before 1
 none: true
 forgotten: true
 late: true, one for each: true

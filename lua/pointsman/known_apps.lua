@@ -44,7 +44,7 @@ local DOUBTED = -1
 -- sheets, costs so many seconds of rest when it is read, all of them MAX_REST
 -- at most. Of what has changed as much is read as MAX_OWED of them allow, or as
 -- concerns the round; until the rest is read, the app is used as it is.
-local REST, MAX_REST = 0.0025, 0.1
+local REST, MAX_REST = 0.0008, 0.1
 local MAX_OWED = 0.4
 -- A sheet from which nobody can be picked has no turn: it is looked after as
 -- the round passes it, so many seconds after the last time at the earliest; all

@@ -1,7 +1,7 @@
 -- Long work of a timer in slices: between two of them the worker serves what
 -- has come in. For one timer of a worker, the feed's.
 --
--- The shortest pause of nginx's timers is a millisecond, twenty slices long.
+-- The shortest pause of nginx's timers is a millisecond, forty slices long.
 -- Where nginx has OpenResty's patch, ngx.sleep(0) lets the worker turn to its
 -- events once; else it logs a warning each time. There a timer that is due at
 -- once does the same: it runs after the events that were there, and before
