@@ -409,6 +409,37 @@ t.say(entries() - before == 1 + #codec.sheet_numbers(apps.get("twice")))
 t.say(#codec.peers_of(apps.read("twice", decode)))
 t.say(apps.edit("twice", apps.get("twice"), nil, { i00001 = false }, 6, 0))
 t.say(#codec.peers_of(apps.read("twice", decode)))
+-- Others come in while the new sheets are put there, one after the other, and
+-- while the old ones are taken away.
+local function others(at, n)
+    local pauses = 0
+    return function()
+        pauses = pauses + 1
+        if pauses == at and n then
+            apps.put("twice", app_of(n))
+        elseif pauses == at then
+            apps.drop("twice")
+        end
+    end
+end
+local edits, results = {}, {}
+for i = 1, 1499, 100 do
+    edits[("i%05d"):format(i)] = false
+end
+for at = 1, 120 do
+    apps.put("twice", app_of(1500))
+    local n = at % 3 > 0 and 500 * (at % 3) or nil
+    local result = apps.edit("twice", apps.get("twice"), nil, edits, 6, 0,
+                             others(at, n))
+    local text = apps.get("twice")
+    local listed = not text and 0
+                   or codec.is_list(text) and 1 + #codec.sheet_numbers(text) or 1
+    assert(entries() - before == listed, "at " .. at)
+    assert(result or not text
+           or #codec.peers_of(apps.read("twice", decode)) == n)
+    results[tostring(result)] = true
+end
+t.say(results["false"], " ", results["true"])
 apps.drop("twice")
 t.say(entries() - before)
 --- response_body
@@ -422,4 +453,5 @@ true
 1500
 true
 1499
+true true
 0

@@ -132,7 +132,7 @@ end
 
 -- The changes that are not older, as policy and edits, and the newest revision
 -- of them.
-local function choose(judged, asof)
+local function choose(judged, asof, pause)
     local policy, edits, newest = nil, {}, asof
     for _, change in ipairs(judged) do
         local to, id, read = change[1], change[2], change[3]
@@ -144,7 +144,9 @@ local function choose(judged, asof)
             end
             newest = max(newest, to)
         end
-        slices.turn()
+        if pause then
+            pause()
+        end
     end
     return policy, edits, newest
 end
@@ -166,12 +168,13 @@ local function apply_app(name, changes)
             return
         end
         judged = judged or judge(name, changes)
-        local policy, edits, newest = choose(judged, asof)
         -- Look-ups write, too, and so does, at a reload, the feed of a worker
         -- that has not quit yet or has just begun. The last try does not let
         -- anybody come in between.
+        local pause = try < MAX_TRIES and slices.turn or nil
+        local policy, edits, newest = choose(judged, asof, pause)
         local ok, err = apps.edit(name, text, policy, edits, newest, reval,
-                                  try < MAX_TRIES and slices.turn or nil)
+                                  pause)
         if ok then
             if codec.is_list(text) then
                 rests[name] = ngx_now() + REST

@@ -290,11 +290,11 @@ local function follow(source)
                 reads = reads + 1
                 place = read_place()
                 waited = not is_storm
-                entries, err = source:read(place.last_id, is_storm)
+                local came
+                entries, came = source:read(place.last_id, is_storm)
                 if not entries then
-                    return nil, err
+                    return nil, came
                 end
-                local came = ngx_now()
                 if #entries > 0 then
                     ok, err = take(source, entries, place)
                     if ok == nil then

@@ -17,6 +17,7 @@ local ipairs = ipairs
 local match = string.match
 local max = math.max
 local ngx = ngx
+local ngx_now = ngx.now
 local null = ngx.null
 local pcall = pcall
 local require = require
@@ -323,6 +324,7 @@ end
 -- than all the rest.
 local function read_at_once(red, last_id)
     local text, err = run(red, READ, last_id, BATCH)
+    local came = ngx_now()
     slices.begin()
     if not text then
         return nil, err
@@ -342,16 +344,17 @@ local function read_at_once(red, last_id)
         at = behind
         slices.turn()
     end
-    return entries
+    return entries, came
 end
 
 
 local function wait_for(red, last_id)
     local reply, err = red:xread("COUNT", BATCH, "BLOCK", BLOCK_MS, "STREAMS",
                                  prefix .. "changes", last_id)
+    local came = ngx_now()
     slices.begin()
     if reply == null then
-        return {}
+        return {}, came
     elseif type(reply) ~= "table" then
         return nil, err or "no list"
     end
@@ -365,21 +368,22 @@ local function wait_for(red, last_id)
                               of.changes or "")
         slices.turn()
     end
-    return entries
+    return entries, came
 end
 
 
--- syntax: entries, err = feed:read(last_id, at_once?)
+-- syntax: entries, came = feed:read(last_id, at_once?)
 -- Waits for entries after `last_id`, about a second; then the list is empty.
 -- With `at_once` it does not wait. There are feed.BATCH of them at most. Each
--- is { id =, epoch =, from =, to =, kind =, changes = JSON, undecoded }.
+-- is { id =, epoch =, from =, to =, kind =, changes = JSON, undecoded }. `came`
+-- is when Redis had answered, or with nil the error. Yields after that, too.
 function _Feed:read(last_id, at_once)
     local read = at_once and read_at_once or wait_for
-    local entries, err = read(self.red, last_id)
+    local entries, came = read(self.red, last_id)
     if not entries then
-        return nil, "failed to read the stream: " .. err
+        return nil, "failed to read the stream: " .. came
     end
-    return entries
+    return entries, came
 end
 
 

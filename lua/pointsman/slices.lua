@@ -1,11 +1,12 @@
 -- Long work of a timer in slices: between two of them the worker serves what
 -- has come in. For one timer of a worker, the feed's.
 --
--- The shortest pause of nginx's timers is a millisecond, forty slices long.
--- Where nginx has OpenResty's patch, ngx.sleep(0) lets the worker turn to its
--- events once; else it logs a warning each time. There a timer that is due at
--- once does the same: it runs after the events that were there, and before
--- nginx looks for others. Where there are none that takes 2 us.
+-- The shortest pause of nginx's timers is a millisecond, forty slices long, and
+-- ngx.sleep(0), which lets the worker turn to its events once, needs a patch of
+-- OpenResty's. A timer that is due at once does the same: it runs after the
+-- events that were there, and before nginx looks for others. Where there are
+-- none that takes 2 us. (And a worker that is to quit does so when no timer is
+-- left, so not in the middle of the work.)
 
 local semaphore = require("ngx.semaphore")
 
@@ -15,7 +16,6 @@ local max = math.max
 local min = math.min
 local new_semaphore = semaphore.new
 local ngx_now = ngx.now
-local pcall = pcall
 local sleep = ngx.sleep
 local timer_at = ngx.timer.at
 local tonumber = tonumber
@@ -41,11 +41,9 @@ local is_linux = ffi.os == "Linux"
 ffi.cdef [[
 int pointsman_clock_gettime(int clock, void *timespec)
     __asm__("clock_gettime");
-extern char ngx_posted_delayed_events;
 ]]
 
 local timespec = ffi.new("struct { long seconds, nanoseconds; }")
-local has_patch = pcall(function() return C.ngx_posted_delayed_events end)
 -- The semaphore that pauses wait for, and the last one that was late.
 local waits = {}
 -- When the slice began, how long it may be, when it was looked at last; what is
@@ -70,10 +68,6 @@ end
 
 
 local function yield()
-    if has_patch then
-        sleep(0)
-        return
-    end
     local due = waits[1] or new_semaphore(0)
     waits[1] = due
     if not due or not timer_at(0, post, due) then

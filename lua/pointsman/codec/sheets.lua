@@ -43,8 +43,9 @@ local NO_SHEETS = { sheets = NOTHING }
 -- or it has instances that another one had.
 local MAY_WAIT, MUST_BE_READ = 1, 2
 -- Sheets have so many bytes when they are made, a line has about 60; they grow
--- up to MAX_BYTES.
-local BYTES, MAX_BYTES = 2000, 3500
+-- up to MAX_BYTES. With its key, a shared dict has half a page of memory for
+-- the former, and a page for the latter.
+local BYTES, MAX_BYTES = 1800, 3500
 -- From so many bytes on, an app has sheets.
 local MIN_LARGE = 20000
 
