@@ -18,6 +18,7 @@ use crate::context::Context;
 use crate::proxy::Proxy;
 
 const TEMPLATE: &str = include_str!("nginx/main.conf.in");
+const FLOOR: &str = include_str!("nginx/floor.conf.in");
 const REDIS_EACH: &str = include_str!("nginx/redis_each.conf.in");
 /// What every app answers.
 const BODY: &str = "Hello from an app behind the edge.\\n";
@@ -86,20 +87,47 @@ pub fn app_addrs(count: usize) -> Result<Vec<SocketAddr>> {
 
 /// Plain nginx with a static upstream and a keepalive pool.
 pub async fn plain(ctx: &Context, servers: &[SocketAddr], keepalive: usize) -> Result<Proxy> {
-    let addr = ports::free_loopback();
-    let shipped = Shipped::read(ctx)?;
     let servers: String = servers
         .iter()
         .map(|addr| format!("        server {addr};\n"))
         .collect();
+    with_upstream(ctx, "plain", "", &servers, keepalive).await
+}
+
+/// The least that any router in Lua costs: a balancer that names the next one of
+/// these servers, all at one port, and a log handler that does nothing.
+pub async fn floor(ctx: &Context, servers: &[SocketAddr]) -> Result<Proxy> {
+    let hosts: Vec<_> = servers
+        .iter()
+        .map(|addr| format!("\"{}\"", addr.ip()))
+        .collect();
+    let port = servers.first().context("no instances")?.port();
+    let lines = FLOOR
+        .replace("{hosts}", &hosts.join(", "))
+        .replace("{port}", &port.to_string());
+    let upstream = "        server 0.0.0.1 down;\n        \
+                    balancer_by_lua_block { next_peer() }\n";
+    with_upstream(ctx, "floor", &lines, upstream, KEEPALIVE).await
+}
+
+/// nginx with one upstream and the shipped proxy directives.
+async fn with_upstream(
+    ctx: &Context,
+    name: &str,
+    lines: &str,
+    upstream: &str,
+    keepalive: usize,
+) -> Result<Proxy> {
+    let addr = ports::free_loopback();
+    let shipped = Shipped::read(ctx)?;
     let http = format!(
-        "{maps}\n    upstream apps {{\n{servers}        keepalive {keepalive};\n    }}\n    \
+        "{maps}\n{lines}\n    upstream apps {{\n{upstream}        keepalive {keepalive};\n    }}\n    \
          server {{\n        listen {addr};\n        location / {{\n{directives}            \
          proxy_pass http://apps;\n        }}\n    }}\n",
         maps = shipped.maps,
         directives = shipped.directives,
     );
-    let spec = write(ctx, "plain", &http)?;
+    let spec = write(ctx, name, &http)?;
     Proxy::start(ctx, spec, addr, "any.example", &ctx.cores.subject).await
 }
 

@@ -25,7 +25,7 @@ pub(super) struct Recent {
 struct Entry {
     revision: Revision,
     at: Instant,
-    touched: BTreeSet<Element>,
+    touched: Box<[Element]>,
 }
 
 impl Recent {
@@ -44,7 +44,7 @@ impl Recent {
             self.entries.push_back(Entry {
                 revision,
                 at,
-                touched,
+                touched: touched.into_iter().collect(),
             });
         }
         while let Some(oldest) = self.entries.front() {

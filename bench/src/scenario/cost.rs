@@ -66,7 +66,7 @@ pub async fn run(ctx: &Context) -> Result<Section> {
     section(rounds, round, &starts, starts_of_all, &skipped)
 }
 
-/// Starts Pointsman and, twice, what it is compared with.
+/// Starts Pointsman, what it is compared with, twice, and what Lua alone costs.
 async fn start(
     ctx: &Context,
     stack: &Stack,
@@ -83,6 +83,7 @@ async fn start(
             "plain nginx once more",
             nginx::plain(ctx, servers, nginx::KEEPALIVE).await?,
         ),
+        ("the least router in Lua", nginx::floor(ctx, servers).await?),
     ])
 }
 
@@ -151,10 +152,17 @@ fn section(
             Spread::of(&by_start(2)).show(3)
         ),
         format!(
+            "The least router in Lua has a balancer that names the next instance, and a log handler \
+             that returns: {} × plain nginx, median of the starts, is what anything costs that Lua \
+             is called for before a request is sent, and after it was answered.",
+            Spread::of(&by_start(3)).show(3)
+        ),
+        format!(
             "A start differs from the next one more than its rounds do. Medians of each: Pointsman \
-             {}; plain nginx once more {}.",
+             {}; plain nginx once more {}; the least router in Lua {}.",
             listed(&by_start(1)),
-            listed(&by_start(2))
+            listed(&by_start(2)),
+            listed(&by_start(3))
         ),
     ];
     notes.extend(measure::failures(all));
@@ -170,7 +178,7 @@ fn section(
             "One worker (nginx, HAProxy) or one Go thread (Caddy, Traefik) on a core of its own; \
              {INSTANCES} instances behind, a small answer, connections kept on both sides; \
              {} connections that ask again when they are answered; {} starts, {starts_of_all} of \
-             them of all and the others of Pointsman and plain nginx, {rounds} rounds each, in \
+             them of all and the others of nginx without and with Lua, {rounds} rounds each, in \
              which each has {} turns of {} s, interleaved. Pointsman has all on: request headers, \
              request id, metrics, retries, passive health. Plain nginx has the same proxy directives, read from the shipped include, and \
              a static upstream with a keepalive pool of {}. Latencies are those of a proxy that is \

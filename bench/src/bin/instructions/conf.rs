@@ -23,6 +23,9 @@ pub enum Variant {
     Plain,
     /// A balancer that names one fixed address, nothing else.
     Floor,
+    /// The same with a log handler that does nothing: what anything in Lua
+    /// costs that routes and counts.
+    Handlers,
     /// The least that a dynamic router in Lua could do: a table by host, the
     /// round, the number of tries, and a log handler that counts.
     Toy,
@@ -34,9 +37,10 @@ pub enum Variant {
 
 impl Variant {
     /// In the order of the table.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Plain,
         Self::Floor,
+        Self::Handlers,
         Self::Toy,
         Self::NoLog,
         Self::Pointsman,
@@ -47,6 +51,7 @@ impl Variant {
         match self {
             Self::Plain => "plain",
             Self::Floor => "floor",
+            Self::Handlers => "handlers",
             Self::Toy => "toy",
             Self::NoLog => "no_log",
             Self::Pointsman => "pointsman",
@@ -59,6 +64,7 @@ impl fmt::Display for Variant {
         f.pad(match self {
             Self::Plain => "plain nginx",
             Self::Floor => "a Lua balancer with one address",
+            Self::Handlers => "the same and an empty log handler",
             Self::Toy => "a toy: table, round, tries, counter",
             Self::NoLog => "Pointsman, no log handler",
             Self::Pointsman => "Pointsman, everything on",
@@ -86,6 +92,7 @@ impl Parts<'_> {
         let http = match variant {
             Variant::Plain => self.plain()?,
             Variant::Floor => self.lua("floor", "")?,
+            Variant::Handlers => self.lua("floor", "    log_by_lua_block { return }\n")?,
             Variant::Toy => self.lua("run", "    log_by_lua_block { require(\"toy\").log() }\n")?,
             Variant::NoLog => self.ours(""),
             Variant::Pointsman => self.ours("pointsman.log.conf"),

@@ -56,6 +56,11 @@ impl Report {
         Some(self.of(variant)? - self.of(Variant::Plain)?)
     }
 
+    /// Misses of the first-level caches a request, in the least window.
+    fn misses(&self, count: &Count) -> f64 {
+        count.least.misses as f64 / self.plan.requests as f64
+    }
+
     /// For a file.
     pub fn to_json(&self) -> Result<String> {
         let plain = self.of(Variant::Plain).context("plain nginx is missing")?;
@@ -91,13 +96,17 @@ impl fmt::Display for Report {
              requests after {}\n",
             self.nginx, self.instances, self.plan.windows, self.plan.requests, self.plan.warm_up
         )?;
-        writeln!(
+        write!(
             f,
             "{:<38} {:>8} {:>13} {:>8} {:>8}",
             "", "least", "beyond plain", "spread", "mean"
         )?;
+        if self.plan.cache {
+            write!(f, " {:>8} {:>13}", "misses", "beyond plain")?;
+        }
+        writeln!(f)?;
         for (variant, count) in &self.rows {
-            writeln!(
+            write!(
                 f,
                 "{variant:<38} {:>8.0} {:>+13.0} {:>6.2} % {:>8.0}",
                 least(&count.windows),
@@ -105,6 +114,13 @@ impl fmt::Display for Report {
                 spread(&count.windows) * 100.0,
                 mean(&count.windows),
             )?;
+            if self.plan.cache {
+                let misses = self.misses(count);
+                let plain = self.rows.first().map(|(_, count)| self.misses(count));
+                let beyond = misses - plain.unwrap_or_default();
+                write!(f, " {misses:>8.0} {beyond:>+13.0}")?;
+            }
+            writeln!(f)?;
         }
         writeln!(f, "\nWhere they are, in the least window:\n")?;
         write!(f, "{:<38}", "")?;

@@ -53,6 +53,11 @@ struct Args {
     #[arg(long, value_enum)]
     only: Vec<Variant>,
 
+    /// Counts misses of the first-level caches as well, simulated ones of 16
+    /// KiB each; takes twice as long.
+    #[arg(long)]
+    cache: bool,
+
     /// Writes the figures there, as JSON.
     #[arg(long)]
     json: Option<PathBuf>,
@@ -84,6 +89,7 @@ fn main() -> Result<()> {
         warm_up: args.warm_up,
         requests: args.requests,
         windows: args.windows,
+        cache: args.cache,
     };
     // Children die with the thread that started them: it must be this one.
     let mut report = runtime.block_on(measure(&args, &root, plan))?;

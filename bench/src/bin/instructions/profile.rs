@@ -1,4 +1,5 @@
-//! What callgrind writes: instructions by program part and function.
+//! What callgrind writes: instructions by program part and function, and misses
+//! of the caches if it simulates them.
 
 use std::collections::HashMap;
 
@@ -17,6 +18,8 @@ const HEAP: [&str; 5] = [
 const PRICE: u64 = 100;
 /// Where valgrind sees code that no file holds: what LuaJIT compiled.
 const NO_OBJECT: &str = "???";
+/// The first-level caches' misses: of instructions, of reads, of writes.
+const MISSES: [&str; 3] = ["I1mr", "D1mr", "D1mw"];
 
 /// The sums of one file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,6 +28,9 @@ pub struct Profile {
     pub objects: HashMap<String, u64>,
     /// Calls of malloc and free that had to look at the heap.
     pub heap_calls: u64,
+    /// Misses of the first-level caches, but for those inside of malloc and free;
+    /// 0 if these were not simulated.
+    pub misses: u64,
 }
 
 impl Profile {
@@ -43,6 +49,13 @@ impl Profile {
         let (mut objects, mut functions) = (Names::default(), Names::default());
         let (mut object, mut function, mut callee) = ("", "", "");
         let mut is_call = false;
+        let events = text
+            .lines()
+            .find_map(|line| line.strip_prefix("events: "))?;
+        let is_miss: Vec<_> = events
+            .split(' ')
+            .map(|event| MISSES.contains(&event))
+            .collect();
         for line in text.lines() {
             if let Some(name) = line.strip_prefix("ob=") {
                 object = objects.resolve(name);
@@ -66,8 +79,13 @@ impl Profile {
                 if std::mem::take(&mut is_call) || is_heap(function) {
                     continue;
                 }
-                let cost = line.split(' ').nth(1)?.parse::<u64>().ok()?;
+                // The place, then as many events as are not 0 at the end.
+                let mut costs = line.split(' ').skip(1).map(str::parse::<u64>);
+                let cost = costs.next()?.ok()?;
                 *profile.objects.entry(part(object)).or_default() += cost;
+                for (cost, is_miss) in costs.zip(&is_miss[1..]) {
+                    profile.misses += if *is_miss { cost.ok()? } else { 0 };
+                }
             }
         }
         Some(profile)
@@ -155,6 +173,18 @@ totals: 1087
         assert_eq!(profile.objects["machine code"], 50);
         assert_eq!(profile.heap_calls, 2);
         assert_eq!(profile.total(), 107 + 30 + 2 * PRICE + 50);
+    }
+
+    #[test]
+    fn misses_of_the_first_level_are_summed() {
+        let text = FILE
+            .replace("events: Ir", "events: Ir Dr Dw I1mr D1mr D1mw ILmr")
+            .replace("0 100\n", "0 100 20 10 5 3 1 9\n")
+            .replace("\n+3 7\n", "\n+3 7 2 1 1\n")
+            .replace("\n5 900\n", "\n5 900 9 9 9 9 9\n");
+        let profile = Profile::parse(&text).unwrap();
+        assert_eq!(profile.misses, 5 + 3 + 1 + 1);
+        assert_eq!(profile.objects["nginx"], 107);
     }
 
     #[test]

@@ -37,6 +37,8 @@ pub struct Plan {
     pub warm_up: usize,
     pub requests: usize,
     pub windows: usize,
+    /// Whether misses of the first-level caches are counted, too.
+    pub cache: bool,
 }
 
 /// Instructions a request.
@@ -63,7 +65,7 @@ pub async fn count(backend: &Backend, root: &Path, variant: Variant, plan: Plan)
     let text = parts.render(variant)?;
     let logs = root.join("logs");
     let spec = backend::nginx(&backend.program, &dir, variant.key(), &text, &logs)?;
-    let mut callgrind = Callgrind::new(&dir);
+    let mut callgrind = Callgrind::new(&dir, plan.cache);
     let mut nginx = Process::spawn(&backend.launcher, callgrind.wrap(spec)?)?;
     nginx
         .answers(PATIENCE, async || {
