@@ -85,8 +85,8 @@ local function yield()
 end
 
 
--- Whether requests were sent on since this was asked last. Of the plainest kind,
--- as their count is at hand; it begins at 0 again once a second.
+-- Whether requests were sent on since this was asked last: those of the
+-- plainest kind, whose count is at hand. It begins at 0 again once a second.
 local function has_sent()
     local before = sent
     sent = counts.hits_l1 + counts.hits_l2
