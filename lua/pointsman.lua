@@ -74,7 +74,7 @@ end
 
 
 -- Returns what cache.find gives for this request's host, or nil and the reason
--- of an error.
+-- of an error. What the balancer phase may not find again is handed on to it.
 local function look_up(host)
     local app, why = find(host)
     if app then
@@ -117,6 +117,9 @@ end
 -- `here` is the name of the location, if it is one of ours.
 local function route(host, here)
     local app, reason = look_up(host)
+    if here and app then
+        ngx.ctx.pointsman_found = ngx.ctx.pointsman_found or app
+    end
     if app and app.lane then
         return full.enter(app, here)
     end
@@ -240,6 +243,19 @@ function _M.proxy()
         return respond.fail("unavailable")
     end
     return full.prepare(seat)
+end
+
+
+-- syntax: pointsman.late()
+-- access_by_lua of the location that errors of those lead to. The table may
+-- have changed since their access phase, most of all while a body came in.
+function _M.late()
+    local why = var.pointsman_why
+    if why == "" then
+        return ngx.exit(ngx.status)
+    end
+    -- Nothing is decided a third time.
+    return fail((why == "miss" or why == "full") and "unavailable" or why)
 end
 
 

@@ -122,3 +122,20 @@ rules www.test [{"path":"/","redirect":{"status":308,"host":"www.test"}},{"path"
 t.say(t.get("shop.test").status, " ", t.show("www.test"))
 --- response_body
 308 200 a
+
+
+
+=== what a rule adds to answers is on nginx's own errors, too
+--- records
+rules shop.test [{"path":"/","headers":{"response":{"set":{"X-Rule":"yes"}}},"to":[{"app":"shop"}]}]
+inst shop gone @refused
+--- no_error_log
+[alert]
+--- lua
+for _ = 1, 2 do
+    local response = t.get("shop.test")
+    t.say(response.status, " ", response.headers["x-rule"])
+end
+--- response_body
+502 yes
+502 yes

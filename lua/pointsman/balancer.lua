@@ -108,8 +108,9 @@ local function run_lane(found)
     local seat = get_seat()
     if seat and seat.is_fresh and seat.peer then
         seat.is_fresh = false
-        if lane.refresh(seat) then
-            return exit(NO_LIVE_PEER)
+        local why = lane.refresh(seat)
+        if why then
+            return decline(why)
         end
     elseif found then
         local why
@@ -171,7 +172,8 @@ end
 -- The access phase hands on what it has found: it may not be cached, or not any
 -- more.
 local function miss(how)
-    local app = ngx.ctx.pointsman_app or ngx.ctx.pointsman_found
+    local ctx = ngx.ctx
+    local app = ctx.pointsman_app or how == "miss" and ctx.pointsman_found
     if not app and how ~= "miss" then
         counts.hits_negative = counts.hits_negative + 1
         return decline(how)
@@ -180,7 +182,7 @@ local function miss(how)
     end
     local peer = pick(app)
     if not peer then
-        return decline("miss")
+        return decline("no_instance")
     end
     app.requests = app.requests + 1
     set_more_tries(app.tries)
