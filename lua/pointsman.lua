@@ -117,11 +117,11 @@ end
 -- `here` is the name of the location, if it is one of ours.
 local function route(host, here)
     local app, reason = look_up(host)
-    if here and app then
-        ngx.ctx.pointsman_found = ngx.ctx.pointsman_found or app
-    end
     if app and app.lane then
         return full.enter(app, here)
+    end
+    if app and here then
+        ngx.ctx.pointsman_found = ngx.ctx.pointsman_found or app
     end
     if app and app.live == 0 then
         reason = "no_instance"
@@ -154,7 +154,8 @@ local _M = {
     error_access = respond.access,
     error_header = respond.header,
     error_body = respond.body,
-    -- access_by_lua of the location that leads to the user's error pages.
+    -- access_by_lua and content_by_lua of the location that leads to the user's
+    -- error pages.
     reraise = respond.reraise,
     -- content_by_lua of the status listener.
     status = status.page,
@@ -247,11 +248,16 @@ end
 
 
 -- syntax: pointsman.late()
--- access_by_lua of the location that errors of those lead to. The table may
--- have changed since their access phase, most of all while a body came in.
+-- access_by_lua and content_by_lua of the location that errors of those lead
+-- to. The table may have changed since their access phase, most of all while a
+-- body came in.
 function _M.late()
+    local seat = get_seat()
+    if seat then
+        seat.is_fresh = false
+    end
     local why = var.pointsman_why
-    if why == "" then
+    if why == "" or ngx.is_subrequest then
         return ngx.exit(ngx.status)
     end
     -- Nothing is decided a third time.
@@ -260,9 +266,13 @@ end
 
 
 -- syntax: pointsman.unbuffered()
--- access_by_lua of @pointsman_unbuffered, where the 502 of an unbuffered
--- location lead. A request whose body is on its way cannot go on from here.
+-- access_by_lua and content_by_lua of @pointsman_unbuffered, where the 502 of
+-- an unbuffered location lead. A request whose body is on its way cannot go on
+-- from here, nor can a subrequest.
 function _M.unbuffered()
+    if ngx.is_subrequest then
+        return ngx.exit(502)
+    end
     local why = var.pointsman_why
     if (why == "miss" or why == "full") and var.pointsman_body ~= "" then
         ngx.log(ngx.ERR, "pointsman.location.unbuffered.conf must come first ",

@@ -83,6 +83,25 @@ https 5
 
 
 
+=== errors of all locations that proxy lead to the same one
+--- lua
+for _, name in ipairs { "server", "https" } do
+    local file = assert(io.open(os.getenv("POINTSMAN_TEST_LIB")
+                        .. "/../../nginx/pointsman." .. name .. ".conf"))
+    local wanted, n = nil, 0
+    for part in file:read("*a"):gmatch("_pass %w+://[^\n]*(.-)\n}") do
+        wanted, n = wanted or part, n + 1
+        assert(part == wanted, part)
+    end
+    file:close()
+    t.say(name, " ", n, " ", wanted:match("@%S+"))
+end
+--- response_body
+server 6 @pointsman_late;
+https 5 @pointsman_late;
+
+
+
 === it runs beside an init_worker_by_lua of the user's
 --- without: start
 --- http_config

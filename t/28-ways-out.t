@@ -430,12 +430,10 @@ v nil
 --- records
 route again.test again
 route least.test least
-route shop.test shop
 policy again {"retry_5xx":true}
 policy least {"balance":"least_conn"}
 inst again a @a
 inst least b @b
-inst shop c @c
 --- lua
 for _, app in ipairs { "again", "least" } do
     local response = t.get(app .. ".test", "/echo", { chunks = function()
@@ -550,3 +548,59 @@ ngx.print(response.status, " ", response.body)
 --- response_body
 503 sorry 503 no_instance
 502 sorry 502 
+
+
+
+=== a subrequest that fails grants nothing
+--- config
+    error_page 404 =200 /page;
+    location = /page {
+        return 200 "the page\n";
+    }
+    location = / {
+        auth_request /auth;
+        content_by_lua_block { ngx.say("let in") }
+    }
+    location = /unbuffered {
+        auth_request /auth_unbuffered;
+        content_by_lua_block { ngx.say("let in") }
+    }
+    location = /auth {
+        internal;
+        include $TEST_NGINX_EDGE/pointsman.location.conf;
+    }
+    location = /auth_unbuffered {
+        internal;
+        include $TEST_NGINX_EDGE/pointsman.location.unbuffered.conf;
+    }
+    location = /warm {
+        include $TEST_NGINX_EDGE/pointsman.location.conf;
+    }
+    proxy_read_timeout 100ms;
+--- records
+route known.test known
+route gone.test gone
+route slow.test slow
+inst known a @a
+inst gone refused @refused
+inst slow hanging @hanging
+--- lua
+local function ask()
+    for _, path in ipairs { "/", "/unbuffered" } do
+        for _, host in ipairs { "known.test", "gone.test", "slow.test" } do
+            ngx.print(t.get(host, path).status, " ")
+        end
+    end
+    t.say("")
+end
+-- Nobody can ask Redis for a subrequest.
+ask()
+for _, host in ipairs { "known.test", "gone.test", "slow.test" } do
+    ngx.print(t.get(host, "/warm").status, " ")
+end
+t.say("")
+ask()
+--- response_body
+500 500 500 500 500 500 
+200 502 504 
+200 500 500 200 500 500 

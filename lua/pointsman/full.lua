@@ -102,9 +102,7 @@ function _M.enter(found, here)
     end
     seat.is_fresh = true
     seats.put(seat)
-    if location == routing.FULL then
-        var.pointsman_why = "full"
-    end
+    var.pointsman_why = location == routing.FULL and "full" or ""
     return ngx.exec(location)
 end
 

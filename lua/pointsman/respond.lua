@@ -101,7 +101,7 @@ end
 
 
 -- syntax: respond.reraise()
--- access_by_lua: the status that led here, once more.
+-- access_by_lua and content_by_lua: the status that led here, once more.
 function _M.reraise()
     return ngx.exit(ngx.status)
 end
