@@ -241,7 +241,7 @@ impl Rig<'_> {
             self.storm("warm-up", Some(target)).await?;
         }
         let mut all = Vec::new();
-        for _ in 0..self.ctx.size.pick(1, 1, 3) {
+        for _ in 0..self.ctx.size.pick(1, 1, 5) {
             for (name, target) in [
                 ("nothing", None),
                 ("etcd alone", Some(Target::Bare)),
