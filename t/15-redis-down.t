@@ -1,13 +1,7 @@
 use TestPointsman;
 
 # Redis is missing here at times, and nginx may say so.
-add_block_preprocessor(sub {
-    my $block = shift;
-    $block->set_value(no_error_log => '[alert]')
-        unless defined $block->no_error_log;
-});
-
-run_edge_tests();
+run_edge_tests(trouble => 1);
 
 __DATA__
 

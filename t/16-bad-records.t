@@ -2,13 +2,7 @@ use TestPointsman;
 
 # What is in Redis may be anything. The edge says so in its log, serves what it
 # has or a clear error, and goes on.
-add_block_preprocessor(sub {
-    my $block = shift;
-    $block->set_value(no_error_log => '[alert]')
-        unless defined $block->no_error_log || defined $block->error_log;
-});
-
-run_edge_tests();
+run_edge_tests(trouble => 1);
 
 __DATA__
 

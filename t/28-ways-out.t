@@ -2,13 +2,7 @@ use TestPointsman;
 
 # Requests that end, or go on, elsewhere than they were decided: jumps, error
 # pages, subrequests, changes meanwhile. Many fail on purpose, which nginx logs.
-add_block_preprocessor(sub {
-    my $block = shift;
-    $block->set_value(no_error_log => '[alert]')
-        unless defined $block->no_error_log;
-});
-
-run_edge_tests();
+run_edge_tests(trouble => 1);
 
 __DATA__
 

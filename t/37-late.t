@@ -3,13 +3,7 @@ use TestPointsman;
 # What changes after the access phase of @pointsman_full or one of its sisters
 # has decided, and before the balancer phase does. Some requests fail on purpose,
 # which nginx logs.
-add_block_preprocessor(sub {
-    my $block = shift;
-    $block->set_value(no_error_log => '[alert]')
-        unless defined $block->no_error_log;
-});
-
-run_edge_tests();
+run_edge_tests(trouble => 1);
 
 __DATA__
 

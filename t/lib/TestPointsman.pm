@@ -175,6 +175,8 @@ _EOC_
 # no trouble.
 my $TROUBLE = [qr/\[(?:warn|error)\](?!.* is buffered to a temporary file)/];
 
+my $in_trouble;
+
 my $LOCATION = <<'_EOC_';
         location / {
             include $TEST_NGINX_EDGE/pointsman.location.conf;
@@ -314,14 +316,17 @@ add_block_preprocessor(sub {
     if (defined $block->lua) {
         $block->set_value(request => "GET /t\n");
     }
-    if (!defined $block->error_log && !defined $block->no_error_log
-        && !defined $block->must_die) {
+    if (!defined $block->no_error_log && !defined $block->must_die
+        && ($in_trouble || !defined $block->error_log)) {
         # Test::Nginx itself looks for what is worse.
-        $block->set_value(no_error_log => $TROUBLE);
+        $block->set_value(no_error_log => $in_trouble ? '[alert]' : $TROUBLE);
     }
 });
 
+# With `trouble`, blocks of this file make nginx log warnings and errors.
 sub run_edge_tests {
+    my (%options) = @_;
+    $in_trouble = $options{trouble};
     Test::More::plan('no_plan');
     run_tests();
 }
