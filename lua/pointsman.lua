@@ -1,24 +1,24 @@
 -- Pointsman's edge: one function for each phase of nginx. See nginx/*.conf for
 -- where each one is called.
 
-local balancer = require("pointsman.balancer")
-local board = require("pointsman.board")
-local cache = require("pointsman.cache")
-local dicts = require("pointsman.dicts")
-local feed = require("pointsman.feed")
-local flight = require("pointsman.flight")
-local full = require("pointsman.full")
-local health = require("pointsman.health")
-local lane = require("pointsman.lane")
-local listeners = require("pointsman.listeners")
+local balancer = require("pointsman.phases.balancer")
+local board = require("pointsman.cache.versions")
+local cache = require("pointsman.cache.routes")
+local dicts = require("pointsman.cache.dicts")
+local feed = require("pointsman.feed.follow")
+local flight = require("pointsman.request.in_flight")
+local full = require("pointsman.phases.full")
+local health = require("pointsman.health.ejection")
+local lane = require("pointsman.request.lane")
+local listeners = require("pointsman.feed.listeners")
 local metrics = require("pointsman.metrics")
-local miss = require("pointsman.miss")
-local redis = require("pointsman.redis")
-local respond = require("pointsman.respond")
-local seats = require("pointsman.seats")
+local miss = require("pointsman.miss.fetch")
+local redis = require("pointsman.redis.client")
+local respond = require("pointsman.request.respond")
+local seats = require("pointsman.request.seats")
 local settings = require("pointsman.settings")
-local sticky = require("pointsman.sticky")
-local status = require("pointsman.status")
+local sticky = require("pointsman.request.sticky")
+local status = require("pointsman.phases.status")
 
 local collectgarbage = collectgarbage
 local counts = metrics.counts
@@ -275,7 +275,7 @@ function _M.unbuffered()
     end
     local why = var.pointsman_why
     if (why == "miss" or why == "full") and var.pointsman_body ~= "" then
-        ngx.log(ngx.ERR, "pointsman.location.unbuffered.conf must come first ",
+        ngx.log(ngx.ERR, "pointsman/location.unbuffered.conf must come first ",
                 "in its location: a rewrite has skipped its `if`")
         return respond.fail("unavailable")
     end

@@ -170,7 +170,7 @@ t.say(t.show("unknown.test"))
 === a location of the user's own beside it is left alone
 --- config
     location / {
-        include $TEST_NGINX_EDGE/pointsman.location.conf;
+        include pointsman/location.conf;
     }
     location = /mine {
         return 200 "the user's\n";
@@ -190,7 +190,7 @@ t.say(t.show("shop.test", "/mine/not"))
         return 200 "the user's\n";
     }
     location /apps/ {
-        include $TEST_NGINX_EDGE/pointsman.location.conf;
+        include pointsman/location.conf;
     }
 --- lua
 t.say(t.show("shop.test"))
@@ -205,7 +205,7 @@ t.say(t.show("shop.test", "/apps/x?y=1"))
 --- config
     location /api/ {
         rewrite ^/api/(.*)$ /$1 break;
-        include $TEST_NGINX_EDGE/pointsman.location.conf;
+        include pointsman/location.conf;
     }
 --- lua
 for _ = 1, 2 do
@@ -222,9 +222,9 @@ GET /echo/api/x?y=%20 HTTP/1.1
 --- http_config
     server {
         listen 127.0.0.20:$TEST_NGINX_SERVER_PORT;
-        include $TEST_NGINX_EDGE/pointsman.server.conf;
+        include pointsman/server.conf;
         location / {
-            include $TEST_NGINX_EDGE/pointsman.location.conf;
+            include pointsman/location.conf;
         }
     }
 --- lua
@@ -247,7 +247,7 @@ a
     error_page 404 /404.html;
 --- config
     location / {
-        include $TEST_NGINX_EDGE/pointsman.location.conf;
+        include pointsman/location.conf;
     }
     location = /404.html {
         internal;
@@ -272,7 +272,7 @@ route shop.test shop
 --- config
     error_page 503 /503.html;
     location / {
-        include $TEST_NGINX_EDGE/pointsman.location.conf;
+        include pointsman/location.conf;
     }
     location = /503.html {
         internal;
@@ -296,7 +296,7 @@ inst shop gone @refused
 --- config
     error_page 502 504 /50x.html;
     location / {
-        include $TEST_NGINX_EDGE/pointsman.location.conf;
+        include pointsman/location.conf;
     }
     location = /50x.html {
         internal;
@@ -317,7 +317,7 @@ t.say(t.show("shop.test"))
     error_page 413 /413.html;
     location / {
         client_max_body_size 10;
-        include $TEST_NGINX_EDGE/pointsman.location.conf;
+        include pointsman/location.conf;
     }
     location = /413.html {
         internal;
@@ -335,7 +335,7 @@ t.say(t.show("shop.test", "/", { body = ("x"):rep(11) }))
 --- config
     error_page 404 503 /error.html;
     location / {
-        include $TEST_NGINX_EDGE/pointsman.location.conf;
+        include pointsman/location.conf;
     }
 --- lua
 for _ = 1, 2 do
@@ -356,7 +356,7 @@ end
 --- config
     error_page 404 500 502 503 /sorry.html;
     location / {
-        include $TEST_NGINX_EDGE/pointsman.location.conf;
+        include pointsman/location.conf;
     }
     location = /sorry.html {
         internal;

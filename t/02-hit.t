@@ -26,7 +26,7 @@ t.say(t.show("shop.test"), ", ", t.show("shop.test"), ", ", t.lookups())
 --- at_once
 --- hook
     -- the feed never comes
-    require("pointsman.redis").follow = function()
+    require("pointsman.redis.client").follow = function()
         return nil, "not today"
     end
 --- lua

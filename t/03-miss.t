@@ -195,7 +195,7 @@ a
 === access() serves from an access handler of the user's, with no jump
 --- config
     location / {
-        include $TEST_NGINX_EDGE/pointsman.location.conf;
+        include pointsman/location.conf;
         access_by_lua_block {
             ngx.shared.testkit:incr("mine", 1, 0)
             return require("pointsman").access()

@@ -139,7 +139,7 @@ nilclosed
     gzip_min_length 1;
     gzip_types text/plain;
     location / {
-        include $TEST_NGINX_EDGE/pointsman.location.conf;
+        include pointsman/location.conf;
     }
 --- lua
 local response = t.get("unknown.test", "/",

@@ -217,7 +217,7 @@ inst shop a @a
 --- config
     large_client_header_buffers 4 16k;
     location / {
-        include $TEST_NGINX_EDGE/pointsman.location.conf;
+        include pointsman/location.conf;
     }
 --- lua
 local long = ("a."):rep(3000) .. "test"

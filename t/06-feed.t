@@ -463,7 +463,7 @@ t.say(t.status().feed.revalidations)
 === workers of before and after a reload see the generation in the same place
 --- lua
 local state = ngx.shared.pointsman_state
-local board = require("pointsman.board")
+local board = require("pointsman.cache.versions")
 local page, before = state:get("board"), t.status().worker.pid
 assert(os.execute("kill -HUP $(cat " .. os.getenv("POINTSMAN_TEST_DIR")
                   .. "/nginx/logs/nginx.pid)") == 0)

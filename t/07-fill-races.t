@@ -163,7 +163,7 @@ b
 === an answer older than what is applied is neither cached nor a 404
 --- hook
     -- a replica that lags: it does not know of the newest revision
-    local redis = require("pointsman.redis")
+    local redis = require("pointsman.redis.client")
     local lookup = redis.lookup
     redis.lookup = function(patterns)
         local answer, err = lookup(patterns)
@@ -188,7 +188,7 @@ t.say(t.show("new.test"))
 
 === a replica that catches up within moments is waited for
 --- hook
-    local redis = require("pointsman.redis")
+    local redis = require("pointsman.redis.client")
     local lookup = redis.lookup
     redis.lookup = function(patterns)
         local answer, err = lookup(patterns)
@@ -247,8 +247,8 @@ route shop.test shop
 inst shop a @a
 --- lua
 t.show("shop.test")
-local codec = require("pointsman.codec")
-local dicts = require("pointsman.dicts")
+local codec = require("pointsman.codec.records")
+local dicts = require("pointsman.cache.dicts")
 local edit_app, decode = codec.edit_app, require("cjson.safe").decode
 local line = assert(codec.line(decode, "c", '["1","127.0.0.3:1",1]'))
 codec.edit_app = function(text, policy, edits, ...)

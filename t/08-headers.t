@@ -167,9 +167,9 @@ end
 --- http_config
     server {
         listen 127.0.0.21:$TEST_NGINX_SERVER_PORT http2;
-        include $TEST_NGINX_EDGE/pointsman.server.conf;
+        include pointsman/server.conf;
         location / {
-            include $TEST_NGINX_EDGE/pointsman.location.conf;
+            include pointsman/location.conf;
         }
     }
 --- lua

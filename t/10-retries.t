@@ -203,7 +203,7 @@ inst shop b @hanging
 --- config
     proxy_read_timeout 500ms;
     location / {
-        include $TEST_NGINX_EDGE/pointsman.location.conf;
+        include pointsman/location.conf;
     }
 --- lua
 -- cold, and warm
@@ -235,7 +235,7 @@ inst shop b @a
 --- config
     proxy_read_timeout 200ms;
     location / {
-        include $TEST_NGINX_EDGE/pointsman.location.conf;
+        include pointsman/location.conf;
     }
 --- lua
 for _ = 1, 4 do

@@ -24,7 +24,7 @@ t.say(t.requests("a"))
 === an app cannot send a request on to another location of the edge
 --- config
     location / {
-        include $TEST_NGINX_EDGE/pointsman.location.conf;
+        include pointsman/location.conf;
     }
     location = /secret {
         internal;
@@ -59,11 +59,11 @@ t.say(t.requests("a"))
 === an app cannot pass its error off as one of Pointsman's
 --- config
     location / {
-        include $TEST_NGINX_EDGE/pointsman.location.conf;
+        include pointsman/location.conf;
     }
     location /unbuffered/ {
         rewrite ^/unbuffered/(.*)$ /$1 break;
-        include $TEST_NGINX_EDGE/pointsman.location.unbuffered.conf;
+        include pointsman/location.unbuffered.conf;
     }
 --- lua
 -- cold and warm; with a body, the unbuffered location asks beforehand

@@ -8,7 +8,7 @@ add_block_preprocessor(sub {
     return unless defined $block->unbuffered;
     $block->set_value(config => <<'_EOC_');
     location / {
-        include $TEST_NGINX_EDGE/pointsman.location.unbuffered.conf;
+        include pointsman/location.unbuffered.conf;
     }
 _EOC_
 });
@@ -20,7 +20,7 @@ __DATA__
 === a large body arrives byte for byte, cold and warm
 --- config
     location / {
-        include $TEST_NGINX_EDGE/pointsman.location.conf;
+        include pointsman/location.conf;
         client_max_body_size 0;
     }
 --- lua
@@ -241,7 +241,7 @@ HTTP/1.1 100 Continue
 --- config
     location / {
         client_max_body_size 10;
-        include $TEST_NGINX_EDGE/pointsman.location.conf;
+        include pointsman/location.conf;
     }
 --- lua
 for _ = 1, 2 do

@@ -192,7 +192,7 @@ true true
 
 === a suspect record is served when Redis fails to replace it
 --- hook
-    local redis = require("pointsman.redis")
+    local redis = require("pointsman.redis.client")
     local lookup = redis.lookup
     redis.lookup = function(...)
         if ngx.shared.testkit:get("failing") then

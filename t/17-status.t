@@ -125,7 +125,7 @@ t.say("15")
 --- http_config
     server {
         listen 127.0.0.22:$TEST_NGINX_SERVER_PORT;
-        include $TEST_NGINX_EDGE/pointsman.status.conf;
+        include pointsman/status.conf;
         location / {
             return 404;
         }

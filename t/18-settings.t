@@ -58,7 +58,7 @@ POINTSMAN_MAX_MISSES must be
 GET /worker
 --- error_code: 204
 --- error_log
-there is no lua_shared_dict pointsman_routes: include pointsman.http.conf
+there is no lua_shared_dict pointsman_routes: include pointsman/http.conf
 
 
 

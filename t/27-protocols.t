@@ -23,9 +23,9 @@ add_block_preprocessor(sub {
     my $block = shift;
     $block->set_value(http_config => $TLS_APP);
     $block->set_value(config => <<'_EOC_');
-        include $TEST_NGINX_EDGE/pointsman.https.conf;
+        include pointsman/https.conf;
         location / {
-            include $TEST_NGINX_EDGE/pointsman.location.conf;
+            include pointsman/location.conf;
         }
 _EOC_
 });

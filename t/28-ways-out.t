@@ -9,7 +9,7 @@ __DATA__
 === subrequests, which have no end that is told, keep no instance busy
 --- config
     location / {
-        include $TEST_NGINX_EDGE/pointsman.location.conf;
+        include pointsman/location.conf;
     }
     location = /sub {
         content_by_lua_block {
@@ -59,7 +59,7 @@ t.say(t.show("again.test"), ", ", t.show("events.test"), ", ",
 --- config
     error_page 502 503 /sorry;
     location / {
-        include $TEST_NGINX_EDGE/pointsman.location.conf;
+        include pointsman/location.conf;
     }
 --- records
 rules shop.test [{"path":"/sorry","to":[{"app":"sorry"}]},{"path":"/","to":[{"app":"shop"}]}]
@@ -86,11 +86,11 @@ end
 --- config
     error_page 502 503 /sorry;
     location / {
-        include $TEST_NGINX_EDGE/pointsman.location.conf;
+        include pointsman/location.conf;
     }
     location = /sorry {
         access_by_lua_block { require("pointsman").access() }
-        include $TEST_NGINX_EDGE/pointsman.location.conf;
+        include pointsman/location.conf;
     }
 --- records
 route bad.test bad
@@ -304,7 +304,7 @@ t.say(response.status, " ", response.headers["set-cookie"])
 --- config
     proxy_read_timeout 500ms;
     location / {
-        include $TEST_NGINX_EDGE/pointsman.location.conf;
+        include pointsman/location.conf;
     }
 --- records
 route shop.test shop
@@ -328,7 +328,7 @@ t.say(results[1])
 === an instance that went while a body came in is not asked
 --- config
     location / {
-        include $TEST_NGINX_EDGE/pointsman.location.unbuffered.conf;
+        include pointsman/location.unbuffered.conf;
     }
 --- records
 route shop.test shop
@@ -352,7 +352,7 @@ t.say(response.status, " ", response.headers["x-instance"])
 === hosts of a wildcard share its rules
 --- config
     location / {
-        include $TEST_NGINX_EDGE/pointsman.location.conf;
+        include pointsman/location.conf;
     }
     location = /memory {
         content_by_lua_block {
@@ -432,14 +432,14 @@ v nil
     }
     location = /auth {
         internal;
-        include $TEST_NGINX_EDGE/pointsman.location.conf;
+        include pointsman/location.conf;
     }
     location = /auth_unbuffered {
         internal;
-        include $TEST_NGINX_EDGE/pointsman.location.unbuffered.conf;
+        include pointsman/location.unbuffered.conf;
     }
     location = /warm {
-        include $TEST_NGINX_EDGE/pointsman.location.conf;
+        include pointsman/location.conf;
     }
     proxy_read_timeout 100ms;
 --- records

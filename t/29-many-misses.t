@@ -170,7 +170,7 @@ t.say(t.together(
 
 === a replica that falls behind between a route and its large app is waited for
 --- hook
-    local redis = require("pointsman.redis")
+    local redis = require("pointsman.redis.client")
     local read_app = redis.read_app
     redis.read_app = function(name)
         local answer, err = read_app(name)
@@ -233,7 +233,7 @@ true
 
 === a host that had a route goes before names that nobody knows
 --- hook
-    local redis = require("pointsman.redis")
+    local redis = require("pointsman.redis.client")
     local lookup = redis.lookup
     redis.lookup = function(patterns, ...)
         ngx.shared.testkit:rpush("firsts", patterns[1])
@@ -336,7 +336,7 @@ true
 
 === a flood of unknown hosts goes out in turns
 --- hook
-    local redis = require("pointsman.redis")
+    local redis = require("pointsman.redis.client")
     local lookup = redis.lookup
     redis.lookup = function(patterns, ...)
         ngx.shared.testkit:rpush("turns", ngx.now() .. " " .. #patterns - 2)

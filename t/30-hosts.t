@@ -8,7 +8,7 @@ __DATA__
 --- without: start
 --- at_once
 --- lua
-local hosts = require("pointsman.hosts")
+local hosts = require("pointsman.cache.hosts")
 hosts.init(1048576, function(name)
     return bit.tobit(ngx.crc32_short(name))
 end)
@@ -48,7 +48,7 @@ nilnil
 --- without: start
 --- at_once
 --- lua
-local hosts = require("pointsman.hosts")
+local hosts = require("pointsman.cache.hosts")
 hosts.init(1048576, function() return 42 end)
 local function found(n)
     local right = 0
@@ -80,7 +80,7 @@ t.say(found(1000))
 --- without: start
 --- at_once
 --- lua
-local hosts = require("pointsman.hosts")
+local hosts = require("pointsman.cache.hosts")
 hosts.init(4096, function(name)
     return bit.tobit(ngx.crc32_short(name))
 end)
@@ -110,7 +110,7 @@ true
 --- without: start
 --- at_once
 --- lua
-local hosts = require("pointsman.hosts")
+local hosts = require("pointsman.cache.hosts")
 hosts.init(1048576, function(name)
     return bit.tobit(ngx.crc32_short(name))
 end)
@@ -144,7 +144,7 @@ first second
 --- without: start
 --- at_once
 --- lua
-local hosts = require("pointsman.hosts")
+local hosts = require("pointsman.cache.hosts")
 hosts.init(20000, function(name) return bit.tobit(ngx.crc32_short(name)) end)
 local any, app = { name = "any" }, { name = "app" }
 hosts.put("", any)

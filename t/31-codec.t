@@ -9,7 +9,7 @@ __DATA__
 --- at_once
 --- timeout: 20
 --- lua
-local codec = require("pointsman.codec")
+local codec = require("pointsman.codec.records")
 local decode = require("cjson.safe").decode
 local line_of = require("pointsman.codec.lines").of
 
@@ -78,7 +78,7 @@ true
 --- at_once
 --- timeout: 60
 --- lua
-local codec = require("pointsman.codec")
+local codec = require("pointsman.codec.records")
 local decode = require("cjson.safe").decode
 local line_of = require("pointsman.codec.lines").of
 

@@ -43,8 +43,8 @@ t.say(late > 0)
 === a round over a large app reads a sheet that has changed when its turn comes
 --- timeout: 20
 --- lua
-local cache = require("pointsman.cache")
-local dicts = require("pointsman.dicts")
+local cache = require("pointsman.cache.routes")
+local dicts = require("pointsman.cache.dicts")
 local reads = 0
 local get = dicts.apps.get
 function dicts.apps.get(zone, key)
@@ -211,7 +211,7 @@ nil true
 
 === what changes in all parts of a large app is read part by part
 --- lua
-local cache = require("pointsman.cache")
+local cache = require("pointsman.cache.routes")
 -- Every so many of the instances.
 local function change(step, rest)
     local lines = {}
@@ -355,7 +355,7 @@ t.say(t.show("shop.test"))
 
 === two workers that fill in a large app leave no sheet behind
 --- lua
-local apps, codec = require("pointsman.apps"), require("pointsman.codec")
+local apps, codec = require("pointsman.cache.shared_apps"), require("pointsman.codec.records")
 local decode = require("cjson.safe").decode
 local function app_of(n)
     local peers = {}
@@ -380,7 +380,7 @@ codec.cut_app = function(text, next_number)
 end
 t.say(apps.put("twice", app_of(3000)))
 t.say(entries() - before == 1 + #codec.sheet_numbers(apps.get("twice")))
-local dicts = require("pointsman.dicts")
+local dicts = require("pointsman.cache.dicts")
 local add = dicts.add
 dicts.add = function(...)
     dicts.add = add

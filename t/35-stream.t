@@ -6,7 +6,7 @@ __DATA__
 
 === the two ways of reading the stream find the same in it
 --- lua
-local feed = assert(require("pointsman.redis").follow())
+local feed = assert(require("pointsman.redis.client").follow())
 local stream = t.prefix .. "changes"
 local function text(entries)
     for i, entry in ipairs(entries) do
@@ -60,9 +60,9 @@ true true
 
 === changes are the same, however the JSON of an entry is written
 --- lua
-local apply = require("pointsman.apply")
+local apply = require("pointsman.feed.apply")
 local cjson = require("cjson")
-local slices = require("pointsman.slices")
+local slices = require("pointsman.feed.slices")
 local rows, turns = {}, 0
 local turn = slices.turn
 function slices.turn()
@@ -180,9 +180,9 @@ local function slices_with(at, sleep)
             return pause(...)
         end
     end
-    package.loaded["pointsman.slices"] = nil
+    package.loaded["pointsman.feed.slices"] = nil
     ngx.timer.at, ngx.sleep = counted(at), counted(sleep)
-    local slices = require("pointsman.slices")
+    local slices = require("pointsman.feed.slices")
     ngx.timer.at, ngx.sleep = real.at, real.sleep
     return function(milliseconds)
         pauses = 0
@@ -282,7 +282,7 @@ busy: true
 
 === the feed's work is cut so
 --- hook
-    local slices = require("pointsman.slices")
+    local slices = require("pointsman.feed.slices")
     local turn = slices.turn
     slices.turn = function()
         ngx.shared.testkit:incr("turns", 1, 0)

@@ -6,9 +6,9 @@ __DATA__
 
 === a sheet whose place on the board another one has is found in the list
 --- lua
-local board = require("pointsman.board")
-local cache = require("pointsman.cache")
-local dicts = require("pointsman.dicts")
+local board = require("pointsman.cache.versions")
+local cache = require("pointsman.cache.routes")
+local dicts = require("pointsman.cache.dicts")
 local lists, sheets = 0, 0
 local get = dicts.apps.get
 function dicts.apps.get(zone, key)
@@ -108,8 +108,8 @@ t.say((turn(8):gsub(", .*", "")))
 -- An app for one request.
 board.sheet_place = sheet_place
 local decode = require("cjson.safe").decode
-local app = require("pointsman.known_apps").fill({ name = "shop" },
-    require("pointsman.apps").read("shop", decode))
+local app = require("pointsman.cache.apps").fill({ name = "shop" },
+    require("pointsman.cache.shared_apps").read("shop", decode))
 board.doubt_sheets()
 t.say(app.picker:pick().port)
 dicts.apps.get = nil
@@ -138,8 +138,8 @@ dicts.apps.get = nil
 
 === a round that passes parts with nobody in them looks after these one by one
 --- lua
-local cache = require("pointsman.cache")
-local dicts = require("pointsman.dicts")
+local cache = require("pointsman.cache.routes")
+local dicts = require("pointsman.cache.dicts")
 local reads = 0
 local get = dicts.apps.get
 function dicts.apps.get(zone, key)

@@ -10,7 +10,7 @@ __DATA__
 === an app that loses all instances while a body comes in has none
 --- config
     location / {
-        include $TEST_NGINX_EDGE/pointsman.location.unbuffered.conf;
+        include pointsman/location.unbuffered.conf;
     }
 --- records
 route again.test again
@@ -38,11 +38,11 @@ end
 === what another worker changes between two phases is answered as what it is
 --- hook
 local edge = require("pointsman")
-local apps = require("pointsman.apps")
-local board = require("pointsman.board")
-local codec = require("pointsman.codec")
-local dicts = require("pointsman.dicts")
-local match = require("pointsman.match")
+local apps = require("pointsman.cache.shared_apps")
+local board = require("pointsman.cache.versions")
+local codec = require("pointsman.codec.records")
+local dicts = require("pointsman.cache.dicts")
+local match = require("pointsman.routing.match")
 
 local NEW = 9007199254740991
 local balancer, full = edge.balancer, edge.full
@@ -72,7 +72,7 @@ edge.full = function()
     local host = ngx.var.host
     change = CHANGES[host]
     -- It is cached by the time that it is looked at.
-    require("pointsman.miss").fetch(host)
+    require("pointsman.miss.fetch").fetch(host)
     return full()
 end
 edge.balancer = function()
@@ -107,7 +107,7 @@ unavailable 0
 === an error page of the user's is there for it, too
 --- config
     location / {
-        include $TEST_NGINX_EDGE/pointsman.location.unbuffered.conf;
+        include pointsman/location.unbuffered.conf;
     }
     error_page 502 503 /sorry;
     location = /sorry {

@@ -181,18 +181,18 @@ pub async fn edge(
         require("pointsman").setup {{ {settings} }}
     }}
     include "{http}";
-    include "{nginx}/pointsman.start.conf";
-    include "{nginx}/pointsman.log.conf";
+    include "{nginx}/pointsman/start.conf";
+    include "{nginx}/pointsman/log.conf";
     server {{
         listen {addr};
-        include "{nginx}/pointsman.server.conf";
+        include "{nginx}/pointsman/server.conf";
 {server_lines}        location / {{
-            include "{nginx}/pointsman.location.conf";
+            include "{nginx}/pointsman/location.conf";
         }}
     }}
     server {{
         listen {status};
-        include "{nginx}/pointsman.status.conf";
+        include "{nginx}/pointsman/status.conf";
 {lines}    }}
 "#,
         lua = lua.display(),
@@ -225,7 +225,7 @@ pub async fn redis_each(ctx: &Context, redis: SocketAddr, host: &str) -> Result<
 
 /// The shipped http include, or a copy with other numbers.
 fn shipped_with(ctx: &Context, options: &EdgeOptions) -> Result<PathBuf> {
-    let shipped = ctx.source.nginx().join("pointsman.http.conf");
+    let shipped = ctx.source.nginx().join("pointsman/http.conf");
     if options.keepalive.is_none() && options.routes_dict.is_none() {
         return Ok(shipped);
     }
@@ -238,7 +238,7 @@ fn shipped_with(ctx: &Context, options: &EdgeOptions) -> Result<PathBuf> {
         let new = format!("lua_shared_dict pointsman_routes {size};");
         text = replace_one(&text, "lua_shared_dict pointsman_routes    256m;", &new)?;
     }
-    let path = ctx.folder("include")?.join("pointsman.http.conf");
+    let path = ctx.folder("include")?.join("pointsman/http.conf");
     std::fs::write(&path, text)?;
     Ok(path)
 }
@@ -246,7 +246,7 @@ fn shipped_with(ctx: &Context, options: &EdgeOptions) -> Result<PathBuf> {
 fn replace_one(text: &str, old: &str, new: &str) -> Result<String> {
     ensure!(
         text.matches(old).count() == 1,
-        "pointsman.http.conf has not just one {old:?}"
+        "pointsman/http.conf has not just one {old:?}"
     );
     Ok(text.replace(old, new))
 }
@@ -264,8 +264,8 @@ impl Shipped {
             std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))
         };
         Self::parse(
-            &read("pointsman.http.conf")?,
-            &read("pointsman.location.conf")?,
+            &read("pointsman/http.conf")?,
+            &read("pointsman/location.conf")?,
         )
     }
 
@@ -301,8 +301,8 @@ mod tests {
     fn the_plain_side_has_the_shipped_directives() {
         let nginx = concat!(env!("CARGO_MANIFEST_DIR"), "/../nginx/");
         let read = |name| std::fs::read_to_string(format!("{nginx}{name}")).unwrap();
-        let location = read("pointsman.location.conf");
-        let shipped = Shipped::parse(&read("pointsman.http.conf"), &location).unwrap();
+        let location = read("pointsman/location.conf");
+        let shipped = Shipped::parse(&read("pointsman/http.conf"), &location).unwrap();
         assert!(
             shipped
                 .directives

@@ -5,7 +5,7 @@
 -- the shared dict each second. What is rare counts there at once, by
 -- dicts.count.
 
-local dicts = require("pointsman.dicts")
+local dicts = require("pointsman.cache.dicts")
 
 local concat = table.concat
 local dict_count = dicts.count

@@ -60,7 +60,6 @@ BEGIN {
     $ENV{POINTSMAN_TEST_PREFIX} = 'test:';
     $ENV{POINTSMAN_TEST_REDIS_PORT} = $redis_port;
     $ENV{TEST_NGINX_REDIS_PORT} = $redis_port;
-    $ENV{TEST_NGINX_EDGE} = "$root/nginx";
     $ENV{TEST_NGINX_LUA} = "$root/lua";
     $ENV{TEST_NGINX_TLS} = "$root/t/fixtures/tls";
     $ENV{TEST_NGINX_SERVER_PORT} ||= free_port();
@@ -73,6 +72,21 @@ BEGIN {
 
 use Test::Nginx::Socket ();
 use Test::Nginx::Util;
+
+# nginx looks for an include beside its nginx.conf, where this folder lies in a
+# user's installation, too.
+{
+    no warnings 'redefine';
+    my $set_up = \&Test::Nginx::Util::setup_server_root;
+    *Test::Nginx::Util::setup_server_root = sub ($) {
+        my ($first_time) = @_;
+        $set_up->($first_time);
+        my $link = "$ENV{TEST_NGINX_SERVROOT}/conf/pointsman";
+        -l $link or symlink "$root/nginx/pointsman", $link
+            or die "cannot make $link: $!\n";
+        return;
+    };
+}
 
 # Test::Nginx is imported into the test itself, as it reads the blocks from
 # there. (Deriving from it would put this file through Spiffy's source filter.)
@@ -179,7 +193,7 @@ my $in_trouble;
 
 my $LOCATION = <<'_EOC_';
         location / {
-            include $TEST_NGINX_EDGE/pointsman.location.conf;
+            include pointsman/location.conf;
         }
 _EOC_
 
@@ -196,11 +210,11 @@ sub http_config {
 _EOC_
     if ($without{http}) {
         # the include but its shared dicts
-        my $http = slurp("$root/nginx/pointsman.http.conf");
+        my $http = slurp("$root/nginx/pointsman/http.conf");
         $http =~ s/^lua_shared_dict .*$//mg;
         $text .= $http;
     } else {
-        $text .= "    include \$TEST_NGINX_EDGE/pointsman.http.conf;\n";
+        $text .= "    include pointsman/http.conf;\n";
     }
     $text .= <<"_EOC_" unless $without{setup};
     init_by_lua_block {
@@ -214,7 +228,7 @@ _EOC_
     }
 _EOC_
     for my $name (qw(start log)) {
-        $text .= "    include \$TEST_NGINX_EDGE/pointsman.$name.conf;\n"
+        $text .= "    include pointsman/$name.conf;\n"
             unless $without{$name};
     }
     return $text . <<"_EOC_" . $own;
@@ -242,7 +256,7 @@ sub readme_config {
         $text =~ s/$from/$to/ or die "the README's nginx lines lack $from\n";
     };
     $put->(qr/^ *lua_package_path .*\n/m, '');
-    $put->(qr/^ *include \S*pointsman\.http\.conf;\n/m, '');
+    $put->(qr{^ *include \S*pointsman/http\.conf;\n}m, '');
     $put->(qr/redis = "redis:[^"]*"/,
            qq{redis = "redis://127.0.0.1:$redis_port", }
            . qq{prefix = "$ENV{POINTSMAN_TEST_PREFIX}"});
@@ -252,7 +266,6 @@ sub readme_config {
            'listen 127.0.0.20:$TEST_NGINX_SERVER_PORT');
     $put->(qr/listen 127\.0\.0\.1:8082/,
            'listen 127.0.0.21:$TEST_NGINX_SERVER_PORT');
-    $text =~ s{/opt/pointsman/nginx}{\$TEST_NGINX_EDGE}g;
     $text =~ s{/srv/www}{\$TEST_NGINX_SERVER_ROOT/html}g;
     return $text;
 }
@@ -266,7 +279,7 @@ sub server_config {
         location = /worker { return 204; }
 _EOC_
     for my $name (qw(server status)) {
-        $text .= "        include \$TEST_NGINX_EDGE/pointsman.$name.conf;\n"
+        $text .= "        include pointsman/$name.conf;\n"
             unless $without{$name};
     }
     $text .= $LOCATION unless $without{location} || defined $block->config;

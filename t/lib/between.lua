@@ -2,7 +2,7 @@
 -- is asked and hold back what is answered. For init_by_lua; what to hold is
 -- said in the shared dict testkit (see kit.lua).
 
-local redis = require("pointsman.redis")
+local redis = require("pointsman.redis.client")
 
 local counts = ngx.shared.testkit
 local follow, lookup = redis.follow, redis.lookup

@@ -64,7 +64,7 @@ pub enum DevError {
     },
     /// The repository's own files are not where they should be.
     #[error(
-        "{} holds no nginx/pointsman.http.conf and lua/pointsman.lua: run this in Pointsman's \
+        "{} holds no nginx/pointsman/http.conf and lua/pointsman.lua: run this in Pointsman's \
          source folder, or name it with --source", .0.display()
     )]
     NoSource(PathBuf),

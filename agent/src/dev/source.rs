@@ -15,7 +15,7 @@ impl Source {
     pub fn at(root: &Path) -> Result<Self, DevError> {
         let root = std::path::absolute(root)
             .map_err(DevError::io(format!("find the folder {}", root.display())))?;
-        if root.join("nginx/pointsman.http.conf").is_file()
+        if root.join("nginx/pointsman/http.conf").is_file()
             && root.join("lua/pointsman.lua").is_file()
         {
             Ok(Self { root })

@@ -25,7 +25,7 @@ async fn grpc_passes_unary_calls_and_streams_of_both_directions() {
         .nginx();
     let lines = format!(
         "        listen {listen} http2;\n        location /etcdserverpb. {{\n            \
-         include \"{}/pointsman.location.unbuffered.conf\";\n        }}\n",
+         include \"{}/pointsman/location.unbuffered.conf\";\n        }}\n",
         nginx.display()
     );
     let world = World::with_server_lines(1, 1, &lines).await;

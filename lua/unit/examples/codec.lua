@@ -4,7 +4,7 @@
 --     cargo run --release -p pointsman-lua-tests --example run -- \
 --         lua/unit/examples/codec.lua
 
-local codec = require "pointsman.codec"
+local codec = require "pointsman.codec.records"
 local line_of = require("pointsman.codec.lines").of
 
 

@@ -4,7 +4,7 @@
 --     cargo run --release -p pointsman-lua-tests --example run -- \
 --         lua/unit/examples/pickers.lua
 
-local compose = require "pointsman.picker.compose"
+local compose = require "pointsman.balance.compose"
 
 local KEYS = {}
 for i = 1, 1024 do

@@ -6,7 +6,7 @@ use pointsman_lua_tests::check;
 fn the_reserve_is_a_hundred_and_fills_by_ten_a_second() {
     check(
         r"
-        local budget = require('pointsman.budget').new(0, 1000)
+        local budget = require('pointsman.balance.budget').new(0, 1000)
         local function granted(time)
             local n = 0
             while budget:take(0, 0, time) do
@@ -29,7 +29,7 @@ fn the_reserve_is_a_hundred_and_fills_by_ten_a_second() {
 fn a_share_of_the_requests_comes_on_top() {
     check(
         r"
-        local budget = require('pointsman.budget').new(0, 0)
+        local budget = require('pointsman.balance.budget').new(0, 0)
         local granted, requests = 0, 0
         -- ten seconds of a thousand requests each, all of which want a retry
         for second = 1, 10 do
@@ -50,7 +50,7 @@ fn a_share_of_the_requests_comes_on_top() {
 fn what_was_not_used_is_no_credit_for_later() {
     check(
         r"
-        local budget = require('pointsman.budget').new(0, 0)
+        local budget = require('pointsman.balance.budget').new(0, 0)
         -- a quiet hour of many requests, then all fail at once
         assert(budget:take(0.2, 3600000, 3600))
         local n = 1

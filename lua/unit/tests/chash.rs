@@ -120,7 +120,7 @@ fn without_the_best_one_the_next_best_is_taken() {
 fn the_winner_is_the_one_that_the_formula_names() {
     check_pickers(
         r#"
-        local hash = require "pointsman.picker.hash"
+        local hash = require "pointsman.balance.hash"
         local bit = require "bit"
         for _, weigh in ipairs {
             function() return 7 end, function(i) return i end,

@@ -6,7 +6,7 @@ use pointsman_lua_tests::check;
 fn golden_records_are_decoded_as_the_file_says() {
     check(
         r#"
-        local codec = require "pointsman.codec"
+        local codec = require "pointsman.codec.records"
         local seen = { route = 0, app = 0, inst = 0 }
         for _, record in ipairs(golden.good) do
             local redis = record.redis
@@ -39,7 +39,7 @@ fn golden_records_are_decoded_as_the_file_says() {
 fn golden_records_that_are_not_plain_are_read_in_full() {
     check(
         r#"
-        local codec = require "pointsman.codec"
+        local codec = require "pointsman.codec.records"
         local is
         function is(want, got, field)
             local name = field:match("^(.*)_ms$")
@@ -89,7 +89,7 @@ fn golden_records_that_are_not_plain_are_read_in_full() {
 fn bad_records_are_refused_with_a_reason() {
     check(
         r#"
-        local codec = require "pointsman.codec"
+        local codec = require "pointsman.codec.records"
         for _, bad in ipairs(golden.bad_redis) do
             if bad.field then
                 fails(bad.name, codec.instance(json, bad.field, bad.value))
@@ -107,7 +107,7 @@ fn bad_records_are_refused_with_a_reason() {
 fn a_record_that_redis_holds_as_no_string_is_refused() {
     check(
         r#"
-        local codec = require "pointsman.codec"
+        local codec = require "pointsman.codec.records"
         -- what a Redis client hands over: nil, a status, a number, its null
         for _, raw in ipairs { 12, true, false, {}, print } do
             fails("route", codec.route(json, raw))
@@ -125,7 +125,7 @@ fn a_record_that_redis_holds_as_no_string_is_refused() {
 fn extras_of_an_instance_that_an_edge_does_not_know_are_ignored() {
     check(
         r#"
-        local codec = require "pointsman.codec"
+        local codec = require "pointsman.codec.records"
         local peer = codec.instance(json, "a",
             '["3","10.0.0.1:80",1,{"zone":"z","later":1},"later"]')
         same(peer.zone, "z")
@@ -137,7 +137,7 @@ fn extras_of_an_instance_that_an_edge_does_not_know_are_ignored() {
 fn an_app_without_a_record_has_the_default_policy_and_its_own_copy() {
     check(
         r#"
-        local codec = require "pointsman.codec"
+        local codec = require "pointsman.codec.records"
         local policy = codec.policy(json, nil)
         same(policy, { rev = 0, balance = "round_robin", retries = 1,
                        fail_timeout = 10, plain = true })
@@ -151,7 +151,7 @@ fn an_app_without_a_record_has_the_default_policy_and_its_own_copy() {
 fn a_weight_of_a_target_is_kept() {
     check(
         r#"
-        local codec = require "pointsman.codec"
+        local codec = require "pointsman.codec.records"
         local route = codec.route(json, '{"rev":"1","rules":'
             .. '[{"path":"/","to":[{"app":"shop","weight":3}]}]}')
         same(route.rules[1].to, { { app = "shop", weight = 3 } })
@@ -163,7 +163,7 @@ fn a_weight_of_a_target_is_kept() {
 fn golden_routes_survive_the_cache() {
     check(
         r#"
-        local codec = require "pointsman.codec"
+        local codec = require "pointsman.codec.records"
         for _, record in ipairs(golden.good) do
             if record.redis.key:find("^route:") then
                 local text = codec.pack_route(record.edge, 77, 3)
@@ -182,7 +182,7 @@ fn golden_routes_survive_the_cache() {
 fn golden_apps_survive_the_cache_whole_and_sorted() {
     check(
         r#"
-        local codec = require "pointsman.codec"
+        local codec = require "pointsman.codec.records"
         local apps = {}
         for _, record in ipairs(golden.good) do
             local name = record.redis.key:match("^inst:(.*)")
@@ -218,7 +218,7 @@ fn golden_apps_survive_the_cache_whole_and_sorted() {
 fn an_app_without_instances_survives_the_cache() {
     check(
         r#"
-        local codec = require "pointsman.codec"
+        local codec = require "pointsman.codec.records"
         local app = { name = "shop", policy = codec.policy(json), peers = {} }
         same(codec.unpack_app(codec.pack_app(app, 0, 0)), app)
         "#,
@@ -229,7 +229,7 @@ fn an_app_without_instances_survives_the_cache() {
 fn a_fail_timeout_survives_the_cache_to_the_millisecond() {
     check(
         r#"
-        local codec = require "pointsman.codec"
+        local codec = require "pointsman.codec.records"
         for ms = 0, 3000 do
             local raw = '{"rev":"1","fail_timeout_ms":' .. ms .. '}'
             local app = { name = "a", policy = codec.policy(json, raw),
@@ -245,7 +245,7 @@ fn a_fail_timeout_survives_the_cache_to_the_millisecond() {
 fn negatives_survive_the_cache() {
     check(
         r#"
-        local codec = require "pointsman.codec"
+        local codec = require "pointsman.codec.records"
         same({ codec.unpack_negative(codec.pack_negative(14, 2)) }, { 14, 2 })
         "#,
     );
@@ -255,7 +255,7 @@ fn negatives_survive_the_cache() {
 fn great_revisions_are_written_out_digit_by_digit() {
     check(
         r#"
-        local codec = require "pointsman.codec"
+        local codec = require "pointsman.codec.records"
         for _, n in ipairs { 1e14, 1e15, 2 ^ 53 - 1, 2 ^ 53 } do
             local route = { rev = n, plain = true, rules = {
                 { path = "/", to = { { app = "shop", weight = 1 } } } } }
@@ -280,7 +280,7 @@ fn great_revisions_are_written_out_digit_by_digit() {
 fn texts_of_one_kind_are_not_taken_for_another() {
     check(
         r#"
-        local codec = require "pointsman.codec"
+        local codec = require "pointsman.codec.records"
         local texts = {
             route = codec.pack_route({ rev = 1, rules = {
                 { path = "/", to = { { app = "a", weight = 1 } } } } }, 1, 1),
@@ -305,7 +305,7 @@ fn texts_of_one_kind_are_not_taken_for_another() {
 fn damaged_texts_never_raise() {
     check(
         r#"
-        local codec = require "pointsman.codec"
+        local codec = require "pointsman.codec.records"
         local texts = {
             codec.pack_route({ rev = 1, deeper = false, rules = {
                 { path = "/", to = { { app = "a", weight = 1 } } } } }, 1, 1),

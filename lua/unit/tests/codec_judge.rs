@@ -8,7 +8,7 @@ fn check_judge(chunk: &str) {
     check(&format!(
         "{}\n{chunk}",
         r#"
-        local codec = require "pointsman.codec"
+        local codec = require "pointsman.codec.records"
         local function route(rules)
             return codec.route(json, '{"rev":"7","rules":' .. rules .. '}')
         end

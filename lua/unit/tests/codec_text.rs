@@ -7,7 +7,7 @@ fn check_text(chunk: &str) {
     check(&format!(
         "{}\n{chunk}",
         r#"
-        local codec = require "pointsman.codec"
+        local codec = require "pointsman.codec.records"
         local function peer(id, rev, extras)
             return codec.instance(json, id, string.format(
                 '["%d","10.0.0.1:80",100%s]', rev,

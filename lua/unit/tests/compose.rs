@@ -29,7 +29,7 @@ end
 fn an_app_with_nothing_but_a_round_has_the_bare_picker() {
     check_pickers(
         r#"
-        local round_robin = require "pointsman.picker.round_robin"
+        local round_robin = require "pointsman.balance.round_robin"
         local picker = new("round_robin", many(3), 0)
         same(getmetatable(picker),
              getmetatable(round_robin.new(many(3), 0)))

@@ -6,7 +6,7 @@ use pointsman_lua_tests::check;
 fn candidates_go_from_the_host_to_the_catch_all() {
     check(
         r#"
-        local match = require "pointsman.match"
+        local match = require "pointsman.routing.match"
         same(match.candidates("a.b.example.com"), {
             "a.b.example.com", "*.b.example.com", "*.example.com", "*.com",
             "*",
@@ -20,7 +20,7 @@ fn candidates_go_from_the_host_to_the_catch_all() {
 fn no_host_fits_the_catch_all_alone() {
     check(
         r#"
-        local match = require "pointsman.match"
+        local match = require "pointsman.routing.match"
         same(match.candidates(""), { "*" })
         "#,
     );
@@ -30,7 +30,7 @@ fn no_host_fits_the_catch_all_alone() {
 fn an_ip_address_has_no_parents() {
     check(
         r#"
-        local match = require "pointsman.match"
+        local match = require "pointsman.routing.match"
         same(match.candidates("10.1.2.3"), { "10.1.2.3", "*" })
         same(match.candidates("[2001:db8::1]"), { "[2001:db8::1]", "*" })
         same(match.candidates("[::ffff:10.1.2.3]"),
@@ -43,7 +43,7 @@ fn an_ip_address_has_no_parents() {
 fn a_host_too_long_for_dns_costs_one_look_up() {
     check(
         r#"
-        local match = require "pointsman.match"
+        local match = require "pointsman.routing.match"
         same(match.candidates(("a."):rep(4000) .. "com"), { "*" })
         local longest = ("a."):rep(126) .. "b"
         same(#longest, 253)
@@ -56,7 +56,7 @@ fn a_host_too_long_for_dns_costs_one_look_up() {
 fn odd_hosts_fit_the_catch_all_and_never_raise() {
     check(
         r#"
-        local match = require "pointsman.match"
+        local match = require "pointsman.routing.match"
         for _, host in ipairs { "", ".", "..", "*", "*.com", "a..b", "%d",
                                 "\0", "[", "]", "1", "ü.de", "a_b.de" } do
             local patterns = match.candidates(host)
@@ -70,7 +70,7 @@ fn odd_hosts_fit_the_catch_all_and_never_raise() {
 fn the_most_specific_route_wins() {
     check(
         r#"
-        local match = require "pointsman.match"
+        local match = require "pointsman.routing.match"
         local table_ = {
             ["a.example.com"] = { name = "exact" },
             ["*.example.com"] = { name = "wild", deeper = true },
@@ -96,7 +96,7 @@ fn the_most_specific_route_wins() {
 fn an_unknown_more_specific_pattern_must_be_asked_for() {
     check(
         r#"
-        local match = require "pointsman.match"
+        local match = require "pointsman.routing.match"
         local known = {}
         local function resolve(host)
             return match.resolve(match.candidates(host),
@@ -120,7 +120,7 @@ fn an_unknown_more_specific_pattern_must_be_asked_for() {
 fn a_wildcard_with_nothing_beneath_answers_for_unknown_hosts() {
     check(
         r#"
-        local match = require "pointsman.match"
+        local match = require "pointsman.routing.match"
         local wild = { deeper = false }
         local known = { ["*.example.com"] = wild }
         local function resolve(host)
@@ -141,7 +141,7 @@ fn a_wildcard_with_nothing_beneath_answers_for_unknown_hosts() {
 fn a_route_that_is_unknown_and_not_absent_is_no_404() {
     check(
         r#"
-        local match = require "pointsman.match"
+        local match = require "pointsman.routing.match"
         local patterns = match.candidates("a.b")
         local function lookup(absent)
             return function(p) if absent[p] then return false end end

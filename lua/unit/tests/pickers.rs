@@ -190,7 +190,7 @@ fn another_balancing_begins_anew_and_the_same_one_goes_on() {
 fn murmur_has_its_published_values() {
     check(
         r#"
-        local hash = require "pointsman.picker.hash"
+        local hash = require "pointsman.balance.hash"
         local function hex(h) return string.format("%08x", h % 2 ^ 32) end
         same(hex(hash.of("")), "00000000")
         same(hex(hash.of("", 1)), "514e28b7")

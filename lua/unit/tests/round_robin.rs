@@ -6,7 +6,7 @@ use pointsman_lua_tests::check;
 fn check_picker(chunk: &str) {
     check(&format!(
         r#"
-        local round_robin = require "pointsman.picker.round_robin"
+        local round_robin = require "pointsman.balance.round_robin"
         local function peers(weights)
             local list = {{}}
             for id, weight in pairs(weights) do

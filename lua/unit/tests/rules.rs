@@ -8,8 +8,8 @@ fn check_rules(chunk: &str) {
     check(&format!(
         "{}\n{chunk}",
         r#"
-        local codec = require "pointsman.codec"
-        local rules = require "pointsman.rules"
+        local codec = require "pointsman.codec.records"
+        local rules = require "pointsman.routing.rules"
         local function compile(text)
             local route, err = codec.route(json,
                                            '{"rev":"7","rules":' .. text .. '}')
@@ -252,7 +252,7 @@ fn a_target_that_is_forced_comes_before_the_split_usable_or_not() {
 fn the_side_of_a_user_says_nothing_about_the_instance() {
     check_rules(
         r#"
-        local chash = require "pointsman.picker.chash"
+        local chash = require "pointsman.balance.chash"
         local compiled = compile('[{"path":"/","to":[{"app":"i1"},'
             .. '{"app":"i2"}],"split_by":{"cookie":"u"}}]')
         local picker = chash.new({ { id = "i1", weight = 1 },

@@ -1,7 +1,7 @@
 //! nginx with the repository's includes and Lua code.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -52,6 +52,8 @@ impl Nginx {
     pub fn spawn(launcher: &Launcher, config: &NginxConfig) -> Result<Self, DevError> {
         let program = NginxProgram::find()?;
         create_dir(&config.dir.join("tmp"))?;
+        // nginx looks for an include beside its nginx.conf.
+        link(&config.source.nginx().join("pointsman"), &config.dir)?;
         let conf = config.dir.join("nginx.conf");
         std::fs::write(&conf, render(config, &program))
             .map_err(DevError::io(format!("write {}", conf.display())))?;
@@ -106,6 +108,16 @@ impl Service for Nginx {
     }
 }
 
+/// Puts a link to `folder` into `dir`, in place of one that is there.
+fn link(folder: &Path, dir: &Path) -> Result<(), DevError> {
+    let link = dir.join("pointsman");
+    match std::fs::remove_file(&link) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => std::os::unix::fs::symlink(folder, &link),
+    }
+    .map_err(DevError::io(format!("make {}", link.display())))
+}
+
 fn render(config: &NginxConfig, program: &NginxProgram) -> String {
     let modules: String = program
         .modules
@@ -124,7 +136,6 @@ fn render(config: &NginxConfig, program: &NginxProgram) -> String {
         .replace("{user}", user)
         .replace("{workers}", &config.workers.to_string())
         .replace("{lua}", &config.source.lua().display().to_string())
-        .replace("{nginx}", &config.source.nginx().display().to_string())
         .replace("{redis}", &config.redis_url)
         .replace("{edge}", &config.edge.to_string())
         .replace("{status}", &config.status.to_string())

@@ -29,7 +29,7 @@ pub enum Variant {
     /// The least that a dynamic router in Lua could do: a table by host, the
     /// round, the number of tries, and a log handler that counts.
     Toy,
-    /// Pointsman without pointsman.log.conf.
+    /// Pointsman without pointsman/log.conf.
     NoLog,
     /// Pointsman with all that a user has on.
     Pointsman,
@@ -95,7 +95,7 @@ impl Parts<'_> {
             Variant::Handlers => self.lua("floor", "    log_by_lua_block { return }\n")?,
             Variant::Toy => self.lua("run", "    log_by_lua_block { require(\"toy\").log() }\n")?,
             Variant::NoLog => self.ours(""),
-            Variant::Pointsman => self.ours("pointsman.log.conf"),
+            Variant::Pointsman => self.ours("pointsman/log.conf"),
         };
         let modules = match variant {
             Variant::Plain => "",
@@ -137,8 +137,8 @@ impl Parts<'_> {
     /// Without Pointsman, but with its proxy directives.
     fn other(&self, upstream: &str, lines: &str) -> Result<String> {
         let nginx = self.source.nginx();
-        let maps = maps(&read(&nginx.join("pointsman.http.conf"))?)?;
-        let proxy = proxy_lines(&read(&nginx.join("pointsman.location.conf"))?)?;
+        let maps = maps(&read(&nginx.join("pointsman/http.conf"))?)?;
+        let proxy = proxy_lines(&read(&nginx.join("pointsman/location.conf"))?)?;
         Ok(format!(
             "{maps}{lines}    upstream measured {{\n{upstream}    }}\n\
              \x20   server {{\n        listen {};\n        location / {{\n{proxy}        }}\n    }}\n",
@@ -158,13 +158,13 @@ impl Parts<'_> {
     init_by_lua_block {{
         require("pointsman").setup {{ redis = "{redis}" }}
     }}
-    include "{nginx}/pointsman.http.conf";
-    include "{nginx}/pointsman.start.conf";
+    include "{nginx}/pointsman/http.conf";
+    include "{nginx}/pointsman/start.conf";
 {log}    server {{
         listen {edge};
-        include "{nginx}/pointsman.server.conf";
+        include "{nginx}/pointsman/server.conf";
         location / {{
-            include "{nginx}/pointsman.location.conf";
+            include "{nginx}/pointsman/location.conf";
         }}
     }}
 "#,
@@ -206,12 +206,12 @@ fn read(path: &Path) -> Result<String> {
     std::fs::read_to_string(path).with_context(|| format!("failed to read {}", path.display()))
 }
 
-/// The maps of pointsman.http.conf: what stands before its upstream, without
+/// The maps of pointsman/http.conf: what stands before its upstream, without
 /// the dicts.
 fn maps(http: &str) -> Result<String> {
     let (before, _) = http
         .split_once("\nupstream pointsman {")
-        .context("pointsman.http.conf has no upstream")?;
+        .context("pointsman/http.conf has no upstream")?;
     Ok(before
         .lines()
         .filter(|line| !line.starts_with("lua_shared_dict"))
@@ -219,7 +219,7 @@ fn maps(http: &str) -> Result<String> {
         .collect())
 }
 
-/// The proxy directives of pointsman.location.conf.
+/// The proxy directives of pointsman/location.conf.
 fn proxy_lines(location: &str) -> Result<String> {
     let lines: String = location
         .lines()
@@ -229,7 +229,7 @@ fn proxy_lines(location: &str) -> Result<String> {
     let ours = "proxy_pass http://pointsman;";
     anyhow::ensure!(
         lines.contains(ours),
-        "pointsman.location.conf has no {ours}"
+        "pointsman/location.conf has no {ours}"
     );
     Ok(lines.replace(ours, "proxy_pass http://measured;"))
 }
@@ -241,7 +241,7 @@ mod tests {
     #[test]
     fn the_baseline_has_all_proxy_directives_of_the_shipped_file() {
         let source = Source::around(Path::new(".")).unwrap();
-        let text = read(&source.nginx().join("pointsman.location.conf")).unwrap();
+        let text = read(&source.nginx().join("pointsman/location.conf")).unwrap();
         let lines = proxy_lines(&text).unwrap();
         assert_eq!(
             lines.matches("proxy_set_header").count(),
@@ -253,7 +253,7 @@ mod tests {
     #[test]
     fn the_baseline_has_no_lua() {
         let source = Source::around(Path::new(".")).unwrap();
-        let text = read(&source.nginx().join("pointsman.http.conf")).unwrap();
+        let text = read(&source.nginx().join("pointsman/http.conf")).unwrap();
         let maps = maps(&text).unwrap();
         assert!(maps.contains("$pointsman_connection {"), "{maps}");
         let is_lua = |line: &str| line.contains("lua") && !line.starts_with('#');

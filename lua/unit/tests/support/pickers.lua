@@ -59,7 +59,7 @@ local function near_shares(counts, n, weights)
     end
 end
 
-local compose = require "pointsman.picker.compose"
+local compose = require "pointsman.balance.compose"
 local ALL = { "round_robin", "least_conn", "ewma", "random", "hash" }
 
 -- a picker by the policy's name for it, with nothing in flight unless told

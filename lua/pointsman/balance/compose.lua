@@ -1,0 +1,146 @@
+-- The picker that an app's policy asks for, as one object with one `pick`. Pure
+-- Lua, all phases.
+--
+-- An app with nothing but a round has the bare picker: what it does not use
+-- costs it nothing.
+
+local chash = require("pointsman.balance.chash")
+local ewma = require("pointsman.balance.ewma")
+local least_conn = require("pointsman.balance.least_conn")
+local random = require("pointsman.balance.random")
+local round_robin = require("pointsman.balance.round_robin")
+local warm = require("pointsman.balance.warm")
+local zone = require("pointsman.balance.zone")
+
+local type = type
+
+local BY_NAME = {
+    round_robin = round_robin.new, least_conn = least_conn.new,
+    ewma = ewma.new, random = random.new, hash = chash.new,
+}
+
+
+-- The shape of a round over parts of a list: it goes on where one over the
+-- whole list was, and the other way round.
+local PARTED = "round_robin"
+
+
+-- A picker whose state can be taken over; else the seed.
+local function of_shape(previous, shape, seed)
+    if type(previous) == "table" and previous.shape ~= shape then
+        return seed
+    end
+    return previous
+end
+
+
+local function may_get_requests(peer, even_down)
+    return peer.weight > 0 and not peer.draining
+           and (even_down or not peer.down)
+end
+
+
+local function those_of(peers, even_down)
+    local list, n = {}, 0
+    for i = 1, #peers do
+        local peer = peers[i]
+        if may_get_requests(peer, even_down) then
+            n = n + 1
+            list[n] = peer
+        end
+    end
+    return list, n
+end
+
+
+local _M = {}
+
+
+-- syntax: live, n = compose.live(peers)
+-- Who may get new requests, and how many. If all that are not draining failed
+-- their checks, the checks are not believed: all of those are used.
+function _M.live(peers)
+    local live, n = those_of(peers, false)
+    if n == 0 then
+        return those_of(peers, true)
+    end
+    return live, n
+end
+
+
+-- syntax: n = compose.even(parts)
+-- How many of the instances in a list of { live = { number, ... }, weight = }
+-- may get new requests, if these have the same weight, one and all, and there
+-- are any; else nil. (lines.scan says what `live` and `weight` are.)
+function _M.even(parts)
+    local n, weight = 0, nil
+    for i = 1, #parts do
+        local part = parts[i]
+        local its = part.weight
+        if its then
+            weight = weight or its
+            if its == 0 or its ~= weight then
+                return nil
+            end
+            n = n + #part.live
+        end
+    end
+    return n > 0 and n or nil
+end
+
+
+-- syntax: picker = compose.in_parts(parts, n, previous, options)
+-- A round over what compose.even has counted. Else as compose.new.
+function _M.in_parts(parts, n, previous, options)
+    local picker = round_robin.in_parts(parts, n, of_shape(previous, PARTED,
+                                                           options.seed))
+    picker.shape = PARTED
+    return picker
+end
+
+
+-- syntax: picker = compose.new(policy, peers, previous, options)
+-- `previous` is the picker before, or a random number; its state is taken over
+-- where the policy still asks for a picker of that kind, else `options.seed`
+-- takes its place. Options: `flight` (for least_conn, ewma and random), `zone`
+-- (the edge's own), `now` (seconds; for slow_start), `seed`.
+--
+-- To pick: picker:pick(skip?, request?), where `request.now` (seconds; for ewma
+-- and slow_start) and `request.key` (for hash) are read. One table can be used
+-- for all requests. Where there is a method `observe`, it wants to be told of
+-- answers: picker:observe(id, seconds, now).
+function _M.new(policy, peers, previous, options)
+    local balance, slow_start = policy.balance, policy.slow_start
+    local own_zone = policy.prefer_zone and options.zone or nil
+    local make = BY_NAME[balance]
+    local inner = options
+    local shape = balance
+
+    if slow_start then
+        shape = shape .. " warm"
+        local bare = make
+        inner = {
+            flight = options.flight, zone = options.zone, now = options.now,
+            slow_start = slow_start, by_key = balance == "hash",
+        }
+        function make(list, before, opts)
+            return warm.new(bare, list, before, opts)
+        end
+    end
+    if own_zone then
+        shape = shape .. " in " .. own_zone
+    end
+    previous = of_shape(previous, shape, options.seed)
+
+    local picker
+    if own_zone then
+        picker = zone.new(make, peers, previous, inner)
+    else
+        picker = make(peers, previous, inner)
+    end
+    picker.shape = shape
+    return picker
+end
+
+
+return _M

@@ -1,0 +1,229 @@
+-- The shared dicts and what is in them: the one owner of ngx.shared.
+-- All phases.
+--
+--   pointsman_routes, _apps, _negatives   the cache that all workers share (L2)
+--   pointsman_state                       counters, stripes, the feed's place
+--   pointsman_flights                     requests in flight, by worker
+
+local ipairs = ipairs
+local ngx_log = ngx.log
+local shared = ngx.shared
+local setmetatable = setmetatable
+local sub = string.sub
+
+-- A dict that is full stays so: one line in a while is enough.
+local LOG_SECONDS = 60
+local NAMES = {
+    "pointsman_routes", "pointsman_apps", "pointsman_negatives",
+    "pointsman_state", "pointsman_flights",
+}
+
+local state = shared.pointsman_state
+
+
+local _Zone = {}
+local ZONE = { __index = _Zone }
+
+
+local function new_zone(name, evicts)
+    local dict = shared["pointsman_" .. name]
+    return setmetatable({
+        name = name, dict = dict,
+        add = dict and (evicts and dict.add or dict.safe_add),
+        set = dict and (evicts and dict.set or dict.safe_set),
+    }, ZONE)
+end
+
+
+local function count(name, by)
+    local value, err = state:incr(name, by or 1, 0)
+    if not value then
+        ngx_log(ngx.ERR, "failed to count ", name, ": ", err)
+    end
+    return value
+end
+
+
+-- syntax: text = zone:get(key)
+function _Zone:get(key)
+    return (self.dict:get(key))
+end
+
+
+-- syntax: ok = zone:put(key, text)
+-- Failing, it leaves nothing behind: a dict that is full has by then thrown the
+-- old value away, or has not, and a record may be missing but not be old.
+function _Zone:put(key, text)
+    local dict = self.dict
+    local ok, err, forced = self.add(dict, key, text)
+    if ok then
+        count("entries_" .. self.name)
+    elseif err == "exists" then
+        ok, err, forced = self.set(dict, key, text)
+    end
+    if forced then
+        count("evicted_" .. self.name)
+        count("entries_" .. self.name, -1)
+    end
+    if not ok then
+        self:drop(key)
+        count("full_" .. self.name)
+        if state:safe_add("full_logged_" .. self.name, 1, LOG_SECONDS) then
+            ngx_log(ngx.WARN, "failed to cache ", key, " in pointsman_",
+                    self.name, ": ", err)
+        end
+        return false
+    end
+    return true
+end
+
+
+-- syntax: zone:drop(key)
+function _Zone:drop(key)
+    -- Not by reading it, which would make a string of it.
+    if self.dict:ttl(key) then
+        self.dict:delete(key)
+        count("entries_" .. self.name, -1)
+    end
+end
+
+
+-- syntax: t = zone:usage()
+-- `entries` is counted, not looked up, and comes out too high once the dict has
+-- evicted: nginx tells that it did, not how many.
+function _Zone:usage()
+    local dict = self.dict
+    return {
+        capacity = dict:capacity(),
+        free = dict:free_space(),
+        entries = state:get("entries_" .. self.name) or 0,
+        evicted = state:get("evicted_" .. self.name) or 0,
+        full = state:get("full_" .. self.name) or 0,
+    }
+end
+
+
+-- Numbers that come and go. What finds no room is not counted, and logged once
+-- in a while.
+local flights = {}
+
+
+-- syntax: value = flights.get(key)
+function flights.get(key)
+    return (shared.pointsman_flights:get(key))
+end
+
+
+-- syntax: flights.put(key, value)
+function flights.put(key, value)
+    shared.pointsman_flights:set(key, value)
+end
+
+
+-- syntax: flights.add(key, by)
+-- What has come down to nothing is removed.
+function flights.add(key, by)
+    local dict = shared.pointsman_flights
+    local value, err = dict:incr(key, by, 0)
+    if not value then
+        if state:safe_add("flights_logged", 1, LOG_SECONDS) then
+            ngx_log(ngx.WARN, "failed to count requests in flight: ", err)
+        end
+    elseif value <= 0 then
+        dict:delete(key)
+    end
+end
+
+
+-- syntax: flights.drop_all(prefix)
+-- All keys that begin so. Slow: for the start of a worker.
+function flights.drop_all(prefix)
+    local dict = shared.pointsman_flights
+    for _, key in ipairs(dict:get_keys(0)) do
+        if sub(key, 1, #prefix) == prefix then
+            dict:delete(key)
+        end
+    end
+end
+
+
+local _M = {
+    flights = flights,
+    routes = new_zone("routes", true),
+    apps = new_zone("apps", false),
+    negatives = new_zone("negatives", true),
+    count = count,
+}
+
+
+-- syntax: yes = dicts.are_there()
+-- In init_by_lua: dicts that are missing are reported later, by prepare().
+function _M.are_there()
+    return state ~= nil
+end
+
+
+-- syntax: err = dicts.prepare()
+-- In init_worker_by_lua: checks that all dicts are there.
+function _M.prepare()
+    for i = 1, #NAMES do
+        if not shared[NAMES[i]] then
+            return "there is no lua_shared_dict " .. NAMES[i]
+                   .. ": include pointsman/http.conf at http level"
+        end
+    end
+end
+
+
+-- syntax: value = dicts.get(name)
+function _M.get(name)
+    return (state:get(name))
+end
+
+
+-- syntax: value = dicts.peek(name)
+-- The same for what never expires: `get` first looks for what did.
+function _M.peek(name)
+    return (state:get_stale(name))
+end
+
+
+-- syntax: dicts.set(name, value, seconds?)
+function _M.set(name, value, seconds)
+    local ok, err = state:safe_set(name, value, seconds)
+    if not ok then
+        ngx_log(ngx.ERR, "failed to store ", name, ": ", err)
+    end
+end
+
+
+-- syntax: ok = dicts.add(name, value, seconds)
+-- False if it is there already.
+function _M.add(name, value, seconds)
+    return state:safe_add(name, value, seconds)
+end
+
+
+-- syntax: dicts.drop(name)
+function _M.drop(name)
+    state:delete(name)
+end
+
+
+-- syntax: n = dicts.count_for(name, seconds)
+-- Counts one more; forgotten so many seconds after the first one. Nil if there
+-- is no room.
+function _M.count_for(name, seconds)
+    -- incr with a first value would make room by force.
+    state:safe_add(name, 0, seconds)
+    return (state:incr(name, 1))
+end
+
+
+-- syntax: bytes, free = dicts.state_space()
+function _M.state_space()
+    return state:capacity(), state:free_space()
+end
+
+
+return _M

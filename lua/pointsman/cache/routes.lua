@@ -1,0 +1,310 @@
+-- What the worker itself keeps of routes and apps, decoded (L1), over the
+-- shared dicts (L2). All phases; nothing here yields.
+--
+-- A hit compares one number, the generation. When it has moved, a route and
+-- its app (known_apps.lua) are checked against their stripes, and only what did
+-- change is read from L2 again. Not being in L2 is no change: it may have been
+-- evicted.
+
+local l2 = require("pointsman.cache.shared_apps")
+local board = require("pointsman.cache.versions")
+local codec = require("pointsman.codec.records")
+local dicts = require("pointsman.cache.dicts")
+local health = require("pointsman.health.ejection")
+local hosts = require("pointsman.cache.hosts")
+local known_apps = require("pointsman.cache.apps")
+local match = require("pointsman.routing.match")
+local rules = require("pointsman.routing.rules")
+
+local cjson = require("cjson.safe")
+local ffi = require("ffi")
+
+local asides_of = health.asides_of
+local byte = string.byte
+local candidates = match.candidates
+local decode = cjson.decode
+local ffi_string = ffi.string
+local fill_app = known_apps.fill
+local find_host = hosts.find
+local get_app = known_apps.get
+local ipairs = ipairs
+local is_doubted = known_apps.is_doubted
+local is_suspect = known_apps.is_suspect
+local min = math.min
+local pairs = pairs
+local read = board.read
+local read_app = l2.read
+local read_generation = board.generation
+local resolve = match.resolve
+local targets = hosts.targets
+local type = type
+local valid_app = known_apps.is_valid
+
+local MAX_HOST = 253
+local MAX_WILDCARDS = 4096
+local ASTERISK = byte("*")
+-- Of a route that is the best match whatever else the table has.
+local ANY_TOPOLOGY = -1
+local DOUBTED = known_apps.DOUBTED
+local TOPOLOGY = board.TOPOLOGY
+local wildcards, wildcards_n = {}, 0
+
+-- What the board said when the generation last moved.
+local gen, topology = -1, 0
+
+ffi.cdef [[
+int32_t pointsman_murmur_hash2(const void *data, size_t len)
+    __asm__("ngx_murmur_hash2");
+]]
+
+local C = ffi.C
+
+
+local function advance(moved)
+    gen = moved
+    board.fence()
+    topology = read(TOPOLOGY)
+    known_apps.advance(moved)
+    health.sync()
+end
+
+
+-- As of when all of these were valid.
+local function oldest(all)
+    local least = gen
+    for _, app in pairs(all) do
+        least = min(least, app.gen or gen)
+    end
+    return least
+end
+
+
+-- Where a route leads to: an app, or rules and the apps that they name. Nil if
+-- one of these cannot be had.
+local function target_of(record, app_of)
+    if record.plain then
+        return app_of(record.rules[1].to[1].app)
+    end
+    local all = {}
+    for _, name in ipairs(rules.apps(record.rules)) do
+        local app = app_of(name)
+        if not app then
+            return nil
+        end
+        all[name] = app
+    end
+    return {
+        lane = true, live = 1, rules = rules.compile(record.rules), apps = all,
+        gen = oldest(all),
+        is_usable = function(name) return all[name].live > 0 end,
+    }
+end
+
+
+local function valid_target(target)
+    if not target.rules then
+        return valid_app(target)
+    end
+    for _, app in pairs(target.apps) do
+        if not valid_app(app) then
+            return false
+        end
+    end
+    target.gen = oldest(target.apps)
+    return true
+end
+
+
+-- What is known of a pattern: a record, false, or nil.
+local function known(pattern)
+    local text = dicts.routes:get(pattern)
+    if text then
+        local record, _, record_reval = codec.unpack_route(text, decode)
+        if record and not is_suspect(record_reval) then
+            return record
+        end
+        return nil
+    end
+    text = dicts.negatives:get(pattern)
+    if text then
+        local _, record_reval = codec.unpack_negative(text)
+        if record_reval and not is_doubted(record_reval) then
+            return false
+        end
+    end
+    return nil
+end
+
+
+-- A route as it was read: where it leads, and what must still hold for that.
+-- One object serves all hosts of a wildcard, until another route might fit them
+-- better.
+local function load_route(pattern)
+    local wild = byte(pattern) == ASTERISK
+    local stripe = board.route_stripe(pattern)
+    local seen = read(stripe)
+    local text = dicts.routes:get(pattern)
+    if not text then
+        return nil
+    end
+    local _, record_reval = codec.stamp(text)
+    local route = wild and wildcards[pattern]
+    if route and route.topology == topology and route.seen == seen
+            and route.reval == record_reval and valid_target(route.target) then
+        return route
+    end
+
+    local record = codec.unpack_route(text, decode)
+    local target = record and target_of(record, get_app)
+    if not target then
+        return nil
+    end
+    route = {
+        target = target, stripe = stripe, seen = seen, reval = record_reval,
+        topology = wild and topology or ANY_TOPOLOGY,
+    }
+    if wild then
+        if not wildcards[pattern] then
+            if wildcards_n >= MAX_WILDCARDS then
+                wildcards, wildcards_n = {}, 0
+            end
+            wildcards_n = wildcards_n + 1
+        end
+        wildcards[pattern] = route
+    end
+    return route
+end
+
+
+local function keep(host, route, found_gen)
+    local slot, facts = hosts.put(host, route.target)
+    slot.gen = found_gen
+    facts.stripe, facts.seen = route.stripe, route.seen
+    facts.reval, facts.topology = route.reval, route.topology
+end
+
+
+local function find_in_l2(host)
+    local record, pattern = resolve(candidates(host), known)
+    if record == false then
+        return nil, "no_route"
+    end
+    local route = record and load_route(pattern)
+    if not route then
+        return nil, "miss"
+    end
+    local found_gen = is_doubted(route.reval) and DOUBTED or route.target.gen
+    if #host <= MAX_HOST then
+        keep(host, route, found_gen)
+    end
+    return route.target, found_gen == DOUBTED and "doubt" or "l2"
+end
+
+
+local function is_valid(slot, facts)
+    if slot.gen == gen then
+        return true
+    end
+    if is_doubted(facts.reval)
+            or facts.topology ~= ANY_TOPOLOGY and facts.topology ~= topology
+            or read(facts.stripe) ~= facts.seen
+            or not valid_target(targets[slot.target]) then
+        return false
+    end
+    slot.gen = targets[slot.target].gen
+    return true
+end
+
+
+-- All that is not a hit of the plainest kind.
+local function find_beyond(slot, facts, host, len)
+    if slot and is_valid(slot, facts) then
+        return targets[slot.target], slot.gen == DOUBTED and "doubt" or "l1"
+    end
+    return find_in_l2(type(host) == "string" and host or ffi_string(host, len))
+end
+
+
+local _M = {}
+
+
+-- syntax: cache.init(settings)
+-- In init_worker_by_lua.
+function _M.init(settings)
+    hosts.init(settings.max_hosts, C.pointsman_murmur_hash2)
+    known_apps.init(settings)
+end
+
+
+-- syntax: app, how = cache.find_at(text, len)
+-- The host: a string, or a pointer to so many bytes.
+-- app = { name =, policy =, peers =, live =, tries =, picker =, asides =,
+-- requests =, lane = false } and "l1", "l2" or "doubt": Redis is to be asked
+-- anew (refresh.lua), but no request need wait for that; or nil and "no_route"
+-- or "miss": Redis must be asked. With `lane` set it takes more than the
+-- picker's next instance: an app with such a policy, or { rules =, apps =,
+-- is_usable = }. A large app with a plain policy, that is without sessions or
+-- pinned instances, may have parts = { sheet, ... } in place of `peers`.
+-- The hot path.
+function _M.find_at(host, len)
+    local moved = read_generation()
+    if moved ~= gen then
+        advance(moved)
+    end
+    local slot, facts = find_host(host, len)
+    if slot and slot.gen == gen then
+        return targets[slot.target], "l1"
+    end
+    return find_beyond(slot, facts, host, len)
+end
+
+
+-- syntax: app, how = cache.find(host)
+function _M.find(host)
+    return _M.find_at(host, #host)
+end
+
+
+-- syntax: app = cache.find_stale(host)
+-- What there is, however old, for when Redis cannot be asked.
+function _M.find_stale(host)
+    local slot = find_host(host, #host)
+    if slot then
+        return targets[slot.target]
+    end
+
+    local record = resolve(candidates(host), function(pattern)
+        local text = dicts.routes:get(pattern)
+        return text and codec.unpack_route(text, decode)
+               or dicts.negatives:get(pattern) and false or nil
+    end)
+    if not record then
+        return nil
+    end
+    local found = {}
+    for _, name in ipairs(rules.apps(record.rules)) do
+        local app = read_app(name, decode)
+        if not app then
+            return nil
+        end
+        found[#found + 1] = app
+    end
+    return _M.transient(record, found)
+end
+
+
+-- syntax: app = cache.transient(route, apps)
+-- What cache.find would give, of records that cannot be cached: for one
+-- request.
+function _M.transient(route, records)
+    local by_name = {}
+    for _, record in ipairs(records) do
+        local app = fill_app({ name = record.name }, record)
+        app.asides = asides_of(record.name)
+        by_name[record.name] = app
+    end
+    return target_of(route, function(name) return by_name[name] end)
+end
+
+
+return _M

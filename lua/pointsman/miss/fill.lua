@@ -1,0 +1,158 @@
+-- Fills the shared dict (L2) with what Redis answered. For the miss path;
+-- nothing here yields.
+--
+-- The fill rule. While the answer is on its way, the feed may apply a change
+-- that the answer does not have, and find nothing in L2 to apply it to. So the
+-- stripes are read before Redis is asked; if a stripe has moved by the time
+-- that the record is in L2, it is taken out and asked for again.
+
+local apps = require("pointsman.cache.shared_apps")
+local board = require("pointsman.cache.versions")
+local codec = require("pointsman.codec.records")
+local dicts = require("pointsman.cache.dicts")
+
+local advance = board.advance
+local app_stripe = board.app_stripe
+local count = dicts.count
+local dict_get = dicts.get
+local ipairs = ipairs
+local negatives = dicts.negatives
+local read = board.read
+local route_stripe = board.route_stripe
+local routes = dicts.routes
+
+local TOUCH, TOPOLOGY, REVAL = board.TOUCH, board.TOPOLOGY, board.REVAL
+
+
+-- Whether a text need not be replaced by what Redis has.
+local function is_of(text, reval)
+    if not text then
+        return false
+    end
+    local _, its_reval = codec.stamp(text)
+    return its_reval == reval
+end
+
+
+-- Puts what is not there yet, and notes in `put` what it has put.
+local function put_route(put, before, i, pattern, route, asof)
+    local zone = negatives
+    if route then
+        zone = routes
+        negatives:drop(pattern)
+        routes:put(pattern, codec.pack_route(route, asof, before.reval))
+    else
+        routes:drop(pattern)
+        if is_of(negatives:get(pattern), before.reval) then
+            return
+        end
+        negatives:put(pattern, codec.pack_negative(asof, before.reval))
+    end
+    put[#put + 1] = { zone, pattern, route_stripe(pattern), before.stripes[i] }
+end
+
+
+-- Takes out what may have changed since. Returns the keys, or nil.
+local function undo(put)
+    local undone, rerouted
+    for _, entry in ipairs(put) do
+        local zone, key, stripe, seen = entry[1], entry[2], entry[3], entry[4]
+        if read(stripe) ~= seen then
+            -- Another worker may have read it by now: the stripe tells it.
+            if zone == apps then
+                apps.drop(key)
+            else
+                zone:drop(key)
+            end
+            board.count(stripe)
+            undone = undone or {}
+            undone[key] = true
+            rerouted = rerouted or zone ~= apps
+        end
+    end
+    if rerouted then
+        board.count(TOPOLOGY)
+    end
+    if undone then
+        advance()
+        count("refills")
+    end
+    return undone
+end
+
+
+local _M = {}
+
+
+-- syntax: before = fill.prepare(patterns, app?)
+-- Before Redis is asked for patterns, or for an app.
+function _M.prepare(patterns, app)
+    local before = {
+        -- Read before, and written after, the epoch and the revision: so a
+        -- fill by what was known before a revalidation is suspect after it.
+        reval = read(REVAL),
+        epoch = dict_get("epoch"),
+        applied = dict_get("applied") or 0,
+        touch = read(TOUCH),
+        stripes = {},
+        app_stripe = app and read(app_stripe(app)),
+    }
+    for i = 1, #patterns do
+        before.stripes[i] = read(route_stripe(patterns[i]))
+    end
+    return before
+end
+
+
+-- syntax: yes = fill.knows(pattern)
+-- Whether there is a route, if maybe an old one.
+function _M.knows(pattern)
+    return routes:get(pattern) ~= nil
+end
+
+
+-- syntax: yes = fill.has_app(name)
+-- Whether an app is there that need not be asked for anew. The feed keeps it up
+-- to date.
+function _M.has_app(name)
+    return is_of(apps.get(name), read(REVAL))
+end
+
+
+-- syntax: undone = fill.store_routes(before, patterns, facts, asof)
+-- facts[i] = the route of the pattern, or false if there is none; nil: not to
+-- be stored. A set of patterns is returned if changes came in between: for
+-- these Redis must be asked again.
+function _M.store_routes(before, patterns, facts, asof)
+    local put = {}
+    for i = 1, #patterns do
+        if facts[i] ~= nil then
+            put_route(put, before, i, patterns[i], facts[i], asof)
+        end
+    end
+    if read(TOUCH) ~= before.touch then
+        return undo(put)
+    end
+end
+
+
+-- syntax: stands = fill.store_app(before, app, asof)
+-- False: it changed in between, and Redis must be asked again. An app whose
+-- stripe was not read before, as it was not known which app it would be, counts
+-- as changed if anything was.
+function _M.store_app(before, app, asof)
+    -- One that is there is kept up to date by the feed, and may have many
+    -- instances: it is not written again for each route.
+    if is_of(apps.get(app.name), before.reval) then
+        return true
+    end
+    apps.put(app.name, codec.pack_app(app, asof, before.reval))
+    if read(TOUCH) == before.touch then
+        return true
+    end
+    return not undo({ { apps, app.name, app_stripe(app.name),
+                        before.app_stripe } })
+end
+
+
+return _M

@@ -1,0 +1,79 @@
+-- The facts of this edge, and the status page. For content_by_lua.
+
+local board = require("pointsman.cache.versions")
+local dicts = require("pointsman.cache.dicts")
+local doubt = require("pointsman.cache.revalidation")
+local health = require("pointsman.health.ejection")
+local metrics = require("pointsman.metrics")
+
+local cjson = require("cjson.safe")
+
+local dict_get = dicts.get
+local ngx = ngx
+local total = metrics.total
+
+
+local function usages()
+    local capacity, free = dicts.state_space()
+    return {
+        pointsman_routes = dicts.routes:usage(),
+        pointsman_apps = dicts.apps:usage(),
+        pointsman_negatives = dicts.negatives:usage(),
+        pointsman_state = { capacity = capacity, free = free },
+    }
+end
+
+
+local _M = {}
+
+
+-- syntax: status.page()
+function _M.page()
+    metrics.flush()
+    local asides = health.list()
+    local body, err = cjson.encode({
+        epoch = dict_get("epoch") or cjson.null,
+        applied = doubt.applied(),
+        feed = {
+            state = dict_get("feed") or "starting",
+            last_id = dict_get("last_id") or cjson.null,
+            entries = total("feed_entries"),
+            errors = total("feed_errors"),
+            revalidations = total("revalidations"),
+        },
+        worker = { pid = ngx.worker.pid(), id = ngx.worker.id() },
+        workers = ngx.worker.count(),
+        dicts = usages(),
+        hits = {
+            l1 = total("hits_l1"),
+            l2 = total("hits_l2"),
+            redis = total("hits_redis"),
+            negative = total("hits_negative"),
+            stale = total("hits_stale"),
+        },
+        bad_records = total("bad_records"),
+        set_aside = next(asides) and asides or cjson.null,
+    })
+    if not body then
+        ngx.log(ngx.ERR, "failed to encode the status: ", err)
+        return ngx.exit(500)
+    end
+    ngx.header.content_type = "application/json"
+    ngx.header.cache_control = "no-store"
+    ngx.say(body)
+end
+
+
+-- syntax: status.metrics()
+-- The Prometheus page.
+function _M.metrics()
+    ngx.header.content_type = "text/plain; version=0.0.4; charset=utf-8"
+    ngx.print(metrics.render({
+        applied = doubt.applied(),
+        feed_live = board.read(board.LIVE) == 1,
+        dicts = usages(),
+    }))
+end
+
+
+return _M

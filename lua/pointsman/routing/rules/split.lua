@@ -1,0 +1,127 @@
+-- Which app of a rule's targets gets a request. Pure Lua; see rules.lua.
+--
+-- A stable split is weighted rendezvous hashing (see picker/chash.lua) of the
+-- user's value and the apps' names: when weights change, users only move to the
+-- app that gained, and where an app is left out, only its users move. The hash
+-- is another one than that which picks an instance, so that the users of one
+-- side are spread over all of its instances.
+
+local hash = require("pointsman.balance.hash")
+local test = require("pointsman.routing.rules.test")
+
+local bit = require("bit")
+
+local bxor = bit.bxor
+local hash_of = hash.of
+local holds = test.holds
+local log = math.log
+local mix = hash.mix
+local unit = hash.unit
+
+local SEED = 0x73706c69
+
+-- Which targets of the split at hand were found unusable: left_out[i] == turn.
+-- A table for each request would be garbage for each request.
+local left_out, turn = {}, 0
+
+
+local function by_hash(targets, key)
+    local best, highest = nil, 0
+    for i = 1, #targets do
+        local target = targets[i]
+        if left_out[i] ~= turn then
+            local h = unit(mix(bxor(key, target.hash)))
+            local score = -target.weight / log(h)
+            if score > highest then
+                best, highest = i, score
+            end
+        end
+    end
+    return best
+end
+
+
+local function by_chance(targets, random)
+    local total = 0
+    for i = 1, #targets do
+        if left_out[i] ~= turn then
+            total = total + targets[i].weight
+        end
+    end
+    local at, last = random * total, nil
+    for i = 1, #targets do
+        if left_out[i] ~= turn then
+            last = i
+            at = at - targets[i].weight
+            if at < 0 then
+                break
+            end
+        end
+    end
+    return last
+end
+
+
+local _M = {}
+
+
+-- syntax: split = split.compile(to, split_by?)
+function _M.compile(to, split_by)
+    local targets, forced = {}, {}
+    for i = 1, #to do
+        local given = to[i]
+        if given.weight > 0 then
+            targets[#targets + 1] = {
+                app = given.app, weight = given.weight,
+                hash = hash_of(given.app),
+            }
+        end
+        if given.force then
+            forced[#forced + 1] = {
+                app = given.app, condition = test.compile(given.force),
+            }
+        end
+    end
+    local by = split_by and (split_by.client and "client"
+                             or split_by.header and "header" or "cookie")
+    return {
+        targets = targets, forced = forced, by = by,
+        name = by and split_by[by],
+    }
+end
+
+
+-- syntax: app = split.choose(rule, req, usable?)
+function _M.choose(rule, req, usable)
+    local self = rule.split
+    local forced = self.forced
+    for i = 1, #forced do
+        if holds(forced[i].condition, req) then
+            return forced[i].app
+        end
+    end
+
+    local targets = self.targets
+    local n = #targets
+    if n == 1 then
+        local app = targets[1].app
+        return (not usable or usable(app)) and app or nil
+    end
+
+    turn = turn + 1
+    local value = self.by and req[self.by](self.name)
+    local key = value and hash_of(value, SEED)
+    for _ = 1, n do
+        local i = key and by_hash(targets, key)
+                  or by_chance(targets, req.random())
+        local app = targets[i].app
+        if not usable or usable(app) then
+            return app
+        end
+        left_out[i] = turn
+    end
+    return nil
+end
+
+
+return _M
