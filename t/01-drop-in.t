@@ -42,66 +42,6 @@ end)
 
 
 
-=== the proxy lines are the same wherever they stand
---- lua
-local function lines_of(text)
-    local list = {}
-    for line in text:gmatch("[^\n]+") do
-        -- What makes the locations differ.
-        if line:find("^proxy_") and not line:find("^proxy_next_upstream ")
-                and not line:find("^proxy_pass ")
-                and not line:find("^proxy_request_buffering ")
-                and not line:find("^proxy_buffering ")
-                and not line:find("^proxy_ssl_") then
-            list[#list + 1] = line:gsub("pointsman_upstream_host",
-                                        "pointsman_host")
-        end
-    end
-    return table.concat(list, "\n")
-end
-local wanted
-for _, name in ipairs { "location", "location.unbuffered", "server", "https" } do
-    local file = assert(io.open(os.getenv("POINTSMAN_TEST_LIB")
-                        .. "/../../nginx/pointsman." .. name .. ".conf"))
-    local text = file:read("*a"):gsub("\n +", "\n")
-    file:close()
-    local n = 0
-    for part in (text .. "location @"):gmatch("(.-)\n?location @") do
-        local lines = lines_of(part)
-        if lines ~= "" then
-            wanted, n = wanted or lines, n + 1
-            assert(lines == wanted, name .. ":\n" .. lines)
-        end
-    end
-    t.say(name, " ", n)
-end
---- response_body
-location 1
-location.unbuffered 1
-server 5
-https 5
-
-
-
-=== errors of all locations that proxy lead to the same one
---- lua
-for _, name in ipairs { "server", "https" } do
-    local file = assert(io.open(os.getenv("POINTSMAN_TEST_LIB")
-                        .. "/../../nginx/pointsman." .. name .. ".conf"))
-    local wanted, n = nil, 0
-    for part in file:read("*a"):gmatch("_pass %w+://[^\n]*(.-)\n}") do
-        wanted, n = wanted or part, n + 1
-        assert(part == wanted, part)
-    end
-    file:close()
-    t.say(name, " ", n, " ", wanted:match("@%S+"))
-end
---- response_body
-server 6 @pointsman_late;
-https 5 @pointsman_late;
-
-
-
 === it runs beside an init_worker_by_lua of the user's
 --- without: start
 --- http_config
@@ -154,16 +94,22 @@ counted
 
 
 
-=== it routes with no log handler at all
+=== without a log handler it routes, and says what is missing
 --- without: log
 --- lua
-t.say(t.show("shop.test"))
-t.say(t.show("shop.test"))
 t.say(t.show("unknown.test"))
+for _ = 1, 50 do
+    assert(t.show("shop.test") == "200 a")
+end
+t.say(t.wait("the status to say so", function()
+    local state = t.status().log_handler
+    return state ~= "ok" and state
+end))
+--- error_log
+requests end without pointsman.log()
 --- response_body
-200 a
-200 a
 404 no_route
+missing
 
 
 

@@ -63,7 +63,7 @@ t.say(t.requests("a"))
     }
     location /unbuffered/ {
         rewrite ^/unbuffered/(.*)$ /$1 break;
-        include pointsman/location.unbuffered.conf;
+        include pointsman/location.conf; proxy_request_buffering off;
     }
 --- lua
 -- cold and warm; with a body, the unbuffered location asks beforehand

@@ -8,7 +8,7 @@ add_block_preprocessor(sub {
     return unless defined $block->unbuffered;
     $block->set_value(config => <<'_EOC_');
     location / {
-        include pointsman/location.unbuffered.conf;
+        include pointsman/location.conf; proxy_request_buffering off;
     }
 _EOC_
 });

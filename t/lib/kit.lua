@@ -241,17 +241,18 @@ end
 
 
 -- A connection to the edge that is kept for several requests.
-function _M.connect(seconds)
+function _M.connect(seconds, address)
     local sock = ngx.socket.tcp()
     sock:settimeout((seconds or 10) * 1000)
-    assert(sock:connect("127.0.0.1", PORT))
+    assert(sock:connect(address or "127.0.0.1", PORT))
     return setmetatable({ sock = sock }, Connection)
 end
 
 
--- One request on a connection of its own.
+-- One request on a connection of its own; options.address is that of another
+-- server of the edge's.
 function _M.get(host, path, options)
-    local connection = _M.connect()
+    local connection = _M.connect(nil, options and options.address)
     connection.last = true
     local response, err = connection:request(host, path, options)
     connection:close()

@@ -19,7 +19,7 @@ local health = require("pointsman.health.ejection")
 
 local cjson = require("cjson.safe")
 
-local asides_of = health.asides_of
+local ejected_of = health.of
 local ceil = math.ceil
 local crc32 = ngx.crc32_short
 local decode = cjson.decode
@@ -54,7 +54,7 @@ local EMPTY_REST = 0.1
 -- Where rounds begin: each worker at another instance.
 local seed = ""
 local picker_options = {
-    flight = { of = function(peer) return flight.of(peer.key) end },
+    flight = { of = function(peer) return flight.of(nil, peer) end },
 }
 local apps, apps_n = {}, 0
 
@@ -145,11 +145,6 @@ local function fill_picker(app, record)
     if app.parts then
         app.parts = nil
     end
-    if flight.is_needed(policy) then
-        for _, peer in ipairs(peers) do
-            peer.key = flight.key(record.name, peer.id)
-        end
-    end
     app.picker = compose.new(policy, pickable, previous, picker_options)
 end
 
@@ -157,9 +152,8 @@ end
 local function fill_app(app, record)
     local policy = record.policy
     app.record, app.policy = record, policy
-    app.lane = not policy.plain
+    app.plain = policy.plain
     app.requests = app.requests or 0
-    app.counts_flights = flight.is_needed(policy)
     picker_options.now = ngx_now()
     picker_options.seed = crc32(seed .. record.name)
     fill_picker(app, record)
@@ -241,7 +235,7 @@ local function load_app(name, app, limit, wanted)
         local rest = (1 + count) * rest_of(record.sheets)
         app.rested_at = min(app.rested_at + rest, time + MAX_OWED + MAX_REST)
     end
-    app.asides = asides_of(name)
+    app.ejected = ejected_of(name)
     app.stripe, app.list = stripe, app.parts and list
     -- Else the next request goes on reading.
     if app.parts then
@@ -306,7 +300,7 @@ local function valid_app(app)
             return load_app(app.name, app, app.list and 0 or limit)
         end
     end
-    app.asides = asides_of(app.name)
+    app.ejected = ejected_of(app.name)
     return true
 end
 

@@ -19,7 +19,7 @@ local rules = require("pointsman.routing.rules")
 local cjson = require("cjson.safe")
 local ffi = require("ffi")
 
-local asides_of = health.asides_of
+local ejected_of = health.of
 local byte = string.byte
 local candidates = match.candidates
 local decode = cjson.decode
@@ -94,7 +94,7 @@ local function target_of(record, app_of)
         all[name] = app
     end
     return {
-        lane = true, live = 1, rules = rules.compile(record.rules), apps = all,
+        plain = false, live = 1, rules = rules.compile(record.rules), apps = all,
         gen = oldest(all),
         is_usable = function(name) return all[name].live > 0 end,
     }
@@ -197,7 +197,7 @@ local function find_in_l2(host)
     if #host <= MAX_HOST then
         keep(host, route, found_gen)
     end
-    return route.target, found_gen == DOUBTED and "doubt" or "l2"
+    return route.target, found_gen == DOUBTED and "stale" or "l2"
 end
 
 
@@ -219,7 +219,7 @@ end
 -- All that is not a hit of the plainest kind.
 local function find_beyond(slot, facts, host, len)
     if slot and is_valid(slot, facts) then
-        return targets[slot.target], slot.gen == DOUBTED and "doubt" or "l1"
+        return targets[slot.target], slot.gen == DOUBTED and "stale" or "l1"
     end
     return find_in_l2(type(host) == "string" and host or ffi_string(host, len))
 end
@@ -238,10 +238,10 @@ end
 
 -- syntax: app, how = cache.find_at(text, len)
 -- The host: a string, or a pointer to so many bytes.
--- app = { name =, policy =, peers =, live =, tries =, picker =, asides =,
--- requests =, lane = false } and "l1", "l2" or "doubt": Redis is to be asked
+-- app = { name =, policy =, peers =, live =, tries =, picker =, ejected =,
+-- requests =, plain = true } and "l1", "l2" or "stale": Redis is asked
 -- anew (refresh.lua), but no request need wait for that; or nil and "no_route"
--- or "miss": Redis must be asked. With `lane` set it takes more than the
+-- or "miss": Redis must be asked. Without `plain` it takes more than the
 -- picker's next instance: an app with such a policy, or { rules =, apps =,
 -- is_usable = }. A large app with a plain policy, that is without sessions or
 -- pinned instances, may have parts = { sheet, ... } in place of `peers`.
@@ -262,6 +262,20 @@ end
 -- syntax: app, how = cache.find(host)
 function _M.find(host)
     return _M.find_at(host, #host)
+end
+
+
+-- syntax: cache.renew(app)
+-- Brings an app that was found earlier up to date, in place. One that is not
+-- cached (any more) stays as it was.
+function _M.renew(app)
+    local moved = read_generation()
+    if moved ~= gen then
+        advance(moved)
+    end
+    if app.stripe then
+        valid_app(app)
+    end
 end
 
 
@@ -300,7 +314,7 @@ function _M.transient(route, records)
     local by_name = {}
     for _, record in ipairs(records) do
         local app = fill_app({ name = record.name }, record)
-        app.asides = asides_of(record.name)
+        app.ejected = ejected_of(record.name)
         by_name[record.name] = app
     end
     return target_of(route, function(name) return by_name[name] end)

@@ -110,14 +110,14 @@ local function publish(app, peer, till)
                     peer.rev, till))
     advance()
     note(app.name, peer.id, peer.rev, till)
-    app.asides = asides[app.name]
+    app.ejected = asides[app.name]
 end
 
 
 -- Whether this failure is one too many.
 local function is_enough(app, peer)
     local policy = app.policy
-    local aside = app.asides and app.asides.of[peer.id]
+    local aside = app.ejected and app.ejected.of[peer.id]
     if policy.max_fails < 2 or aside and aside.rev == peer.rev then
         return true
     end
@@ -180,12 +180,12 @@ end
 
 
 -- syntax: yes = health.is_aside(list, peer, time)
-_M.is_aside = is_aside
+_M.is_out = is_aside
 
 
 -- syntax: list = health.asides_of(app_name)
 -- For is_aside; nil if none of the app's instances is set aside.
-function _M.asides_of(app)
+function _M.of(app)
     return asides[app]
 end
 
@@ -246,7 +246,7 @@ end
 -- is on trial now.
 function _M.picked(app, peer)
     -- The pick may have read the app anew.
-    local aside = app.asides and app.asides.of[peer.id]
+    local aside = app.ejected and app.ejected.of[peer.id]
     local time = now()
     if aside and aside.rev == peer.rev and aside.till <= time
             and dict_add(trial_key(app.name, peer.id), 1, TRIAL_SECONDS) then
@@ -360,7 +360,7 @@ function _M.settle(app)
         watched.n = watched.n - 1
     end
     local peer, kind = last_attempt(app)
-    local aside = peer and app.asides and app.asides.of[peer.id]
+    local aside = peer and app.ejected and app.ejected.of[peer.id]
     if aside and aside.rev == peer.rev and aside.till <= now()
             and (kind == "ok" or kind == "5xx"
                  and not app.policy.fail_on[kind]) then

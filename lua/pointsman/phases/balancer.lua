@@ -1,86 +1,105 @@
--- The balancer phase: the one owner of ngx.balancer. For balancer_by_lua.
+-- The balancer phase: picks an instance and connects; on a retry, picks another
+-- one. The one owner of ngx.balancer. For balancer_by_lua.
 --
--- It cannot yield, so it cannot ask Redis. On a miss it declines: the upstream
--- has no other peer, so nginx finalises the request with 502, and error_page
--- leads to a location where Redis is asked. Three things make that safe:
---   * the upstream's only server is `down`, so that no tries are left. With a
---     try left, or in a retry, declining would call the balancer for ever.
---   * $pointsman_why says that it was a miss. A real 502 has no why.
---   * ngx.exit does not end a balancer handler: it must be returned.
+-- It cannot yield. What the rewrite phase has decided is in the request's
+-- record; a plain app is looked up again. An app that has vanished in between
+-- is a 502 and a line in the log, since stock nginx has no other status for
+-- this phase.
+--
+-- Three things to know of nginx here. The upstream's only server is `down`, so
+-- that no tries are left but those that are granted here. A retry that nginx
+-- makes because an idle connection was closed is not counted as a try. And
+-- ngx.exit does not end a balancer handler: it must be returned.
 
 local budget = require("pointsman.balance.budget")
 local cache = require("pointsman.cache.routes")
-local health = require("pointsman.health.ejection")
-local lane = require("pointsman.request.lane")
+local choice = require("pointsman.request.choice")
+local decision = require("pointsman.request.decision")
+local in_flight = require("pointsman.request.in_flight")
 local metrics = require("pointsman.metrics")
-local refresh = require("pointsman.miss.refresh")
-local request = require("pointsman.request.host")
-local seats = require("pointsman.request.seats")
+local records = require("pointsman.request.record")
+local variables = require("pointsman.request.variables")
+local verdict = require("pointsman.health.verdict")
 
 local ngx_balancer = require("ngx.balancer")
 
+local begin = in_flight.begin
 local counts = metrics.counts
 local exit = ngx.exit
+local ffi_string = require("ffi").string
 local find_at = cache.find_at
-local get_seat = seats.get
+local first_pass = records.first_pass
 local get_last_failure = ngx_balancer.get_last_failure
-local host = request.host
-local is_aside = health.is_aside
-local ngx = ngx
+local min = math.min
 local ngx_log = ngx.log
 local now = ngx.now
-local picked = health.picked
+local read_host = variables.host
+local read_upgrade = variables.upgrade
+local renew = cache.renew
+local sent = records.sent
 local set_current_peer = ngx_balancer.set_current_peer
 local set_more_tries = ngx_balancer.set_more_tries
 local set_timeouts = ngx_balancer.set_timeouts
-local var = ngx.var
-local was_tried = health.was_tried
+local take = choice.take
 
-local DECLINED = ngx.DECLINED
 local ERROR = ngx.ERROR
 local NO_LIVE_PEER = -3     -- NGX_BUSY
+-- What holds where an app has a deadline and no time-outs: nginx's own, but for
+-- the connect time-out of our nginx.conf. In seconds.
+local CONNECT, SEND, READ = 2, 60, 60
+-- How long an upgraded connection may be idle.
+local IDLE = 3600
+-- nginx counts whole milliseconds.
+local ROUNDING = 0.002
 
--- What the skip functions below look at: a closure for each request would be
--- garbage for each request.
-local asides, attempts, time
+-- By whether the deadline is sooner than the time-out to connect, and to read.
+local CUT = {
+    [true] = { [true] = { connect = true, timeout = true },
+               [false] = { connect = true } },
+    [false] = { [true] = { timeout = true }, [false] = {} },
+}
 
 
-local function skip_aside(peer)
-    return is_aside(asides, peer, time)
+local function give_up(...)
+    ngx_log(ngx.ERR, ...)
+    return exit(NO_LIVE_PEER)
 end
 
 
-local function skip_tried(peer)
-    return was_tried(attempts, peer.addr)
-end
-
-
-local function skip_both(peer)
-    return skip_tried(peer) or asides and skip_aside(peer)
-end
-
-
-local function decline(why)
-    var.pointsman_why = why
-    return exit(DECLINED)
-end
-
-
--- If all instances are set aside, all are used.
-local function pick(app)
-    if not app.asides then
-        return app.picker:pick()
+-- Seconds for the next attempt; nil where nginx's directives hold. nginx has
+-- one read time-out, so the wait for the answer to a WebSocket handshake is as
+-- long as the connection may be idle afterwards.
+local function timeouts(record, is_upgrade)
+    local policy = record.app.policy
+    local connect, send, read = policy.connect_timeout, policy.send_timeout,
+                                policy.read_timeout
+    if is_upgrade then
+        return connect, send, policy.idle_timeout or IDLE
+    elseif policy.deadline then
+        local left = record.began + policy.deadline - now()
+        left = left > 0.001 and left or 0.001
+        connect, send, read = connect or CONNECT, send or SEND, read or READ
+        -- An attempt that the deadline ends has not failed by its own time-out.
+        record.cut = CUT[left < connect][left < read]
+        return min(left, connect), min(left, send), min(left, read)
     end
-    asides, time = app.asides, now()
-    local peer = app.picker:pick(skip_aside) or app.picker:pick()
-    if peer then
-        picked(app, peer)
-    end
-    return peer
+    return connect, send, read
 end
 
 
-local function send_to(peer)
+-- Sends the request to record.peer.
+local function connect(record)
+    local app, peer = record.app, record.peer
+    if not record.is_sub then
+        record.load = begin(app, peer)
+    end
+    local _, upgrade = read_upgrade()
+    if upgrade > 0 or not app.plain then
+        local ok, err = set_timeouts(timeouts(record, upgrade > 0))
+        if not ok then
+            ngx_log(ngx.ERR, "failed to set time-outs: ", err)
+        end
+    end
     local ok, err = set_current_peer(peer.host, peer.port)
     if not ok then
         ngx_log(ngx.ERR, "failed to set the peer ", peer.addr, ": ", err)
@@ -89,104 +108,57 @@ local function send_to(peer)
 end
 
 
-local function send_seat(seat)
-    local connect, send, read = lane.timeouts(seat)
-    if connect or send or read then
-        local ok, err = set_timeouts(connect, send, read)
-        if not ok then
-            ngx_log(ngx.ERR, "failed to set time-outs: ", err)
-        end
+-- The app of a request that the rewrite phase has kept no decision for: a plain
+-- one, or one of a location without route(), or nginx's own background update
+-- of a cached page, which has no rewrite phase.
+local function find_app(record)
+    local target, how = find_at(read_host())
+    if not target then
+        return nil, how
+    elseif target.plain then
+        return target
     end
-    return send_to(seat.peer)
+    local app, rule, reason = decision.make(target)
+    if not app then
+        return nil, reason or "an answer of a rule's own"
+    elseif decision.location(app, rule) then
+        return nil, "an app that needs another location"
+    end
+    record.rule = rule or false
+    return app
 end
 
 
--- A request whose rule or app asks for more than the next instance of a round.
--- It may have been decided on already, in another location. `found` is nil if
--- all that is known of the host is in the seat.
-local function run_lane(found)
-    local seat = get_seat()
-    if seat and seat.is_fresh and seat.peer then
-        seat.is_fresh = false
-        local why = lane.refresh(seat)
-        if why then
-            return decline(why)
-        end
-    elseif found then
-        local why
-        seat, why = lane.begin(found)
-        if not seat then
-            return decline(why)
-        end
-    else
-        return decline("miss")
+local function retry(record)
+    local app = record.app
+    if not app or not record.peer then
+        return give_up("a retry of a request without a record")
     end
-    set_more_tries(seat.tries)
-    return send_seat(seat)
-end
-
-
--- An instance that was not tried, if need be one that is set aside. If there is
--- none left, one that was: app.tries has made sure that nginx only comes here
--- then because an idle connection was closed, which it does not count as a try.
-local function retry()
-    local addrs = var.upstream_addr
-    local seat = get_seat()
-    if seat then
-        health.judge(seat.app, seat.cut)
-        if not lane.again(seat, health.attempts(addrs)) then
+    verdict.attempt_failed(record)
+    if record.load then
+        in_flight.finish(record.load)
+        record.load = false
+    end
+    local time = now()
+    if not record.pinned then
+        local deadline = app.policy.deadline
+        if deadline and time >= record.began + deadline - ROUNDING then
             return exit(NO_LIVE_PEER)
         end
-        counts.retries = counts.retries + 1
-        return send_seat(seat)
-    end
-
-    local app, how = find_at(host())
-    if how == "miss" then
-        app = ngx.ctx.pointsman_app
-    end
-    if not app or app.lane then
-        -- The route or the policy has changed meanwhile.
-        return exit(NO_LIVE_PEER)
-    end
-    health.judge(app)
-    attempts, time = health.attempts(addrs), now()
-    -- nginx does not count a try when an idle connection was closed. That is
-    -- seen when it comes more often than it may; such a retry is free.
-    if health.count(attempts) < app.tries and not budget.allows(app, time) then
-        return exit(NO_LIVE_PEER)
-    end
-
-    asides = app.asides
-    -- A pick may have put another picker there.
-    local peer = app.picker:pick(skip_both) or app.picker:pick(skip_tried)
-                 or app.picker:pick()
-    if not peer then
-        return exit(NO_LIVE_PEER)
+        record.n_tried = record.n_tried + 1
+        record.tried[record.n_tried] = record.peer
+        -- One that nginx does not count is free.
+        if record.n_tried < record.tries then
+            budget.allows(app, time)
+        end
+        record.probing = false
+        renew(app)
+        if app.live == 0 or not take(record) then
+            return exit(NO_LIVE_PEER)
+        end
     end
     counts.retries = counts.retries + 1
-    return send_to(peer)
-end
-
-
--- The access phase hands on what it has found: it may not be cached, or not any
--- more.
-local function miss(how)
-    local ctx = ngx.ctx
-    local app = ctx.pointsman_app or how == "miss" and ctx.pointsman_found
-    if not app and how ~= "miss" then
-        counts.hits_negative = counts.hits_negative + 1
-        return decline(how)
-    elseif not app or app.lane then
-        return run_lane(app)
-    end
-    local peer = pick(app)
-    if not peer then
-        return decline("no_instance")
-    end
-    app.requests = app.requests + 1
-    set_more_tries(app.tries)
-    return send_to(peer)
+    return connect(record)
 end
 
 
@@ -194,32 +166,47 @@ local _M = {}
 
 
 -- syntax: balancer.run()
+-- The hot path.
 function _M.run()
     if get_last_failure() then
-        return retry()
+        return retry(records.current())
+    end
+    local record = first_pass()
+    local app = record.app
+    if app then
+        -- A body may have been read since.
+        renew(app)
+    else
+        local reason
+        app, reason = find_app(record)
+        if not app then
+            return give_up("no instance for ", ffi_string(read_host()), ": ",
+                           reason, "; the routing table has changed, or its ",
+                           "location has no rewrite handler of Pointsman's")
+        end
+        record.app = app
     end
 
-    local app, how = find_at(host())
-    if not app then
-        return miss(how)
-    elseif how == "doubt" then
-        refresh.ask(var.host)
+    if app.plain and not app.ejected then
+        record.peer = app.picker:pick()
+    else
+        take(record)
     end
-    if app.lane then
-        return run_lane(app)
+    if not record.peer then
+        return give_up("no live instance of ", app.name, " any more")
     end
-    local peer = pick(app)
-    if not peer then
-        return decline("no_instance")
+    local time = now()
+    -- Retries are promised beforehand: where none is left in the budget, the
+    -- answer of the only attempt is passed on, whatever it is.
+    local tries = app.tries
+    if tries > 1 and (record.pinned or not budget.has_left(app, time)) then
+        tries = 1
     end
     app.requests = app.requests + 1
-    if how == "l1" then
-        counts.hits_l1 = counts.hits_l1 + 1
-    else
-        counts.hits_l2 = counts.hits_l2 + 1
-    end
-    set_more_tries(app.tries)
-    return send_to(peer)
+    record.tries = tries
+    sent(record, time)
+    set_more_tries(tries)
+    return connect(record)
 end
 
 

@@ -51,6 +51,7 @@ function _M.page()
             negative = total("hits_negative"),
             stale = total("hits_stale"),
         },
+        log_handler = dict_get("log_handler_missing") and "missing" or "ok",
         bad_records = total("bad_records"),
         set_aside = next(asides) and asides or cjson.null,
     })

@@ -1,60 +1,86 @@
--- Which instance of its app a request gets, where that takes more than the next
--- one of a round. For the balancer and access phases; nothing here yields.
+-- Which instance of its app a request gets. For the rewrite and balancer
+-- phases; nothing here yields.
 
-local flight = require("pointsman.request.in_flight")
-local health = require("pointsman.health.ejection")
+local ejection = require("pointsman.health.ejection")
+local in_flight = require("pointsman.request.in_flight")
 local sticky = require("pointsman.request.sticky")
+local verdict = require("pointsman.health.verdict")
 local view = require("pointsman.request.view")
 
+local is_out = ejection.is_out
 local ipairs = ipairs
-local is_aside = health.is_aside
 local now = ngx.now
-local was_tried = health.was_tried
+local picked = verdict.picked
 
--- What `skip` looks at: a closure for each request would be garbage for each.
-local asides, attempts, time, limit, full
+-- Instances that turn out to be probed by somebody else at that moment.
+local MAX_PICKS = 4
+
+-- What the skip functions look at: a closure for each request would be garbage
+-- for each.
+local app, ejected, tried, n_tried, time, limit
 
 
-local function is_full(peer)
-    if limit and flight.of(peer.key) >= limit
-            and flight.of_now(peer.key) >= limit then
-        full = true
-        return true
+local function was_tried(peer)
+    for i = 1, n_tried do
+        if tried[i].addr == peer.addr then
+            return true
+        end
     end
     return false
 end
 
 
+local function at_limit(peer)
+    return limit and in_flight.of(app, peer) >= limit
+           and in_flight.of_now(app, peer) >= limit
+end
+
+
 local function skip(peer)
-    return attempts and was_tried(attempts, peer.addr)
-           or asides and is_aside(asides, peer, time)
-           or is_full(peer)
+    return was_tried(peer) or ejected and is_out(ejected, peer, time)
+           or at_limit(peer)
 end
 
 
-local function skip_full(peer)
-    return attempts and was_tried(attempts, peer.addr) or is_full(peer)
+-- If all instances are ejected, all are used.
+local function skip_but_ejected(peer)
+    return was_tried(peer) or at_limit(peer)
 end
 
 
-local function prepare(app, tried)
-    asides, attempts, time = app.asides, tried, now()
-    limit, full = app.policy.max_conns, false
+local function prepare(its_app, record)
+    app, ejected, time = its_app, its_app.ejected, now()
+    limit = its_app.policy.max_conns
+    if record then
+        tried, n_tried = record.tried, record.n_tried
+    else
+        n_tried = 0
+    end
 end
 
 
-local function pinned(app, id)
+local function with_id(id)
     for _, peer in ipairs(app.peers) do
         if peer.id == id then
-            return peer, "pinned"
+            return peer
         end
     end
-    return nil, "no_such_instance"
 end
 
 
--- What a consistent hash goes by. A request that has no such header or cookie
--- is told by its client.
+-- The instance that the request asks for, and whether it asks for one.
+local function pinned()
+    local name = app.policy.pin_header
+    local id = name and view.header(name)
+    if id then
+        return with_id(id), true
+    end
+    return nil, false
+end
+
+
+-- What a consistent hash goes by. A request without the header or cookie is
+-- told by its client.
 local function key_of(by)
     local key
     if by.header then
@@ -64,12 +90,12 @@ local function key_of(by)
     elseif by.uri then
         key = view.request_uri()
     end
-    return key or view.client()
+    return key ~= "" and key or view.client()
 end
 
 
 -- The instance of the session, if it may still be used.
-local function of_session(app)
+local function of_session()
     local peer = sticky.find(app)
     if not peer or skip(peer) or peer.down
             or peer.draining and app.policy.sticky.drain ~= "keep" then
@@ -79,48 +105,76 @@ local function of_session(app)
 end
 
 
+local function pick()
+    local policy = app.policy
+    local peer = policy.sticky and of_session()
+    if peer then
+        return peer
+    end
+    view.now = time
+    view.key = policy.hash_by and key_of(policy.hash_by)
+    return app.picker:pick(skip, view)
+           or app.picker:pick(skip_but_ejected, view)
+end
+
+
 local _M = {}
 
 
 -- syntax: yes = choice.has_session(app)
 -- Whether the request belongs to a session whose instance may still be used.
-function _M.has_session(app)
-    prepare(app)
-    return of_session(app) ~= nil
+function _M.has_session(its_app)
+    prepare(its_app)
+    return of_session() ~= nil
 end
 
 
--- syntax: peer, why = choice.peer(app, tried?)
--- `tried` is the text of health.attempts, for a retry: none of those is taken
--- again. Nil and the reason of an error if no instance is left. With the peer,
--- "pinned" if it is the only one that will do.
-function _M.peer(app, tried)
-    local policy = app.policy
-    prepare(app, tried)
-    if policy.pin_header and not tried then
-        local id = view.header(policy.pin_header)
-        if id then
-            return pinned(app, id)
+-- syntax: reason = choice.refusal(app)
+-- In rewrite_by_lua: why no instance of the app may have the request; nil if
+-- one may.
+function _M.refusal(its_app)
+    prepare(its_app)
+    local peer, is_pinned = pinned()
+    if is_pinned then
+        return not peer and "no_such_instance" or nil
+    elseif its_app.live == 0 then
+        return "no_instance"
+    elseif not limit then
+        return nil
+    end
+    for _, other in ipairs(its_app.peers) do
+        if other.weight > 0 and not other.draining and not at_limit(other) then
+            return nil
         end
     end
+    return "overloaded"
+end
 
-    local peer = policy.sticky and of_session(app)
-    if peer then
-        if asides then
-            health.picked(app, peer)
-        end
+
+-- syntax: peer = choice.take(record)
+-- In balancer_by_lua: an instance of record.app that was not tried, if need be
+-- one that was; it is record.peer from then on. Nil if there is none.
+function _M.take(record)
+    prepare(record.app, record)
+    local peer, is_pinned
+    if n_tried == 0 then
+        peer, is_pinned = pinned()
+        record.pinned = is_pinned
+    end
+    if is_pinned then
+        record.peer = peer or false
         return peer
     end
-    view.now = time
-    view.key = policy.hash_by and key_of(policy.hash_by)
-    -- If all instances are set aside, all are used. A pick may have put another
-    -- picker there.
-    peer = app.picker:pick(skip, view) or app.picker:pick(skip_full, view)
-    if not peer then
-        return nil, full and "overloaded" or "no_instance"
-    end
-    if asides then
-        health.picked(app, peer)
+    for _ = 1, MAX_PICKS do
+        peer = pick()
+        if not peer and n_tried > 0 then
+            n_tried = 0
+            peer = pick()
+        end
+        record.peer = peer or false
+        if not peer or not ejected or picked(record) then
+            return peer
+        end
     end
     return peer
 end

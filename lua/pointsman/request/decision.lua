@@ -1,5 +1,5 @@
--- Which rule and which app a request gets, and which location must serve it.
--- For the balancer and access phases; nothing here yields.
+-- Which rule and which app a request gets, and which named location must serve
+-- it. For the rewrite and balancer phases; nothing here yields.
 
 local choice = require("pointsman.request.choice")
 local rules = require("pointsman.routing.rules")
@@ -13,11 +13,6 @@ local var = ngx.var
 -- third, but no client sends it with an Idempotency-Key.)
 local UNSAFE = { POST = true, PATCH = true }
 
--- Directives that are fixed for a location make the difference.
-local FULL = "@pointsman_full"
-local HTTPS = "@pointsman_https"
-local GRPC = "@pointsman_grpc"
-
 
 local function is_repeatable(policy)
     return policy.retry_idempotency_key and UNSAFE[view.method()]
@@ -25,62 +20,51 @@ local function is_repeatable(policy)
 end
 
 
-local _M = {
-    FULL = FULL,
-}
+local _M = {}
 
 
--- syntax: seat, why = routing.decide(found)
--- `found` is what cache.find gave: an app, or rules and the apps they name.
--- seat = { rule =, app = }: `rule` is nil if the host has but one app, `app` if
--- the rule answers by itself. Or nil and the reason of an error.
-function _M.decide(found)
-    local app, rule = found, nil
-    if found.rules then
-        app, rule = nil, find_rule(found.rules, view)
-        if not rule then
-            return nil, "no_route"
-        end
-        if not rule.redirect and not rule.maintenance then
-            local name = find_target(rule, view, found.is_usable)
-            if not name then
-                return nil, "no_instance"
-            end
-            app = found.apps[name]
-        end
+-- syntax: app, rule, reason = decision.make(target)
+-- `target` is what cache.find_at gave. `rule` is nil if the host has but one
+-- app. Without an app, the rule answers by itself, or there is the reason of an
+-- error.
+function _M.make(target)
+    if not target.rules then
+        return target
     end
-    return { rule = rule, app = app }
+    local rule = find_rule(target.rules, view)
+    if not rule then
+        return nil, nil, "no_route"
+    elseif rule.redirect or rule.maintenance then
+        return nil, rule
+    end
+    local name = find_target(rule, view, target.is_usable)
+    if not name then
+        return nil, rule, "no_instance"
+    end
+    return target.apps[name], rule
 end
 
 
--- syntax: name = routing.location(app)
--- The named location whose directives the app asks for.
-function _M.location(app)
-    local policy = app and app.policy
-    if not policy or policy.plain then
-        return FULL
-    elseif policy.scheme == "grpc" then
-        return GRPC
+-- syntax: name = decision.location(app, rule?)
+-- The named location whose directives the request needs; nil if the one that
+-- it is in will do.
+function _M.location(app, rule)
+    local policy = app.policy
+    if policy.scheme == "grpc" then
+        return "@pointsman_grpc"
     end
-    local name = policy.scheme == "https" and HTTPS or FULL
+    local name = policy.scheme == "https" and "@pointsman_https" or "@pointsman"
     if policy.buffering == false then
         return name .. "_unbuffered"
     end
-    return name .. (policy.retry_5xx and "_5xx" or "")
-           .. (is_repeatable(policy) and "_idempotent" or "")
-end
-
-
--- syntax: yes = routing.needs_full(seat)
--- Whether the balancer phase alone cannot serve the request.
-function _M.needs_full(seat)
-    local rule, app = seat.rule, seat.app
-    if rule and rule.full then
-        return true
+    local suffix = (policy.retry_5xx and "_5xx" or "")
+                   .. (is_repeatable(policy) and "_idempotent" or "")
+    if suffix == "" and name == "@pointsman"
+            and not (rule and rule.response_headers)
+            and not (policy.sticky and not choice.has_session(app)) then
+        return nil
     end
-    local policy = app.policy
-    return policy.sticky and not choice.has_session(app)
-           or _M.location(app) ~= FULL
+    return name .. suffix
 end
 
 

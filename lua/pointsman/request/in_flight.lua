@@ -17,7 +17,6 @@ local MAX_SUMS = 65536
 
 local COMPARES = { least_conn = true, random = true, ewma = true }
 
-local mine = {}
 local sums, sums_n = {}, 0
 local prefix = ""
 
@@ -75,38 +74,43 @@ function _M.is_needed(policy)
 end
 
 
--- syntax: key = flight.key(app_name, instance_id)
-function _M.key(app, id)
-    return app .. "/" .. id
+-- syntax: load = in_flight.begin(app, peer)
+function _M.begin(app, peer)
+    local load = peer.load
+    if not load then
+        load = { key = app.name .. "/" .. peer.id, n = 0 }
+        peer.load = load
+    end
+    load.n = load.n + 1
+    if _M.is_needed(app.policy) then
+        load.shared = true
+        flights.add(prefix .. load.key, 1)
+    end
+    return load
 end
 
 
--- syntax: flight.begin(key)
-function _M.begin(key)
-    mine[key] = (mine[key] or 0) + 1
-    flights.add(prefix .. key, 1)
+function _M.finish(load)
+    load.n = load.n - 1
+    if load.shared then
+        flights.add(prefix .. load.key, -1)
+    end
 end
 
 
--- syntax: flight.finish(key)
-function _M.finish(key)
-    local left = (mine[key] or 0) - 1
-    mine[key] = left > 0 and left or nil
-    flights.add(prefix .. key, -1)
+function _M.of(_, peer)
+    local load = peer.load
+    return load and load.n + others(load.key) or 0
 end
 
 
--- syntax: n = flight.of(key)
--- Over all workers; what others have is up to 50 ms old.
-function _M.of(key)
-    return (mine[key] or 0) + others(key)
+function _M.of_now(_, peer)
+    local load = peer.load
+    return load and load.n + add_up(load.key) or 0
 end
 
 
--- syntax: n = flight.of_now(key)
--- Over all workers, as the shared dict has it now.
-function _M.of_now(key)
-    return (mine[key] or 0) + add_up(key)
+function _M.tick()
 end
 
 

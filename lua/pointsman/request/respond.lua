@@ -1,109 +1,112 @@
--- Errors that Pointsman itself answers, and how they reach the client.
+-- Answers that the edge gives itself. For the rewrite phase.
 --
--- They are raised in a named location that has no error_page of its own, so
--- that the user's error pages are in force there. If there is none for the
--- status, nginx makes its own page, and two filters turn that into plain text.
+-- An error is shown by the user's error_page for its status, otherwise by
+-- nginx's own page, always with X-Pointsman-Error. A subrequest gets a line of
+-- text: an error_page that makes 200 of a 404 must not make auth_request grant
+-- access.
 
+local metrics = require("pointsman.metrics")
+
+local counts = metrics.counts
+local find = string.find
 local ngx = ngx
+local sub = string.sub
+local var = ngx.var
 
+local NO_ROUTE, UNAVAILABLE = 404, 503
+-- https://grpc.github.io/grpc/core/md_doc_statuscodes.html
+local GRPC_UNIMPLEMENTED, GRPC_UNAVAILABLE = 12, 14
+local GRPC_TYPE = "application/grpc"
+
+-- `retry_after` in seconds. With `is_text` the message is the page: who asks for
+-- an instance by name is no user of the app, but somebody who debugs it.
 local REASONS = {
-    no_route = { status = 404, text = "no route for this host\n" },
-    no_instance = { status = 503, text = "no live instance of this app\n" },
+    no_route = { status = NO_ROUTE, message = "no route for this host" },
+    no_instance = {
+        status = UNAVAILABLE, message = "no live instance of this app",
+    },
     unavailable = {
-        status = 503, text = "the routing table is not available\n",
+        status = UNAVAILABLE, message = "the routing table is not available",
         retry_after = 1,
     },
     busy = {
-        status = 503, text = "too many unknown hosts at once\n",
+        status = UNAVAILABLE, message = "too many unknown hosts at once",
         retry_after = 1,
     },
     overloaded = {
-        status = 503, text = "all instances of this app are at their limit\n",
-        retry_after = 1,
+        status = UNAVAILABLE, retry_after = 1,
+        message = "all instances of this app are at their limit",
     },
     no_such_instance = {
-        status = 503, text = "this app has no such instance\n",
+        status = UNAVAILABLE, message = "this app has no such instance",
+        is_text = true,
     },
 }
-local UNKNOWN = REASONS.unavailable
 
 
--- nil if the user's error_page has made something else of it: a redirect.
-local function own_answer()
-    local answer = REASONS[ngx.var.pointsman_why] or UNKNOWN
-    return ngx.status == answer.status and answer or nil
+local function is_grpc()
+    local content_type = var.content_type
+    if content_type and sub(content_type, 1, #GRPC_TYPE) == GRPC_TYPE then
+        return true
+    end
+    local accept = var.http_accept
+    return accept ~= nil and find(accept, GRPC_TYPE, 1, true) ~= nil
+end
+
+
+-- "Trailers-Only" of gRPC over HTTP/2: a response that is nothing but headers.
+local function fail_grpc(answer)
+    ngx.status = 200
+    ngx.header["Content-Type"] = GRPC_TYPE
+    ngx.header["Content-Length"] = 0
+    ngx.header["grpc-status"] = answer.status == NO_ROUTE
+                                and GRPC_UNIMPLEMENTED or GRPC_UNAVAILABLE
+    ngx.header["grpc-message"] = answer.message
+    ngx.send_headers()
+    return ngx.exit(200)
+end
+
+
+local function say(status, text, content_type)
+    ngx.status = status
+    ngx.header["Content-Type"] = content_type or "text/plain; charset=utf-8"
+    ngx.print(text)
+    return ngx.exit(200)
 end
 
 
 local _M = {}
 
 
--- syntax: respond.fail(reason)
--- In access_by_lua; does not return.
+-- syntax: return respond.fail(reason)
 function _M.fail(reason)
-    ngx.var.pointsman_why = reason
-    return ngx.exec("@pointsman_error")
-end
-
-
--- syntax: respond.maintenance(answer)
--- In access_by_lua; does not return. What a rule says itself, so no error page
--- of the user's stands in for it.
-function _M.maintenance(answer)
-    ngx.var.pointsman_why = "maintenance"
-    ngx.status = 503
-    ngx.header["X-Pointsman-Error"] = "maintenance"
-    ngx.header["Retry-After"] = answer.retry_after_s
-    ngx.header["Content-Type"] = answer.content_type
-                                 or "text/plain; charset=utf-8"
-    ngx.print(answer.body or "down for maintenance\n")
-    return ngx.exit(ngx.HTTP_OK)
-end
-
-
--- syntax: respond.access()
--- access_by_lua of that location.
-function _M.access()
-    local reason = ngx.var.pointsman_why
-    local answer = REASONS[reason] or UNKNOWN
-    local again = ngx.header["X-Pointsman-Error"]
+    local answer = REASONS[reason]
+    local name = "errors_" .. reason
+    counts[name] = counts[name] + 1
+    if not ngx.is_subrequest then
+        var.pointsman_error = reason
+    end
     ngx.header["X-Pointsman-Error"] = reason
     ngx.header["Retry-After"] = answer.retry_after
-    if again then
-        -- The user's error page led back to Pointsman, for the same host.
-        ngx.status = answer.status
-        ngx.print(answer.text)
-        return ngx.exit(ngx.HTTP_OK)
+    if is_grpc() then
+        return fail_grpc(answer)
+    elseif answer.is_text or ngx.is_subrequest then
+        return say(answer.status, answer.message .. "\n")
     end
     return ngx.exit(answer.status)
 end
 
 
--- syntax: respond.header()
--- Its header_filter_by_lua.
-function _M.header()
-    local answer = own_answer()
-    if answer then
-        ngx.header["Content-Type"] = "text/plain; charset=utf-8"
-        ngx.header["Content-Length"] = #answer.text
+-- syntax: return respond.maintenance(answer)
+-- What a rule says, so no error page of the user's stands in for it.
+function _M.maintenance(answer)
+    if not ngx.is_subrequest then
+        var.pointsman_error = "maintenance"
     end
-end
-
-
--- syntax: respond.body()
--- Its body_filter_by_lua.
-function _M.body()
-    local answer = own_answer()
-    if answer then
-        ngx.arg[1] = ngx.arg[2] and answer.text or nil
-    end
-end
-
-
--- syntax: respond.reraise()
--- access_by_lua and content_by_lua: the status that led here, once more.
-function _M.reraise()
-    return ngx.exit(ngx.status)
+    ngx.header["X-Pointsman-Error"] = "maintenance"
+    ngx.header["Retry-After"] = answer.retry_after_s
+    return say(UNAVAILABLE, answer.body or "down for maintenance\n",
+               answer.content_type)
 end
 
 

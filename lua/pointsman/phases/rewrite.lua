@@ -1,0 +1,157 @@
+-- The rewrite phase: decides which app a request goes to, or answers it. For
+-- rewrite_by_lua; a host that is not cached waits for Redis here.
+--
+-- A plain target is not stored: the balancer phase finds it again. Any other
+-- decision is kept in the request's record.
+
+local cache = require("pointsman.cache.routes")
+local choice = require("pointsman.request.choice")
+local decision = require("pointsman.request.decision")
+local headers = require("pointsman.request.headers")
+local metrics = require("pointsman.metrics")
+local miss = require("pointsman.miss.fetch")
+local records = require("pointsman.request.record")
+local refresh = require("pointsman.miss.refresh")
+local respond = require("pointsman.request.respond")
+local rules = require("pointsman.routing.rules")
+local variables = require("pointsman.request.variables")
+local view = require("pointsman.request.view")
+
+local begin_headers = headers.begin
+local counts = metrics.counts
+local fail = respond.fail
+local ffi_string = require("ffi").string
+local find_at = cache.find_at
+local ngx = ngx
+local read_host = variables.host
+local set_uri = ngx.req.set_uri
+local var = ngx.var
+
+
+-- A host that is not cached. Returns its target, or nil and the reason of an
+-- error; with the target, whether the balancer phase will find it in the cache.
+local function fetch(host)
+    local target, reason = miss.fetch(host)
+    if target then
+        counts.hits_redis = counts.hits_redis + 1
+    elseif reason ~= "no_route" then
+        target = cache.find_stale(host)
+        if target then
+            counts.hits_stale = counts.hits_stale + 1
+        end
+    end
+    if not target then
+        return nil, reason
+    end
+    -- It may be newer than what Redis has said.
+    local cached = cache.find(host)
+    return cached or target, cached ~= nil
+end
+
+
+local function apply(record, app, rule)
+    if rule then
+        if rule.rewrite then
+            -- Control characters, too: nginx escapes them again.
+            set_uri(rules.path(rule, var.uri), false, true)
+        end
+        if rule.request_headers then
+            headers.edit_request(rule.request_headers)
+        end
+        if rule.response_headers then
+            headers.announce(rule.response_headers)
+        end
+    end
+    if app.policy.server_name then
+        var.pointsman_server_name = app.policy.server_name
+    end
+    if record.location then
+        records.hand_over(record)
+        return ngx.exec(record.location)
+    end
+end
+
+
+local function decide(target)
+    local app, rule, reason = decision.make(target)
+    if app then
+        reason = choice.refusal(app)
+    end
+    if reason then
+        if rule and rule.response_headers then
+            headers.announce(rule.response_headers)
+        end
+        return fail(reason)
+    elseif app then
+        local location = decision.location(app, rule)
+        return apply(records.decide(app, rule, location), app, rule)
+    elseif rule.redirect then
+        return ngx.redirect(rules.location(rule, view), rule.redirect.status)
+    end
+    return respond.maintenance(rule.maintenance)
+end
+
+
+-- All but a hit of the plainest kind.
+local function route_on(target, how, host, len)
+    local is_kept = true
+    if not target then
+        if how == "no_route" then
+            counts.hits_negative = counts.hits_negative + 1
+            return fail("no_route")
+        end
+        target, is_kept = fetch(ffi_string(host, len))
+        if not target then
+            return fail(is_kept)
+        end
+    elseif how == "stale" then
+        counts.hits_l1 = counts.hits_l1 + 1
+        refresh.ask(ffi_string(host, len))
+    elseif how == "l1" then
+        counts.hits_l1 = counts.hits_l1 + 1
+    else
+        counts.hits_l2 = counts.hits_l2 + 1
+    end
+
+    if target.live == 0 then
+        return fail("no_instance")
+    elseif target.plain and is_kept then
+        return
+    end
+    return decide(target)
+end
+
+
+local _M = {}
+
+
+-- syntax: return rewrite.route()
+-- In rewrite_by_lua of a location that proxies to an upstream of Pointsman's.
+-- The hot path.
+function _M.route()
+    if not ngx.is_subrequest then
+        begin_headers()
+    end
+    local host, len = read_host()
+    local target, how = find_at(host, len)
+    if how == "l1" and target.plain and target.live > 0 then
+        counts.hits_l1 = counts.hits_l1 + 1
+        return
+    end
+    return route_on(target, how, host, len)
+end
+
+
+-- syntax: return rewrite.enter()
+-- In rewrite_by_lua of our named locations.
+function _M.enter()
+    if not records.receive() then
+        ngx.log(ngx.ERR, "a request has come to a location of Pointsman's, ",
+                "and not by route(): these locations are not meant for ",
+                "error_page or try_files")
+        return ngx.exit(500)
+    end
+end
+
+
+return _M

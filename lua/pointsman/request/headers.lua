@@ -1,0 +1,129 @@
+-- Headers of the request and of its response that the edge sets, other than by
+-- nginx's directives (pointsman/headers.conf). For the rewrite and header
+-- filter phases.
+
+local variables = require("pointsman.request.variables")
+
+local ffi = require("ffi")
+
+local C = ffi.C
+local byte = string.byte
+local clear_header = ngx.req.clear_header
+local ffi_string = ffi.string
+local find = string.find
+local ipairs = ipairs
+local lower = string.lower
+local match = string.match
+local ngx = ngx
+local read_host = variables.host
+local read_http_host = variables.http_host
+local read_request_id = variables.request_id
+local read_upgrade = variables.upgrade
+local set_header = ngx.req.set_header
+local sub = string.sub
+local var = ngx.var
+
+ffi.cdef [[
+int pointsman_compare(const void *a, const void *b, size_t n)
+    __asm__("memcmp");
+]]
+
+local COLON = byte(":")
+
+
+-- The request line names another host than the Host header: that one counts,
+-- and the app must be told so (RFC 9112, section 3.2.2).
+local function correct_host(host, host_len, header, header_len)
+    local name = ffi_string(host, host_len)
+    local given = lower(ffi_string(header, header_len))
+    if sub(given, 1, host_len) == name
+            and find(sub(given, host_len + 1), "^%.?:?%d*$") then
+        return
+    end
+    var.pointsman_upstream_host =
+        match(var.request or "", "^%S+ %w+://([^/?# ]+)") or name
+end
+
+
+-- Most requests have the same text in both.
+local function check_host()
+    local host, host_len = read_host()
+    local header, header_len = read_http_host()
+    if header_len == 0 then
+        return
+    end
+    if header_len == host_len
+            or header_len > host_len and header[host_len] == COLON then
+        if C.pointsman_compare(host, header, host_len) == 0 then
+            return
+        end
+    end
+    return correct_host(host, host_len, header, header_len)
+end
+
+
+local _M = {}
+
+
+-- syntax: headers.begin()
+-- In rewrite_by_lua, for each main request. The hot path.
+function _M.begin()
+    check_host()
+    local out = ngx.header
+    local id, len = read_request_id()
+    out["X-Request-Id"] = ffi_string(id, len)
+    -- The answer to a handshake has it; nginx hides the app's, since an HTTP/2
+    -- client must not see one (RFC 9113, section 8.2.2).
+    local upgrade, upgrade_len = read_upgrade()
+    if upgrade_len > 0 then
+        out["Upgrade"] = ffi_string(upgrade, upgrade_len)
+    end
+end
+
+
+-- syntax: headers.edit_request(edits)
+-- edits = { set = { name, value, ... }, remove = { name, ... } }
+function _M.edit_request(edits)
+    for _, name in ipairs(edits.remove) do
+        clear_header(name)
+    end
+    local set = edits.set
+    for i = 1, #set, 2 do
+        local name, value = set[i], set[i + 1]
+        if lower(name) == "host" then
+            var.pointsman_upstream_host = value
+        else
+            set_header(name, value)
+        end
+    end
+end
+
+
+-- syntax: headers.announce(edits)
+-- In rewrite_by_lua: sets the response headers of a rule beforehand, for errors
+-- that no app answers. What describes a body is the error page's own. (A name
+-- with an underscore would come out with a hyphen here.)
+function _M.announce(edits)
+    local set = edits.set
+    for i = 1, #set, 2 do
+        if not find(lower(set[i]), "^content%-") and not find(set[i], "_") then
+            ngx.header[set[i]] = set[i + 1]
+        end
+    end
+end
+
+
+-- syntax: headers.edit_response(edits)
+-- In header_filter_by_lua.
+function _M.edit_response(edits)
+    for _, name in ipairs(edits.remove) do
+        ngx.header[name] = nil
+    end
+    local set = edits.set
+    for i = 1, #set, 2 do
+        ngx.header[set[i]] = set[i + 1]
+    end
+end
+
+
+return _M

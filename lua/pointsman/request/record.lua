@@ -1,0 +1,212 @@
+-- The record of each request that is sent to an instance: what was decided for
+-- it, and which attempt is under way. All phases that have a request.
+--
+-- A main request's record is found by the address of nginx's request, which
+-- stays the same when the request jumps to another location and its ngx.ctx is
+-- lost. Records are reused, so a request makes no garbage. The log phase closes
+-- the record. One that no log phase has closed is never trusted: the rewrite
+-- and balancer phases begin it again.
+--
+-- A subrequest has no log phase. Its record is in its own ngx.ctx and dies with
+-- it; nothing counts it as in flight.
+
+local in_flight = require("pointsman.request.in_flight")
+
+local base = require("resty.core.base")
+local ffi = require("ffi")
+
+local cast = ffi.cast
+local finish = in_flight.finish
+local get_request = base.get_request
+local ngx = ngx
+local pairs = pairs
+local start_time = ngx.req.start_time
+local tonumber = tonumber
+local var = ngx.var
+
+local CLOSED, DECIDED, SENT = 0, 1, 2
+-- Closed records above so many are let go, once a second.
+local MAX_IDLE = 4096
+
+local records, n_records = {}, 0
+-- Requests of which it is certain that they had no log phase.
+local lost = 0
+
+local handed_over
+
+
+local function new_record()
+    return {
+        state = CLOSED, identity = false, is_sub = false,
+        app = false, rule = false, peer = false, load = false,
+        tried = {}, n_tried = 0, tries = 1, began = 0,
+        pinned = false, probing = false, cut = false, location = false,
+    }
+end
+
+
+local function address()
+    return tonumber(cast("uintptr_t", get_request()))
+end
+
+
+-- Tells this request from others that had its address.
+local function identity()
+    return var.connection .. " " .. var.connection_requests
+end
+
+
+local function reset(record)
+    if record.load then
+        finish(record.load)
+        record.load = false
+    end
+    record.state = CLOSED
+    record.app, record.rule, record.peer = false, false, false
+    record.pinned, record.probing, record.cut = false, false, false
+    record.location = false
+    for i = 1, record.n_tried do
+        record.tried[i] = nil
+    end
+    record.n_tried = 0
+end
+
+
+-- A record that is still open belongs to an earlier pass of this request (an
+-- error page of the user's that leads back), or to a request that had no log
+-- phase.
+local function take_over(record)
+    if record.state == SENT and not record.is_sub
+            and record.began < start_time() then
+        lost = lost + 1
+    end
+    reset(record)
+    return record
+end
+
+
+local function current()
+    if ngx.is_subrequest then
+        local ctx = ngx.ctx
+        local record = ctx.pointsman
+        if not record then
+            record = new_record()
+            record.is_sub = true
+            ctx.pointsman = record
+        end
+        return record
+    end
+    local at = address()
+    local record = records[at]
+    if not record then
+        record = new_record()
+        records[at], n_records = record, n_records + 1
+    end
+    return record
+end
+
+
+local _M = {
+    -- syntax: record = record.current()
+    -- In a retry pass and in header_filter_by_lua: that of this request.
+    current = current,
+}
+
+
+-- syntax: record = record.decide(app, rule?, location?)
+-- In rewrite_by_lua: keeps a decision for the balancer phase. `location` is the
+-- named location that is to serve the request.
+function _M.decide(app, rule, location)
+    local record = take_over(current())
+    record.state = DECIDED
+    record.app, record.rule = app, rule or false
+    record.location = location or false
+    record.identity = not record.is_sub and identity()
+    return record
+end
+
+
+-- syntax: record = record.first_pass()
+-- In balancer_by_lua: that of this request, with `app` if the rewrite phase has
+-- decided on one.
+function _M.first_pass()
+    local record = current()
+    if record.state ~= DECIDED
+            or record.identity and record.identity ~= identity() then
+        take_over(record)
+    end
+    return record
+end
+
+
+-- syntax: record.sent(record, time)
+-- In balancer_by_lua, once the first instance is chosen.
+function _M.sent(record, time)
+    record.state, record.began = SENT, time
+end
+
+
+-- syntax: record = record.open()
+-- In log_by_lua: the record, if the request was sent; nil otherwise. To be
+-- closed.
+function _M.open()
+    local record = records[address()]
+    if not record or record.state == CLOSED then
+        return nil
+    elseif record.state == DECIDED then
+        reset(record)
+        return nil
+    end
+    return record
+end
+
+
+_M.close = reset
+
+
+-- syntax: record.hand_over(record)
+-- In rewrite_by_lua, right before ngx.exec, which enters the named location at
+-- once. A subrequest's ngx.ctx does not survive that.
+function _M.hand_over(record)
+    handed_over = record
+end
+
+
+-- syntax: record = record.receive()
+-- In rewrite_by_lua of the named location. Nil: nobody has sent it here.
+function _M.receive()
+    local record = handed_over
+    handed_over = nil
+    if not record then
+        return nil
+    elseif record.is_sub then
+        ngx.ctx.pointsman = record
+    elseif record ~= current() then
+        return nil
+    end
+    return record
+end
+
+
+-- syntax: n = record.lost()
+-- How many requests of this worker ended without a log phase, at least.
+function _M.lost()
+    return lost
+end
+
+
+-- syntax: record.purge()
+-- From a timer.
+function _M.purge()
+    if n_records <= MAX_IDLE then
+        return
+    end
+    for at, record in pairs(records) do
+        if record.state == CLOSED then
+            records[at], n_records = nil, n_records - 1
+        end
+    end
+end
+
+
+return _M
