@@ -63,6 +63,7 @@ test: test-rust test-sim test-lua test-edge test-e2e test-bench ## Run every tes
 .PHONY: test-rust
 test-rust: deps ## The agent's tests that need no service.
 	$(CARGO) test --locked -p pointsman --lib --bins $(RUST_TESTS)
+	$(CARGO) test --locked -p pointsman-harness
 
 .PHONY: test-sim
 test-sim: deps ## Some thousand schedules of faults, simulated.
@@ -147,15 +148,15 @@ test: test-instructions
 
 .PHONY: chaos
 chaos: deps-run ## Real faults under load, a table of what they do; SEED, CHAOS_SHORT=1, CHAOS_FLAGS.
-	$(CARGO) build --locked --release -p pointsman -p pointsman-bench
-	$(CARGO) run --locked --release --quiet -p pointsman-bench --bin chaos -- $(CHAOS_ARGS)
+	$(CARGO) build --locked --release -p pointsman -p pointsman-chaos
+	$(CARGO) run --locked --release --quiet -p pointsman-chaos -- $(CHAOS_ARGS)
 
 .PHONY: test-chaos
 test-chaos: CHAOS_SHORT = 1
 test-chaos: deps-run ## The same, each fault for a moment.
-	$(CARGO) test --locked -p pointsman-bench --bins
-	$(CARGO) build --locked -p pointsman -p pointsman-bench --bin pointsman --bin chaos
-	$(CARGO) run --locked --quiet -p pointsman-bench --bin chaos -- $(CHAOS_ARGS)
+	$(CARGO) test --locked -p pointsman-chaos
+	$(CARGO) build --locked -p pointsman -p pointsman-chaos
+	$(CARGO) run --locked --quiet -p pointsman-chaos -- $(CHAOS_ARGS)
 
 CHAOS_ARGS = $(strip $(if $(SEED),--seed $(SEED)) $(if $(CHAOS_SHORT),--short) $(CHAOS_FLAGS))
 

@@ -489,7 +489,6 @@ t.say()
 
 
 === HTTP/1.0, and HTTP/2
---- workers: 2
 --- http_config
     server {
         listen 127.0.0.21:$TEST_NGINX_SERVER_PORT http2;
@@ -500,11 +499,9 @@ t.say()
     }
 --- lua
 local function curl(host, path)
-    local pipe = io.popen("curl -sS --max-time 5 --http2-prior-knowledge -w "
+    local text = t.curl("--http2-prior-knowledge -w "
         .. "' %{http_code} %{http_version}' -H 'Host: " .. host
         .. "' http://127.0.0.21:" .. t.port .. path)
-    local text = pipe:read("*a")
-    pipe:close()
     return (text:gsub("\n", ""))
 end
 for _, host in ipairs { "plain.test", "rules.test" } do

@@ -4,12 +4,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use pointsman::dev::Source;
-use pointsman::dev::process::Launcher;
+use pointsman_harness::{Launcher, Source, launcher, source};
 use tempfile::TempDir;
 
 use crate::cpu::Cores;
-use crate::stack::agent_program;
 
 /// How much is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,8 +56,8 @@ impl Context {
     pub fn new(size: Size) -> Result<Self> {
         Ok(Self {
             size,
-            launcher: Launcher::new(agent_program()?),
-            source: Source::around(Path::new("."))?,
+            launcher: launcher(),
+            source: source(),
             cores: Cores::of_this_machine()?,
             begin: Instant::now(),
             dir: tempfile::Builder::new()

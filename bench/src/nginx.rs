@@ -1,63 +1,36 @@
 //! Every nginx that takes part: the apps behind, the plain one, Pointsman's,
-//! and one whose Lua asks Redis for each request. They differ in their http
-//! block; what stands around it is one template.
-//!
-//! The plain one's proxy directives are read from the shipped includes, so that
-//! both sides always have the same.
+//! and one whose Lua asks Redis for each request.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 
-use anyhow::{Context as _, Result, ensure};
-use nix::unistd::geteuid;
-use pointsman::dev::ports;
-use pointsman::dev::process::Spec;
-use pointsman::dev::services::NginxProgram;
+use anyhow::{Context as _, Result};
+use pointsman_harness::nginx::{Conf, Shipped};
+use pointsman_harness::services::NginxProgram;
+use pointsman_harness::{Spec, ports};
+
+pub use pointsman_harness::nginx::KEEPALIVE;
 
 use crate::context::Context;
 use crate::proxy::Proxy;
 
-const TEMPLATE: &str = include_str!("nginx/main.conf.in");
 const FLOOR: &str = include_str!("nginx/floor.conf.in");
 const REDIS_EACH: &str = include_str!("nginx/redis_each.conf.in");
 /// What every app answers.
 const BODY: &str = "Hello from an app behind the edge.\\n";
-/// The keepalive pool of the shipped include.
-pub const KEEPALIVE: usize = 1024;
 
-/// An nginx configuration for one http block. Returns what starts it.
-fn write(ctx: &Context, name: &str, http: &str) -> Result<Spec> {
-    write_for(ctx, name, http, 1)
-}
-
-fn write_for(ctx: &Context, name: &str, http: &str, workers: usize) -> Result<Spec> {
+/// Writes a configuration; answers what starts it.
+fn write(ctx: &Context, name: &str, conf: Conf, workers: usize) -> Result<Spec> {
     let program = NginxProgram::find()?;
     let dir = ctx.folder(name)?;
-    std::fs::create_dir(dir.join("tmp"))?;
-    let modules: String = program
-        .modules
-        .iter()
-        .map(|module| format!("load_module \"{}\";\n", module.display()))
-        .collect();
-    // Workers of a root's nginx would run as nobody, who may not read the
-    // sources.
-    let user = if geteuid().is_root() {
-        "user root;"
-    } else {
-        ""
-    };
-    let text = TEMPLATE
-        .replace("{modules}", &modules)
-        .replace("{user}", user)
-        .replace("{workers}", &workers.to_string())
-        .replace("{http}", http);
-    let conf = dir.join("nginx.conf");
-    std::fs::write(&conf, text)?;
-    let mut spec = Spec::new(name, &program.path, ["-e", "stderr"], &dir.join("logs"));
-    // The prefix must end with a slash.
-    spec.args.extend(["-p".into(), dir.join("").into()]);
-    spec.args.extend(["-c".into(), conf.into()]);
-    Ok(spec)
+    let conf = conf
+        .with("worker_rlimit_nofile 8192;", "worker_rlimit_nofile 16384;")
+        .with("worker_connections 4096;", "worker_connections 8192;")
+        // Connections are kept, on both sides, for as long as a run takes.
+        .with(
+            "keepalive_requests 10000000;",
+            "keepalive_requests 100000000;\n    keepalive_timeout 1h;\n    server_tokens off;",
+        );
+    Ok(conf.write(name, &program, workers, &dir, &dir.join("logs")))
 }
 
 /// Starts the apps: one nginx that answers at all of these addresses.
@@ -69,7 +42,7 @@ pub async fn apps(ctx: &Context, addrs: &[SocketAddr]) -> Result<Proxy> {
         .collect();
     let http =
         format!("    server {{\n{listen}        location / {{ return 200 \"{BODY}\"; }}\n    }}\n");
-    let spec = write(ctx, "apps", &http)?;
+    let spec = write(ctx, "apps", Conf::other(&http), 1)?;
     Proxy::start(ctx, spec, first, "app", &ctx.cores.others).await
 }
 
@@ -119,7 +92,7 @@ async fn with_upstream(
     keepalive: usize,
 ) -> Result<Proxy> {
     let addr = ports::free_loopback();
-    let shipped = Shipped::read(ctx)?;
+    let shipped = Shipped::read();
     let http = format!(
         "{maps}\n{lines}\n    upstream apps {{\n{upstream}        keepalive {keepalive};\n    }}\n    \
          server {{\n        listen {addr};\n        location / {{\n{directives}            \
@@ -127,7 +100,7 @@ async fn with_upstream(
         maps = shipped.maps,
         directives = shipped.directives,
     );
-    let spec = write(ctx, name, &http)?;
+    let spec = write(ctx, name, Conf::other(&http), 1)?;
     Proxy::start(ctx, spec, addr, "any.example", &ctx.cores.subject).await
 }
 
@@ -166,43 +139,29 @@ pub async fn edge(
     options: &EdgeOptions,
 ) -> Result<Edge> {
     let (addr, status) = (ports::free_loopback(), ports::free_loopback());
-    let include = shipped_with(ctx, options)?;
-    let mut settings = format!(r#"redis = "{redis_url}""#);
+    let mut settings = String::new();
     if let Some(number) = options.max_hosts {
         settings += &format!(", max_hosts = {number}");
     }
     if options.feed_worker {
         settings += r#", feed_worker = "own""#;
     }
-    let (lua, nginx) = (ctx.source.lua(), ctx.source.nginx());
-    let http = format!(
-        r#"    lua_package_path "{lua}/?.lua;;";
-    init_by_lua_block {{
-        require("pointsman").setup {{ {settings} }}
-    }}
-    include "{http}";
-    include "{nginx}/pointsman/start.conf";
-    include "{nginx}/pointsman/log.conf";
-    server {{
-        listen {addr};
-        include "{nginx}/pointsman/server.conf";
-{server_lines}        location / {{
-            include "{nginx}/pointsman/location.conf";
-        }}
-    }}
-    server {{
-        listen {status};
-        include "{nginx}/pointsman/status.conf";
-{lines}    }}
-"#,
-        lua = lua.display(),
-        nginx = nginx.display(),
-        http = include.display(),
-        lines = options.status_lines,
-        server_lines = options.server_lines,
-    );
+    let mut changes = Vec::new();
+    if let Some(keepalive) = options.keepalive {
+        let new = format!("keepalive {keepalive};");
+        changes.push((format!("keepalive {KEEPALIVE};"), new));
+    }
+    if let Some(size) = &options.routes_dict {
+        let new = format!("lua_shared_dict pointsman_routes {size};");
+        changes.push(("lua_shared_dict pointsman_routes    256m;".to_owned(), new));
+    }
+    let conf = Conf::ours(addr, status, redis_url)
+        .settings(&settings)
+        .with_http(&changes)
+        .server_lines(&options.server_lines)
+        .status_lines(&options.status_lines);
     let workers = options.workers.unwrap_or(1) + usize::from(options.feed_worker);
-    let spec = write_for(ctx, "pointsman", &http, workers)?;
+    let spec = write(ctx, "pointsman", conf, workers)?;
     let proxy = Proxy::start(ctx, spec, addr, host, &ctx.cores.subject).await?;
     Ok(Edge { proxy, status })
 }
@@ -211,7 +170,7 @@ pub async fn edge(
 /// which holds `host:port`, over a kept connection.
 pub async fn redis_each(ctx: &Context, redis: SocketAddr, host: &str) -> Result<Proxy> {
     let addr = ports::free_loopback();
-    let shipped = Shipped::read(ctx)?;
+    let shipped = Shipped::read();
     let http = REDIS_EACH
         .replace("{maps}", &shipped.maps)
         .replace("{directives}", &shipped.directives)
@@ -219,107 +178,13 @@ pub async fn redis_each(ctx: &Context, redis: SocketAddr, host: &str) -> Result<
         .replace("{redis_port}", &redis.port().to_string())
         .replace("{keepalive}", &KEEPALIVE.to_string())
         .replace("{addr}", &addr.to_string());
-    let spec = write(ctx, "redis-each", &http)?;
+    let spec = write(ctx, "redis-each", Conf::other(&http), 1)?;
     Proxy::start(ctx, spec, addr, host, &ctx.cores.subject).await
-}
-
-/// The shipped http include, or a copy with other numbers.
-fn shipped_with(ctx: &Context, options: &EdgeOptions) -> Result<PathBuf> {
-    let shipped = ctx.source.nginx().join("pointsman/http.conf");
-    if options.keepalive.is_none() && options.routes_dict.is_none() {
-        return Ok(shipped);
-    }
-    let mut text = std::fs::read_to_string(&shipped)?;
-    if let Some(keepalive) = options.keepalive {
-        let new = format!("keepalive {keepalive};");
-        text = replace_one(&text, &format!("keepalive {KEEPALIVE};"), &new)?;
-    }
-    if let Some(size) = &options.routes_dict {
-        let new = format!("lua_shared_dict pointsman_routes {size};");
-        text = replace_one(&text, "lua_shared_dict pointsman_routes    256m;", &new)?;
-    }
-    let path = ctx.folder("include")?.join("pointsman/http.conf");
-    std::fs::write(&path, text)?;
-    Ok(path)
-}
-
-fn replace_one(text: &str, old: &str, new: &str) -> Result<String> {
-    ensure!(
-        text.matches(old).count() == 1,
-        "pointsman/http.conf has not just one {old:?}"
-    );
-    Ok(text.replace(old, new))
-}
-
-/// Of the shipped includes, what a plain nginx can have, too.
-struct Shipped {
-    maps: String,
-    directives: String,
-}
-
-impl Shipped {
-    fn read(ctx: &Context) -> Result<Self> {
-        let read = |name: &str| {
-            let path = ctx.source.nginx().join(name);
-            std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))
-        };
-        Self::parse(
-            &read("pointsman/http.conf")?,
-            &read("pointsman/location.conf")?,
-        )
-    }
-
-    /// Maps end at a line with a lone brace.
-    fn parse(http: &str, location: &str) -> Result<Self> {
-        let (mut maps, mut inside) = (String::new(), false);
-        for line in http.lines() {
-            inside |= line.starts_with("map ");
-            if inside {
-                maps.push_str(line);
-                maps.push('\n');
-            }
-            inside &= line != "}";
-        }
-        let directives: String = location
-            .lines()
-            .filter(|line| line.starts_with("proxy_") && !line.starts_with("proxy_pass"))
-            .map(|line| format!("            {line}\n"))
-            .collect();
-        ensure!(
-            maps.contains("$pointsman_host") && directives.contains("$pointsman_request_id"),
-            "the shipped includes have changed their form"
-        );
-        Ok(Self { maps, directives })
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_plain_side_has_the_shipped_directives() {
-        let nginx = concat!(env!("CARGO_MANIFEST_DIR"), "/../nginx/");
-        let read = |name| std::fs::read_to_string(format!("{nginx}{name}")).unwrap();
-        let location = read("pointsman/location.conf");
-        let shipped = Shipped::parse(&read("pointsman/http.conf"), &location).unwrap();
-        assert!(
-            shipped
-                .directives
-                .contains("proxy_next_upstream error timeout;")
-        );
-        let headers = location.matches("proxy_set_header ").count();
-        assert!(headers > 5);
-        assert_eq!(
-            shipped.directives.matches("proxy_set_header ").count(),
-            headers
-        );
-        assert!(!shipped.maps.contains("upstream pointsman"));
-        assert_eq!(
-            shipped.maps.matches('{').count(),
-            shipped.maps.matches('}').count()
-        );
-    }
 
     #[test]
     fn instances_have_addresses_of_their_own() {

@@ -5,13 +5,13 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use anyhow::Result;
-use pointsman::dev::process::Spec;
-use pointsman::dev::{ports, programs};
+use pointsman_harness::Spec;
+use pointsman_harness::{ports, programs};
 
 use crate::context::Context;
-use crate::fill;
-use crate::nginx::KEEPALIVE;
 use crate::proxy::Proxy;
+use pointsman_harness::nginx::KEEPALIVE;
+use pointsman_harness::registry::Registry;
 
 /// Go programs get one thread that runs Go code.
 const ONE_THREAD: (&str, &str) = ("GOMAXPROCS", "1");
@@ -122,7 +122,7 @@ pub async fn traefik(
         let key = format!("traefik/http/services/bench/loadbalancer/servers/{number}/url");
         entries.push((key, format!("http://{addr}")));
     }
-    fill::put_keys(etcd_url, entries.into_iter()).await?;
+    Registry::connect(etcd_url).await.put_keys(entries).await;
 
     let addr = ports::free_loopback();
     let dir = ctx.folder("traefik")?;

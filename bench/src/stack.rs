@@ -1,12 +1,12 @@
 //! etcd, Redis and an agent, on free ports.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
-use pointsman::dev::services::{Agent, AgentConfig, Etcd, EtcdConfig, Redis, RedisConfig, Service};
-use pointsman::dev::{http, ports, wait};
+use anyhow::{Context as _, Result};
+use pointsman_harness::sandbox::Sandbox;
+use pointsman_harness::services::{Agent, Etcd, Redis, Service};
+use pointsman_harness::{http, wait};
 use serde_json::Value;
 
 use crate::context::Context;
@@ -27,38 +27,12 @@ pub struct Stack {
 impl Stack {
     /// Starts them off the core of what is measured, and waits until all answer.
     pub async fn start(ctx: &Context) -> Result<Self> {
-        let dir = ctx.folder("stack")?;
-        let log_dir = dir.join("logs");
-        let mut etcd = Etcd::spawn(
-            &ctx.launcher,
-            &EtcdConfig {
-                client: ports::free_loopback(),
-                peer: ports::free_loopback(),
-                data_dir: dir.join("etcd"),
-                log_dir: log_dir.clone(),
-            },
-        )?;
-        let mut redis = Redis::spawn(
-            &ctx.launcher,
-            &RedisConfig {
-                listen: ports::free_loopback(),
-                data_dir: dir.join("redis"),
-                log_dir: log_dir.clone(),
-            },
-        )?;
+        let sandbox = Sandbox::within(&ctx.folder("stack")?);
+        let mut etcd = sandbox.etcd()?;
+        let mut redis = sandbox.redis("redis")?;
         etcd.ready().await?;
         redis.ready().await?;
-        let mut agent = Agent::spawn(
-            &ctx.launcher,
-            &AgentConfig {
-                id: "agent".to_owned(),
-                admin: ports::free_loopback(),
-                etcd_url: etcd.url(),
-                redis_url: redis.url(),
-                more_args: Vec::new(),
-                log_dir,
-            },
-        )?;
+        let mut agent = sandbox.agent("agent", &etcd.url(), &redis.url(), &[])?;
         agent.ready().await?;
         let mut stack = Self { etcd, redis, agent };
         stack.pin_to(&ctx.cores.others)?;
@@ -108,18 +82,6 @@ impl Stack {
             process.stop(GRACE).await;
         }
     }
-}
-
-/// The agent's binary, which is built beside this one.
-pub fn agent_program() -> Result<PathBuf> {
-    let here = std::env::current_exe()?;
-    let path = here.with_file_name("pointsman");
-    ensure!(
-        path.is_file(),
-        "{} is missing: build it first",
-        path.display()
-    );
-    Ok(path)
 }
 
 /// Waits until the edge whose status page this is has applied a revision.

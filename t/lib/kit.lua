@@ -263,6 +263,18 @@ function _M.get(host, path, options)
 end
 
 
+-- What a curl with these arguments prints; nginx serves meanwhile.
+function _M.curl(arguments)
+    local path = DIR .. "/curl." .. ngx.now() .. "." .. math.random(1e9)
+    os.execute("(curl -sS --max-time 10 " .. arguments .. " >" .. path
+               .. ".part 2>&1; mv " .. path .. ".part " .. path .. ") &")
+    _M.wait("curl", function()
+        return io.open(path, "rb") ~= nil
+    end, 12)
+    return read_file(path)
+end
+
+
 -- Status and body (or reason of a refusal) in one line.
 function _M.show(host, path, options)
     local response = _M.get(host, path, options)

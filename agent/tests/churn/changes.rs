@@ -9,7 +9,7 @@ use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 
 use crate::WRITERS;
-use crate::support::etcd::Registry;
+use pointsman_harness::registry::Registry;
 
 /// Apps of one round.
 const APPS: u64 = 8;

@@ -3,15 +3,16 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use pointsman::dev::http::Connection;
-use pointsman::dev::wait;
 use pointsman::table::{InstanceState, Table};
+use pointsman_harness::http::Connection;
+use pointsman_harness::wait;
 use serde_json::Value;
 
 use crate::changes::HOSTS;
-use crate::support::registry::fresh_table;
-use crate::support::upstreams::SERVED_BY;
-use crate::support::workers::Workers;
+use pointsman_harness::records::fresh_table;
+use pointsman_harness::registry::Registry;
+use pointsman_harness::upstreams::SERVED_BY;
+use pointsman_harness::workers::Workers;
 
 /// A worker that only has not looked yet is given so long.
 const MOMENT: Duration = Duration::from_secs(2);
@@ -102,8 +103,12 @@ fn candidates(host: &str) -> Vec<String> {
 }
 
 /// Asks each worker for each host; answers what is not as it should be.
-pub async fn wrong_answers(etcd_url: &str, workers: &mut Workers, hosts: &[String]) -> Vec<String> {
-    let table = fresh_table(etcd_url).await;
+pub async fn wrong_answers(
+    registry: &Registry,
+    workers: &mut Workers,
+    hosts: &[String],
+) -> Vec<String> {
+    let table = fresh_table(registry).await;
     let mut wrong = Vec::new();
     for (pid, connection) in workers.each() {
         for host in hosts {
@@ -114,7 +119,7 @@ pub async fn wrong_answers(etcd_url: &str, workers: &mut Workers, hosts: &[Strin
             }
             // A lease that ran out, or a worker that has only not looked yet.
             let settled = wait::until(host, MOMENT, async || {
-                let expected = outcome(&fresh_table(etcd_url).await, host);
+                let expected = outcome(&fresh_table(registry).await, host);
                 let seen = ask(connection, host, &expected).await?;
                 if seen == expected {
                     Ok(())

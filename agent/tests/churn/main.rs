@@ -17,15 +17,16 @@ mod expect;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pointsman::dev::services::Service;
-use pointsman::dev::wait;
+use pointsman_harness::services::Service;
+use pointsman_harness::wait;
+use rand::RngExt;
 use tokio::task::JoinSet;
 
 use changes::{Changer, Hot};
-use support::load::{Load, NextHost};
-use support::registry;
-use support::upstreams::Upstreams;
-use support::workers::Workers;
+use pointsman_harness::load::{Hosts, Load};
+use pointsman_harness::records;
+use pointsman_harness::upstreams::Upstreams;
+use pointsman_harness::workers::Workers;
 use support::world::World;
 
 const WORKERS: usize = 4;
@@ -58,10 +59,11 @@ async fn after_random_churn_redis_and_all_workers_are_right() {
     let hot = Arc::new(Hot::default());
     let load = Load::on_each_worker(
         world.nginx.edge(),
-        world.workers().await,
-        &hosts_under_load(&hosts, &hot),
+        WORKERS,
+        hosts_under_load(&hosts, &hot),
         Duration::from_micros(200),
-    );
+    )
+    .await;
     let (stable, _own) = stable_load(&world).await;
     let mut changers = Vec::new();
     for number in 0..WRITERS {
@@ -110,17 +112,20 @@ async fn stable_load(world: &World) -> (Load, Upstreams) {
         world.settles_at(host, 200, None).await;
     }
     let pause = Duration::from_millis(2);
-    (Load::start(world.nginx.edge(), 2, &hosts, pause), own)
+    (
+        Load::start(world.nginx.edge(), 2, Hosts::any(hosts), pause),
+        own,
+    )
 }
 
 /// Half of the requests are for hosts that change this very moment.
-fn hosts_under_load(hosts: &[String], hot: &Arc<Hot>) -> NextHost {
+fn hosts_under_load(hosts: &[String], hot: &Arc<Hot>) -> Hosts {
     let (hosts, hot) = (hosts.to_vec(), Arc::clone(hot));
-    Arc::new(move |turn| {
-        if turn % 2 == 0 {
-            expect::name_of(&hot.host(turn / 2))
+    Hosts::of(move |random, out| {
+        if random.random_bool(0.5) {
+            out.push_str(&expect::name_of(&hot.host(random.random_range(0..1 << 20))));
         } else {
-            hosts[turn / 2 % hosts.len()].clone()
+            out.push_str(&hosts[random.random_range(0..hosts.len())]);
         }
     })
 }
@@ -167,7 +172,7 @@ async fn silence(world: &World, workers: &mut Workers, hosts: &[String]) -> Vec<
     // A bad value freezes what was there before, and that depends on what an
     // agent has seen: it has to go, for the rest to follow from etcd alone.
     let registry = world.registry().await;
-    let table = registry::fresh_table(&world.etcd.url()).await;
+    let table = records::fresh_table(&registry).await;
     for (key, _) in table.bad() {
         registry.delete(key).await;
     }
@@ -186,16 +191,9 @@ async fn silence(world: &World, workers: &mut Workers, hosts: &[String]) -> Vec<
     let mut redis = world.redis_connection().await;
     let moment = Duration::from_secs(3);
     let stored = wait::until("Redis is as etcd has it", moment, async || {
-        let table = registry::fresh_table(&world.etcd.url()).await;
-        let held = registry::held(&mut redis).await?;
-        let differences = registry::differences(&registry::derived(&table), &held);
-        if differences.is_empty() {
-            Ok(())
-        } else {
-            Err(differences.join("\n"))
-        }
+        records::in_step(&registry, &mut redis).await
     });
     let mut problems: Vec<String> = stored.await.err().map(|e| e.last).into_iter().collect();
-    problems.extend(expect::wrong_answers(&world.etcd.url(), workers, hosts).await);
+    problems.extend(expect::wrong_answers(&registry, workers, hosts).await);
     problems
 }

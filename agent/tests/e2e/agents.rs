@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use pointsman::dev::services::Service;
+use pointsman_harness::services::Service;
 
-use crate::support::load::Load;
-use crate::support::registry;
-use crate::support::upstreams::Upstreams;
 use crate::support::world::World;
+use pointsman_harness::load::{Hosts, Load};
+use pointsman_harness::records;
+use pointsman_harness::upstreams::Upstreams;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn either_agent_may_die_and_changes_still_arrive() {
@@ -18,7 +18,12 @@ async fn either_agent_may_die_and_changes_still_arrive() {
     registry.put_instance("shop", "a", upstreams.addrs[0]).await;
     world.settles_at("shop.example", 200, None).await;
     let hosts = ["shop.example".to_owned()];
-    let load = Load::start(world.nginx.edge(), 2, &hosts, Duration::from_millis(2));
+    let load = Load::start(
+        world.nginx.edge(),
+        2,
+        Hosts::any(hosts),
+        Duration::from_millis(2),
+    );
 
     for victim in [0, 1] {
         world.agents[victim].process().kill().await;
@@ -57,7 +62,7 @@ async fn an_agent_that_was_halted_for_a_while_does_no_harm_when_it_goes_on() {
     world.agents[0].ready().await.unwrap();
     world.in_step().await;
     let mut redis = world.redis_connection().await;
-    let rev: i64 = registry::meta(&mut redis, "rev")
+    let rev: i64 = records::meta(&mut redis, "rev")
         .await
         .unwrap()
         .parse()

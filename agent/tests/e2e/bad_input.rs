@@ -1,10 +1,10 @@
 //! Garbage in etcd: shown, and the last good value is kept.
 
-use pointsman::dev::wait;
+use pointsman_harness::wait;
 
 use crate::support::PATIENCE;
-use crate::support::upstreams::{SERVED_BY, Upstreams};
 use crate::support::world::World;
+use pointsman_harness::upstreams::{SERVED_BY, Upstreams};
 
 /// Waits until the status lists this key as bad, or no longer does.
 async fn shown_as_bad(world: &World, key: &str, wanted: bool) {

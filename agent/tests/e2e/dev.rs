@@ -7,12 +7,12 @@ use std::time::Duration;
 use axum::http::Method;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use pointsman::dev::process::{Process, Spec};
-use pointsman::dev::{http, ports, wait};
+use pointsman_harness::{Process, Spec};
+use pointsman_harness::{http, ports, wait};
 use tempfile::TempDir;
 use tokio::time::timeout;
 
-use crate::support::{launcher, pointsman, repository};
+use pointsman_harness::{launcher, pointsman, source};
 
 /// It starts eight processes, on a machine that may be busy.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -50,7 +50,7 @@ impl Dev {
             "--data-dir".to_owned(),
             dir.join(data).display().to_string(),
         ]);
-        args.extend(["--source".to_owned(), repository().display().to_string()]);
+        args.extend(["--source".to_owned(), source().root().display().to_string()]);
         for (flag, addr) in FLAGS.iter().zip(ports) {
             args.extend([format!("--{flag}"), addr.port().to_string()]);
         }

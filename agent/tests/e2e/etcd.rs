@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use pointsman::dev::services::Service;
-use pointsman::dev::wait;
+use pointsman_harness::services::Service;
+use pointsman_harness::wait;
 
 use crate::support::PATIENCE;
-use crate::support::load::Load;
-use crate::support::upstreams::Upstreams;
 use crate::support::world::World;
+use pointsman_harness::load::{Hosts, Load};
+use pointsman_harness::upstreams::Upstreams;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restart_of_etcd_costs_no_request_and_no_change() {
@@ -19,7 +19,12 @@ async fn a_restart_of_etcd_costs_no_request_and_no_change() {
     registry.put_route("shop.example", "shop").await;
     world.settles_at("shop.example", 200, None).await;
     let hosts = ["shop.example".to_owned()];
-    let load = Load::start(world.nginx.edge(), 2, &hosts, Duration::from_millis(2));
+    let load = Load::start(
+        world.nginx.edge(),
+        2,
+        Hosts::any(hosts),
+        Duration::from_millis(2),
+    );
 
     for round in 0..3 {
         world.etcd.process().kill().await;

@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::time::Duration;
 
-use pointsman::dev::services::Service;
+use pointsman_harness::services::Service;
 
-use crate::support::upstreams::Upstreams;
 use crate::support::world::World;
+use pointsman_harness::upstreams::Upstreams;
 
 /// Long enough for whatever is done each second or every few.
 const IDLE: Duration = Duration::from_secs(12);

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use axum::http::{Method, StatusCode};
 use nix::sys::signal::Signal;
-use pointsman::dev::services::Service;
-use pointsman::dev::{http, ports, wait};
+use pointsman_harness::services::Service;
+use pointsman_harness::{http, ports, wait};
 use serde_json::Value;
 
 use crate::support::PATIENCE;
-use crate::support::load::Load;
-use crate::support::workers::Workers;
 use crate::support::world::World;
+use pointsman_harness::load::{Hosts, Load};
+use pointsman_harness::workers::Workers;
 
 /// Long enough not to expire by itself.
 const LONG: Duration = Duration::from_secs(60);
@@ -83,7 +83,12 @@ async fn an_app_comes_scales_moves_and_goes_while_requests_are_answered() {
     .await;
 
     let hosts = ["shop.example".to_owned()];
-    let load = Load::start(world.nginx.edge(), 2, &hosts, Duration::from_millis(2));
+    let load = Load::start(
+        world.nginx.edge(),
+        2,
+        Hosts::any(hosts),
+        Duration::from_millis(2),
+    );
 
     // Scales.
     let mut second = world.register("shop", "shop-2", LONG).await;
@@ -139,7 +144,12 @@ async fn a_dead_instance_costs_no_request_and_leaves_when_its_lease_ends() {
     answered_by(&mut workers, "shop.example", &titles).await;
 
     let hosts = ["shop.example".to_owned()];
-    let load = Load::start(world.nginx.edge(), 2, &hosts, Duration::from_millis(2));
+    let load = Load::start(
+        world.nginx.edge(),
+        2,
+        Hosts::any(hosts),
+        Duration::from_millis(2),
+    );
     doomed.process().kill().await;
     answered_by(&mut workers, "shop.example", &titles[1..]).await;
     let registry = world.registry().await;

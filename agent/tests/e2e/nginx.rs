@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use pointsman::dev::services::Service;
-use pointsman::dev::wait;
+use pointsman_harness::services::Service;
+use pointsman_harness::wait;
 
 use crate::support::PATIENCE;
-use crate::support::load::Load;
-use crate::support::upstreams::{SERVED_BY, Upstreams};
 use crate::support::world::World;
+use pointsman_harness::load::{Hosts, Load};
+use pointsman_harness::upstreams::{SERVED_BY, Upstreams};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn reloads_while_instances_change_cost_nothing_and_leave_nothing_stale() {
@@ -21,7 +21,12 @@ async fn reloads_while_instances_change_cost_nothing_and_leave_nothing_stale() {
         .await;
     world.settles_at("shop.example", 200, None).await;
     let hosts = ["shop.example".to_owned()];
-    let load = Load::start(world.nginx.edge(), 4, &hosts, Duration::from_millis(2));
+    let load = Load::start(
+        world.nginx.edge(),
+        4,
+        Hosts::any(hosts),
+        Duration::from_millis(2),
+    );
 
     for round in 0..4 {
         let before = world.workers().await.pids();
@@ -36,7 +41,7 @@ async fn reloads_while_instances_change_cost_nothing_and_leave_nothing_stale() {
         registry.put_route(&host, "shop").await;
         let edge = world.nginx.edge();
         wait::until("new workers answer", PATIENCE, async || {
-            let answer = pointsman::dev::http::get(edge, "x", "/_worker")
+            let answer = pointsman_harness::http::get(edge, "x", "/_worker")
                 .await
                 .map_err(|error| error.to_string())?;
             if before.contains(&answer.text()) {

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use axum::http::Method;
 use etcd_client::Client;
-use pointsman::dev::ports;
+use pointsman_harness::ports;
 use serde_json::json;
 use tokio::process::Command;
 use tokio::time::timeout;
 
 use crate::support::PATIENCE;
-use crate::support::upstreams::Upstreams;
 use crate::support::world::World;
+use pointsman_harness::upstreams::Upstreams;
 
 /// etcd speaks gRPC, unary and in streams of both directions: here it is the
 /// app, and its own client asks it by way of the edge. A watch is a request
@@ -20,13 +20,11 @@ use crate::support::world::World;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn grpc_passes_unary_calls_and_streams_of_both_directions() {
     let listen = ports::free_loopback();
-    let nginx = pointsman::dev::Source::at(&crate::support::repository())
-        .unwrap()
-        .nginx();
+    let nginx = pointsman_harness::source().nginx();
     let lines = format!(
         "        listen {listen} http2;\n        location /etcdserverpb. {{\n            \
-         include \"{}/pointsman/location.unbuffered.conf\";\n        }}\n",
-        nginx.display()
+         include pointsman/location.conf;\n            \
+         proxy_request_buffering off;\n        }}\n"
     );
     let world = World::with_server_lines(1, 1, &lines).await;
     let registry = world.registry().await;

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use pointsman::dev::services::Service;
+use pointsman_harness::services::Service;
 use redis::AsyncCommands;
 
-use crate::support::load::Load;
-use crate::support::upstreams::Upstreams;
 use crate::support::world::World;
+use pointsman_harness::load::{Hosts, Load};
+use pointsman_harness::upstreams::Upstreams;
 
 /// One app with an instance, two hosts; the first is being asked for.
 async fn small_world(agents: usize) -> (World, Upstreams, Load) {
@@ -19,7 +19,12 @@ async fn small_world(agents: usize) -> (World, Upstreams, Load) {
     registry.put_route("other.example", "shop").await;
     world.settles_at("shop.example", 200, None).await;
     let hosts = ["shop.example".to_owned()];
-    let load = Load::start(world.nginx.edge(), 2, &hosts, Duration::from_millis(2));
+    let load = Load::start(
+        world.nginx.edge(),
+        2,
+        Hosts::any(hosts),
+        Duration::from_millis(2),
+    );
     (world, upstreams, load)
 }
 

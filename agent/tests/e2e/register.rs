@@ -4,14 +4,16 @@ use std::path::Path;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use pointsman::dev::process::{Process, Spec};
-use pointsman::dev::services::Service;
-use pointsman::dev::{ports, wait};
+use pointsman_harness::services::Service;
+use pointsman_harness::{Process, Spec};
+use pointsman_harness::{ports, wait};
 use tokio::time::{Instant, timeout};
 
-use crate::support::etcd::Registry;
 use crate::support::world::World;
-use crate::support::{PATIENCE, launcher, pointsman};
+use pointsman_harness::registry::Registry;
+use pointsman_harness::{launcher, pointsman};
+
+use crate::support::PATIENCE;
 
 const KEY: &str = "instances/shop/shop-1";
 const LONG: Duration = Duration::from_secs(60);

@@ -12,7 +12,9 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::support::world::World;
-use crate::support::{PATIENCE, repository};
+use pointsman_harness::source;
+
+use crate::support::PATIENCE;
 
 /// The instances that the examples speak of.
 const INSTANCES: [&str; 5] = ["web-1", "api-1", "canary-1", "many-1", "many-2"];
@@ -99,7 +101,7 @@ async fn the_examples_of_the_document_do_what_it_says() {
         registry.put_instance(app, id, addr).await;
     }
     let dir = tempfile::tempdir().unwrap();
-    let text = std::fs::read_to_string(repository().join("docs/routing.md")).unwrap();
+    let text = std::fs::read_to_string(source().root().join("docs/routing.md")).unwrap();
     let examples = examples(&text);
     assert!(examples.len() > 40, "only {} examples", examples.len());
     for Example { command, expected } in examples {

@@ -1,24 +1,25 @@
 //! Authentication and TLS.
 
 use etcd_client::{Certificate, Client, ConnectOptions, Identity, TlsOptions};
-use pointsman::dev::ports;
-use pointsman::dev::process::Launcher;
-use pointsman::dev::services::{Agent as Serve, AgentConfig, Service as _};
 use pointsman::store::etcd::{EtcdOptions, EtcdStore};
 use pointsman::store::{Store, StoreError, WatchItem};
+use pointsman_harness::etcd::{self, EtcdNode};
+use pointsman_harness::launcher;
+use pointsman_harness::ports;
+use pointsman_harness::redis_node::RedisNode;
+use pointsman_harness::services::{Agent as Serve, AgentConfig, Service as _};
 use tempfile::TempDir;
 
 use crate::faults::agent::{self, Agent, SHOP};
-use crate::faults::certificates::Certificates;
-use crate::faults::program::{self, Etcd, Redis};
-use crate::faults::relay::Relay;
 use crate::faults::until;
+use pointsman_harness::certificates::Certificates;
+use pointsman_harness::relay::Relay;
 
 /// Seconds that a token lives.
 const TTL: u64 = 2;
 
 /// An etcd with tokens that end, whatever is done with them.
-async fn with_tokens() -> (Etcd, TempDir) {
+async fn with_tokens() -> (EtcdNode, TempDir) {
     let dir = TempDir::new().unwrap();
     let key = dir.path().join("secret");
     std::fs::write(&key, "a secret of the tests").unwrap();
@@ -26,7 +27,7 @@ async fn with_tokens() -> (Etcd, TempDir) {
         "--auth-token=jwt,sign-method=HS256,priv-key={},ttl={TTL}s",
         key.display()
     );
-    let etcd = Etcd::start_with(&[&tokens, "--bcrypt-cost=4"]).await;
+    let etcd = EtcdNode::start_with(&[&tokens, "--bcrypt-cost=4"]).await;
     let mut client = Client::connect([etcd.url()], None).await.unwrap();
     client.user_add("root", "right", None).await.unwrap();
     client.user_grant_role("root", "root").await.unwrap();
@@ -37,18 +38,18 @@ async fn with_tokens() -> (Etcd, TempDir) {
 fn login(url: String, password: &str) -> EtcdOptions {
     EtcdOptions {
         user: Some(("root".to_owned(), password.to_owned())),
-        ..program::options(&[url])
+        ..etcd::options(&[url])
     }
 }
 
 /// A client that does not renew its token.
-async fn raw(etcd: &Etcd) -> Client {
+async fn raw(etcd: &EtcdNode) -> Client {
     let options = ConnectOptions::new().with_user("root", "right");
     Client::connect([etcd.url()], Some(options)).await.unwrap()
 }
 
 /// Waits until every token that exists now has ended.
-async fn tokens_end(etcd: &Etcd) {
+async fn tokens_end(etcd: &EtcdNode) {
     let mut raw = raw(etcd).await;
     until("the token ends", async || match raw.get("x", None).await {
         Ok(_) => Err("it is valid".to_owned()),
@@ -90,11 +91,11 @@ async fn a_watch_that_an_expired_token_cancels_works_at_the_next_try() {
 
 #[tokio::test]
 async fn an_agent_whose_token_expired_while_it_was_cut_off_recovers() {
-    let ((etcd, _secret), redis) = tokio::join!(with_tokens(), Redis::start());
+    let ((etcd, _secret), redis) = tokio::join!(with_tokens(), RedisNode::start());
     let relay = Relay::to(etcd.client).await;
     let store = EtcdStore::new(login(etcd.url(), "right"));
     let mut connection = redis.connection().await;
-    let behind = EtcdStore::new(login(program::through(&relay), "right"));
+    let behind = EtcdStore::new(login(etcd::through(&relay), "right"));
     let mut agent = Agent::start("a", behind, redis.sink());
     agent::put(&store, "routes/a.example", SHOP).await;
     agent::settled(&store, &mut connection).await;
@@ -126,7 +127,7 @@ async fn a_change_of_roles_does_not_lock_anybody_out() {
 async fn a_wrong_password_and_none_at_all_are_denied() {
     let (etcd, _secret) = with_tokens().await;
     let wrong = EtcdStore::new(login(etcd.url(), "wrong"));
-    let nobody = program::store(&[etcd.url()]);
+    let nobody = etcd::store(&[etcd.url()]);
     for store in [wrong, nobody] {
         let error = store.get("epoch").await.unwrap_err();
         assert!(
@@ -148,7 +149,7 @@ async fn an_agent_is_ready_over_tls_with_a_client_certificate_and_a_private_auth
         "--client-cert-auth".to_owned(),
     ];
     let flags = flags.each_ref().map(String::as_str);
-    let mut etcd = Etcd::spawn("https", ports::free_loopback(), "", &flags);
+    let mut etcd = EtcdNode::spawn("https", ports::free_loopback(), "", &flags);
     let url = format!("https://{}", etcd.client);
     let trust =
         || TlsOptions::new().ca_certificate(Certificate::from_pem(certificates.pem("ca.pem")));
@@ -159,11 +160,11 @@ async fn an_agent_is_ready_over_tls_with_a_client_certificate_and_a_private_auth
     let with = |tls| {
         EtcdStore::new(EtcdOptions {
             tls: Some(tls),
-            ..program::options(std::slice::from_ref(&url))
+            ..etcd::options(std::slice::from_ref(&url))
         })
     };
     let store = with(trust().identity(identity));
-    etcd.ready(&store).await;
+    etcd.ready_through(&store).await;
     agent::put(&store, "routes/a.example", SHOP).await;
 
     let stranger = with(trust()).get("epoch").await;
@@ -180,8 +181,8 @@ async fn an_agent_is_ready_over_tls_with_a_client_certificate_and_a_private_auth
     );
 
     // The whole agent, by its settings.
-    let redis = Redis::start().await;
-    let launcher = Launcher::new(env!("CARGO_BIN_EXE_pointsman"));
+    let redis = RedisNode::start().await;
+    let launcher = launcher();
     let flags = [
         ("--etcd-ca-file", "ca.pem"),
         ("--etcd-cert-file", "client.pem"),

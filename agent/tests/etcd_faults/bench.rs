@@ -1,27 +1,28 @@
 //! One etcd behind a relay, one Redis, one agent between them.
 
 use pointsman::store::etcd::EtcdStore;
+use pointsman_harness::etcd::{self, EtcdNode};
+use pointsman_harness::redis_node::RedisNode;
 use redis::aio::MultiplexedConnection;
 
 use crate::faults::agent::{self, Agent};
-use crate::faults::program::{self, Etcd, Redis};
-use crate::faults::relay::Relay;
+use pointsman_harness::relay::Relay;
 
 pub struct Bench {
-    pub etcd: Etcd,
+    pub etcd: EtcdNode,
     pub relay: Relay,
     /// The test's own store, which does not go through the relay.
     pub store: EtcdStore,
-    pub redis: Redis,
+    pub redis: RedisNode,
     pub connection: MultiplexedConnection,
 }
 
 impl Bench {
     pub async fn start() -> Self {
-        let (etcd, redis) = tokio::join!(Etcd::start(), Redis::start());
+        let (etcd, redis) = tokio::join!(EtcdNode::start(), RedisNode::start());
         Self {
             relay: Relay::to(etcd.client).await,
-            store: program::store(&[etcd.url()]),
+            store: etcd::store(&[etcd.url()]),
             connection: redis.connection().await,
             etcd,
             redis,
@@ -30,7 +31,7 @@ impl Bench {
 
     /// An agent that reaches etcd through the relay.
     pub fn agent(&self) -> Agent {
-        let store = program::store(&[program::through(&self.relay)]);
+        let store = etcd::store(&[etcd::through(&self.relay)]);
         Agent::start("a", store, self.redis.sink())
     }
 

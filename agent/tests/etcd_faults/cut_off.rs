@@ -56,7 +56,7 @@ async fn a_half_dead_connection_is_given_up_and_the_watch_opened_anew() {
     bench.settled().await;
     let claim = bench.claim().await;
     let connections = bench.relay.count();
-    bench.relay.hold();
+    bench.relay.hold_open_ones();
     bench.put("routes/a.example", SHOP).await;
     bench.settled().await;
     assert!(bench.relay.count() > connections, "by a new connection");

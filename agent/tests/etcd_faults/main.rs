@@ -5,14 +5,6 @@
 
 #[path = "../faults_support/mod.rs"]
 mod faults;
-#[path = "../support/registry.rs"]
-#[allow(dead_code, reason = "each suite uses a part of it")]
-mod registry;
-
-// The registry's helper asks its neighbour for the prefix.
-mod etcd {
-    pub use crate::faults::program::ETCD_PREFIX as PREFIX;
-}
 
 mod access;
 mod bench;

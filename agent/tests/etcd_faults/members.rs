@@ -1,22 +1,24 @@
 //! Several endpoints, some of them dead.
 
 use futures::future::join_all;
-use pointsman::dev::ports;
 use pointsman::store::{Condition, Store};
+use pointsman_harness::etcd::{self, EtcdNode};
+use pointsman_harness::ports;
+use pointsman_harness::records;
+use pointsman_harness::redis_node::RedisNode;
 
 use crate::bench::Bench;
 use crate::faults::agent::{self, Agent, SHOP};
-use crate::faults::program::{self, Etcd, Redis};
 use crate::faults::until;
 
 #[tokio::test]
 async fn with_one_endpoint_of_three_dead_every_call_succeeds() {
     let bench = Bench::start().await;
     let dead = format!("http://{}", ports::free_loopback());
-    let urls = [bench.etcd.url(), dead, program::through(&bench.relay)];
+    let urls = [bench.etcd.url(), dead, etcd::through(&bench.relay)];
     for round in 0..5 {
         // A new client each time: it learns which endpoints work.
-        let store = program::store(&urls);
+        let store = etcd::store(&urls);
         for n in 0..10 {
             let key = format!("routes/h{n}.example");
             let put = store.put(&key, SHOP.as_bytes(), 0, Condition::Always).await;
@@ -37,7 +39,7 @@ async fn with_one_endpoint_of_three_dead_every_call_succeeds() {
 #[tokio::test]
 async fn with_one_member_of_three_standing_still_reads_and_watches_go_on() {
     let mut cluster = Cluster::start().await;
-    let store = program::store(&cluster.urls);
+    let store = etcd::store(&cluster.urls);
     agent::put(&store, "routes/a.example", SHOP).await;
     let follower = (cluster.leader().await + 1) % cluster.members.len();
     cluster.members[follower].process.pause();
@@ -59,14 +61,14 @@ async fn with_one_member_of_three_standing_still_reads_and_watches_go_on() {
 }
 
 struct Cluster {
-    members: [Etcd; 3],
+    members: [EtcdNode; 3],
     urls: Vec<String>,
 }
 
 impl Cluster {
     async fn start() -> Self {
-        let members = Etcd::cluster().await;
-        let urls = members.iter().map(Etcd::url).collect();
+        let members = EtcdNode::cluster().await;
+        let urls = members.iter().map(EtcdNode::url).collect();
         Self { members, urls }
     }
 
@@ -92,11 +94,11 @@ impl Cluster {
 
 #[tokio::test]
 async fn a_lost_leader_delays_but_loses_nothing() {
-    let (mut cluster, redis) = tokio::join!(Cluster::start(), Redis::start());
-    let store = program::store(&cluster.urls);
+    let (mut cluster, redis) = tokio::join!(Cluster::start(), RedisNode::start());
+    let store = etcd::store(&cluster.urls);
     let mut connection = redis.connection().await;
     agent::put(&store, "routes/a.example", SHOP).await;
-    let _agent = Agent::start("a", program::store(&cluster.urls), redis.sink());
+    let _agent = Agent::start("a", etcd::store(&cluster.urls), redis.sink());
     agent::settled(&store, &mut connection).await;
     let claim = agent::claim(&mut connection).await;
     for round in 0..2 {
@@ -106,27 +108,27 @@ async fn a_lost_leader_delays_but_loses_nothing() {
         agent::settled(&store, &mut connection).await;
         let member = &mut cluster.members[leader];
         member.process.respawn().await.unwrap();
-        let alone = program::store(&[member.url()]);
-        member.ready(&alone).await;
+        let alone = etcd::store(&[member.url()]);
+        member.ready_through(&alone).await;
     }
     assert_eq!(agent::claim(&mut connection).await, claim, "no rebuild");
 }
 
 #[tokio::test]
 async fn a_lost_majority_is_waited_for_while_redis_keeps_its_table() {
-    let (mut cluster, redis) = tokio::join!(Cluster::start(), Redis::start());
-    let store = program::store(&cluster.urls);
+    let (mut cluster, redis) = tokio::join!(Cluster::start(), RedisNode::start());
+    let store = etcd::store(&cluster.urls);
     let mut connection = redis.connection().await;
     agent::put(&store, "routes/a.example", SHOP).await;
-    let mut agent = Agent::start("a", program::store(&cluster.urls), redis.sink());
+    let mut agent = Agent::start("a", etcd::store(&cluster.urls), redis.sink());
     agent::settled(&store, &mut connection).await;
     let claim = agent::claim(&mut connection).await;
-    let before = crate::registry::held(&mut connection).await.unwrap();
+    let before = records::held(&mut connection).await.unwrap();
     for member in &mut cluster.members[..2] {
         member.process.kill().await;
     }
     agent.tells("etcd is away", |s| !s.etcd_connected).await;
-    let during = crate::registry::held(&mut connection).await.unwrap();
+    let during = records::held(&mut connection).await.unwrap();
     assert_eq!(during, before, "what cannot be asked is not empty");
     for member in &mut cluster.members[..2] {
         member.process.respawn().await.unwrap();

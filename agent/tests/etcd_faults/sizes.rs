@@ -1,10 +1,10 @@
 //! Answers above the client's decode limit of 4 MiB.
 
 use futures::StreamExt as _;
+use pointsman_harness::etcd::{self};
 
 use crate::bench::Bench;
 use crate::faults::agent::{Agent, SHOP};
-use crate::faults::program;
 
 /// A thousand values of 8 kB; etcd sends as many revisions in one message.
 const COUNT: usize = 1_000;
@@ -37,7 +37,7 @@ async fn a_catch_up_of_8_mb_on_one_watch_comes_through() {
 async fn a_listing_of_8_mb_comes_through() {
     let mut bench = Bench::start().await;
     put_large(&bench).await;
-    let store = program::store(&[bench.etcd.url()]);
+    let store = etcd::store(&[bench.etcd.url()]);
     let _agent = Agent::start("a", store, bench.redis.sink());
     bench.settled().await;
 }

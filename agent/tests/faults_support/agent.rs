@@ -6,7 +6,6 @@ use std::time::Duration;
 use pointsman::sink::Sink;
 use pointsman::store::{Condition, Store};
 use pointsman::sync::{Sync, SyncStatus};
-use pointsman::table::Table;
 use redis::aio::MultiplexedConnection;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -14,7 +13,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::{PATIENCE, until};
-use crate::registry;
+use pointsman_harness::records;
 
 /// What a route says in these tests.
 pub const SHOP: &str = r#"{"app":"shop"}"#;
@@ -107,7 +106,7 @@ async fn difference(store: &impl Store, redis: &mut MultiplexedConnection) -> Re
         .await
         .map_err(|error| format!("{error:?}"))?;
     let meta: Vec<Option<String>> = redis::cmd("HMGET")
-        .arg(format!("{}meta", registry::REDIS_PREFIX))
+        .arg(format!("{}meta", records::REDIS_PREFIX))
         .arg(&["state", "rev"])
         .query_async(redis)
         .await
@@ -116,18 +115,11 @@ async fn difference(store: &impl Store, redis: &mut MultiplexedConnection) -> Re
     if meta != [Some("ready".to_owned()), Some(revision.to_string())] {
         return Err(format!("etcd is at {revision}, redis is {meta:?}"));
     }
-    let mut table = Table::new();
-    page.items.iter().for_each(|kv| table.load(kv));
-    table.loaded(revision);
-    let found = registry::held(redis).await?;
-    let differences = registry::differences(&registry::derived(&table), &found);
-    if differences.is_empty() {
-        return Ok(());
-    }
-    Err(differences[..differences.len().min(5)].join("\n"))
+    let expected = records::derived(&records::table_of(revision, &page.items));
+    records::compare(&expected, &records::held(redis).await?)
 }
 
 /// The mod revision of the last rebuild's claim: it changes with each.
 pub async fn claim(redis: &mut MultiplexedConnection) -> String {
-    registry::meta(redis, "claim").await.unwrap()
+    records::meta(redis, "claim").await.unwrap()
 }

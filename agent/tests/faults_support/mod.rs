@@ -1,14 +1,9 @@
 //! What the suites of faults share: syncs of their own over the real store and
-//! the real sink, services with any flags, certificates, and a relay that cuts
-//! or holds connections.
+//! the real sink.
 
 #![allow(dead_code, reason = "each suite uses a part of it")]
-#![allow(clippy::print_stderr, reason = "a failed test shows its logs")]
 
 pub mod agent;
-pub mod certificates;
-pub mod program;
-pub mod relay;
 
 use std::time::Duration;
 
@@ -18,7 +13,7 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Waits until `probe` answers `Ok`; what it saw last is told if it never does.
 pub async fn until<T>(what: &str, probe: impl AsyncFnMut() -> Result<T, String>) -> T {
-    match pointsman::dev::wait::until(what, PATIENCE, probe).await {
+    match pointsman_harness::wait::until(what, PATIENCE, probe).await {
         Ok(found) => found,
         Err(error) => panic!("{error}"),
     }

@@ -4,9 +4,6 @@
 #![allow(clippy::unwrap_used, reason = "a test that meets an error has failed")]
 #![allow(clippy::print_stderr, reason = "a failed test shows its logs")]
 
-#[path = "../support/etcd.rs"]
-#[allow(dead_code, reason = "each suite uses a part of it")]
-mod etcd;
 mod instance;
 mod scale;
 mod transitions;

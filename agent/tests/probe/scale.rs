@@ -7,16 +7,16 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use etcd_client::{Client, Txn, TxnOp};
-use pointsman::dev::ports;
-use pointsman::dev::services::Service;
+use pointsman_harness::ports;
+use pointsman_harness::services::Service;
 use procfs::process::Process;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use crate::etcd::PREFIX;
 use crate::world::{World, metric, until};
+use pointsman_harness::registry::PREFIX;
 
 /// How many there are, how often each is asked, and for how long that is looked
 /// at.

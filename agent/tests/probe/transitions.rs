@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use pointsman::dev::services::Service;
 use pointsman::store::etcd::{EtcdOptions, EtcdStore};
 use pointsman::store::{Condition, Store, Written};
+use pointsman_harness::services::Service;
 use tokio::time::sleep;
 
-use crate::etcd::PREFIX;
 use crate::instance::Instance;
 use crate::world::{World, until};
+use pointsman_harness::registry::PREFIX;
 
 const CHECK: &str = r#"{"health_check":{"path":"/up","interval":"1s","rise":2,"fall":2}}"#;
 const MARK: &str = r#"{"up":false,"reason":"status 503"}"#;

@@ -1,15 +1,13 @@
 //! etcd, Redis and agents, without nginx.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
-use pointsman::dev::process::Launcher;
-use pointsman::dev::services::{Agent, AgentConfig, Etcd, EtcdConfig, Redis, RedisConfig, Service};
-use pointsman::dev::{http, ports, wait};
+use pointsman_harness::records::{self, REDIS_PREFIX};
+use pointsman_harness::registry::Registry;
+use pointsman_harness::sandbox::Sandbox;
+use pointsman_harness::services::{Agent, Etcd, Redis, Service};
+use pointsman_harness::{http, wait};
 use serde_json::Value;
-use tempfile::TempDir;
-
-use crate::etcd::Registry;
 
 /// Nothing in these tests takes longer: the lease of an agent that was killed
 /// runs for 15 s.
@@ -17,12 +15,11 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// All of it. Dropped, it is gone; after a failure its logs are kept.
 pub struct World {
-    launcher: Launcher,
+    sandbox: Sandbox,
     pub etcd: Etcd,
     redis: Redis,
     pub agents: Vec<Agent>,
     pub registry: Registry,
-    dir: Option<TempDir>,
 }
 
 impl World {
@@ -47,69 +44,33 @@ impl World {
     }
 
     pub async fn start_without_agents() -> Self {
-        let dir = tempfile::Builder::new()
-            .prefix("pointsman-probe-")
-            .tempdir()
-            .unwrap();
-        let logs = dir.path().join("logs");
-        std::fs::create_dir(&logs).unwrap();
-        let program = std::env::var_os("POINTSMAN_BIN").map_or_else(
-            || PathBuf::from(env!("CARGO_BIN_EXE_pointsman")),
-            PathBuf::from,
-        );
-        let launcher = Launcher::new(program);
-        let mut etcd = Etcd::spawn(
-            &launcher,
-            &EtcdConfig {
-                client: ports::free_loopback(),
-                peer: ports::free_loopback(),
-                data_dir: dir.path().join("etcd"),
-                log_dir: logs.clone(),
-            },
-        )
-        .unwrap();
-        let mut redis = Redis::spawn(
-            &launcher,
-            &RedisConfig {
-                listen: ports::free_loopback(),
-                data_dir: dir.path().join("redis"),
-                log_dir: logs,
-            },
-        )
-        .unwrap();
+        let sandbox = Sandbox::new("pointsman-probe-");
+        let mut etcd = sandbox.etcd().unwrap();
+        let mut redis = sandbox.redis("redis").unwrap();
         etcd.ready().await.unwrap();
         redis.ready().await.unwrap();
         let registry = Registry::connect(&etcd.url()).await;
         Self {
-            launcher,
+            sandbox,
             etcd,
             redis,
             agents: Vec::new(),
             registry,
-            dir: Some(dir),
         }
     }
 
     /// Starts one more agent, and does not wait for it.
     pub fn add_agent(&mut self, id: &str) {
-        let config = AgentConfig {
-            id: id.to_owned(),
-            admin: ports::free_loopback(),
-            etcd_url: self.etcd.url(),
-            redis_url: self.redis.url(),
-            more_args: Vec::new(),
-            log_dir: self.dir.as_ref().unwrap().path().join("logs"),
-        };
-        self.agents
-            .push(Agent::spawn(&self.launcher, &config).unwrap());
+        let (etcd, redis) = (self.etcd.url(), self.redis.url());
+        let agent = self.sandbox.agent(id, &etcd, &redis, &[]);
+        self.agents.push(agent.unwrap());
     }
 
     /// An instance's record in Redis.
     pub async fn record(&self, app: &str, id: &str) -> Option<String> {
-        let client = redis::Client::open(self.redis.url()).unwrap();
-        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        let mut connection = records::connect(&self.redis.url()).await.unwrap();
         let mut command = redis::cmd("HGET");
-        command.arg(format!("pointsman:inst:{app}")).arg(id);
+        command.arg(format!("{REDIS_PREFIX}inst:{app}")).arg(id);
         command.query_async(&mut connection).await.unwrap()
     }
 
@@ -147,9 +108,7 @@ impl Drop for World {
         if !std::thread::panicking() {
             return;
         }
-        if let Some(dir) = self.dir.take() {
-            eprintln!("the logs are kept in {}", dir.keep().join("logs").display());
-        }
+        eprintln!("the logs are kept in {}", self.sandbox.keep().display());
         for agent in &mut self.agents {
             let process = agent.process();
             eprintln!("--- {}:\n{}", process.name(), process.log_tail());

@@ -1,31 +1,32 @@
 //! Passwords, users and TLS.
 
-use pointsman::dev::ports;
-use pointsman::dev::process::Launcher;
-use pointsman::dev::services::{Agent as Serve, AgentConfig, Service as _};
 use pointsman::sink::redis::RedisSink;
 use pointsman::sink::{Sink, SinkError};
 use pointsman::store::memory::MemoryStore;
+use pointsman_harness::etcd::EtcdNode;
+use pointsman_harness::launcher;
+use pointsman_harness::ports;
+use pointsman_harness::redis_node::{self, RedisNode};
+use pointsman_harness::services::{Agent as Serve, AgentConfig, Service as _};
 
 use crate::bench::Bench;
 use crate::faults::agent::{self, Agent, SHOP};
-use crate::faults::certificates::Certificates;
-use crate::faults::program::{self, Etcd, Redis};
-use crate::registry::REDIS_PREFIX;
+use pointsman_harness::certificates::Certificates;
+use pointsman_harness::records::REDIS_PREFIX;
 
 #[tokio::test]
 async fn a_password_is_needed_and_enough() {
-    let redis = Redis::start_with(&["--requirepass", "s3cret"]).await;
+    let redis = RedisNode::start_with(&["--requirepass", "s3cret"]).await;
     let url = |login: &str| format!("redis://{login}{}", redis.listen);
     for login in ["", ":wrong@"] {
-        let error = program::sink(&url(login)).meta().await.unwrap_err();
+        let error = redis_node::sink(&url(login)).meta().await.unwrap_err();
         assert!(matches!(error, SinkError::Refused(_)), "{error:?}");
     }
     let store = MemoryStore::new();
     agent::put(&store, "routes/a.example", SHOP).await;
     let right = url(":s3cret@");
-    let _agent = Agent::start("a", store.clone(), program::sink(&right));
-    agent::settled(&store, &mut program::connection(&right).await).await;
+    let _agent = Agent::start("a", store.clone(), redis_node::sink(&right));
+    agent::settled(&store, &mut redis_node::connection(&right).await).await;
 }
 
 /// What docs/operations.md may promise about the least that an agent needs.
@@ -38,10 +39,10 @@ async fn a_user_who_may_only_touch_our_keys_is_enough() {
         .command("ACL SETUSER other on >s3cret ~other:* +@all")
         .await;
     let at = bench.redis.listen;
-    let other = program::sink(&format!("redis://other:s3cret@{at}"));
+    let other = redis_node::sink(&format!("redis://other:s3cret@{at}"));
     let error = other.meta().await.unwrap_err();
     assert!(matches!(error, SinkError::Refused(_)), "{error:?}");
-    let mut agent = bench.agent_with(program::sink(&format!("redis://agent:s3cret@{at}")));
+    let mut agent = bench.agent_with(redis_node::sink(&format!("redis://agent:s3cret@{at}")));
     bench.settled().await;
     // Its rights are taken and given back while it runs.
     bench.command("ACL SETUSER agent -@write").await;
@@ -59,7 +60,7 @@ async fn tls_with_a_private_authority_works_and_without_it_is_refused() {
     flags.extend(["--tls-cert-file", &files[0]]);
     flags.extend(["--tls-key-file", &files[1]]);
     flags.extend(["--tls-ca-cert-file", &files[2]]);
-    let redis = Redis::spawn(&flags);
+    let redis = RedisNode::spawn(&flags);
     let url = format!("rediss://{}", redis.listen);
     let ca = certificates.pem("ca.pem");
     let sink = || RedisSink::trusting(&url, &ca, REDIS_PREFIX, 10_000).unwrap();
@@ -68,12 +69,12 @@ async fn tls_with_a_private_authority_works_and_without_it_is_refused() {
         answer.map_err(|error| format!("{error:?}"))
     })
     .await;
-    let error = program::sink(&url).meta().await.unwrap_err();
+    let error = redis_node::sink(&url).meta().await.unwrap_err();
     assert!(matches!(error, SinkError::Unavailable(_)), "{error:?}");
 
     // The whole agent, by its settings.
-    let etcd = Etcd::start().await;
-    let launcher = Launcher::new(env!("CARGO_BIN_EXE_pointsman"));
+    let etcd = EtcdNode::start().await;
+    let launcher = launcher();
     let config = AgentConfig {
         id: "a".to_owned(),
         admin: ports::free_loopback(),

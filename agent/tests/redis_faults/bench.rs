@@ -3,14 +3,14 @@
 use pointsman::sink::redis::RedisSink;
 use pointsman::store::Store;
 use pointsman::store::memory::MemoryStore;
+use pointsman_harness::redis_node::{self, RedisNode};
 use redis::aio::MultiplexedConnection;
 
 use crate::faults::agent::{self, Agent, SHOP};
-use crate::faults::program::{self, Redis};
 
 pub struct Bench {
     pub store: MemoryStore,
-    pub redis: Redis,
+    pub redis: RedisNode,
     pub connection: MultiplexedConnection,
 }
 
@@ -20,7 +20,7 @@ impl Bench {
     }
 
     pub async fn start_with(flags: &[&str]) -> Self {
-        let redis = Redis::start_with(flags).await;
+        let redis = RedisNode::start_with(flags).await;
         let store = MemoryStore::new();
         agent::put(&store, "routes/a.example", SHOP).await;
         Self {
@@ -42,7 +42,7 @@ impl Bench {
     }
 
     pub async fn command(&mut self, words: &str) {
-        let _: redis::Value = program::command(&mut self.connection, words).await;
+        let _: redis::Value = redis_node::command(&mut self.connection, words).await;
     }
 
     pub async fn put(&self, host: &str) {
@@ -70,7 +70,7 @@ impl Bench {
     /// building on the one before: nothing was announced twice or left out.
     pub async fn chain_is_whole(&mut self) {
         let entries: redis::streams::StreamRangeReply =
-            program::command(&mut self.connection, "XRANGE pointsman:changes - +").await;
+            redis_node::command(&mut self.connection, "XRANGE pointsman:changes - +").await;
         let mut at: Option<String> = None;
         for entry in entries.ids {
             let from: Option<String> = entry.get("from");

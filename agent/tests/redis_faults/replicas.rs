@@ -1,28 +1,28 @@
 //! Replicas: one that takes no writes, one that lagged when it took over, and
 //! Sentinel, which decides that.
 
+use pointsman_harness::redis_node::{self, RedisNode};
 use std::net::SocketAddr;
 
-use pointsman::dev::ports;
+use pointsman_harness::ports;
 use redis::aio::MultiplexedConnection;
 
 use crate::bench::Bench;
 use crate::faults::agent::{self, SHOP};
-use crate::faults::program::{self, Redis};
-use crate::faults::relay::Relay;
 use crate::faults::until;
-use crate::registry;
+use pointsman_harness::records;
+use pointsman_harness::relay::Relay;
 
 /// A replica of whatever answers at `master`.
-async fn replica_of(master: SocketAddr) -> Redis {
+async fn replica_of(master: SocketAddr) -> RedisNode {
     let (ip, port) = (master.ip().to_string(), master.port().to_string());
-    Redis::start_with(&["--replicaof", &format!("{ip} {port}")]).await
+    RedisNode::start_with(&["--replicaof", &format!("{ip} {port}")]).await
 }
 
 /// Waits until a replica holds the table at the master's revision.
 async fn in_step(replica: &mut MultiplexedConnection, revision: i64) {
     until("the replica is in step", async || {
-        let rev: Option<String> = program::command(replica, "HGET pointsman:meta rev").await;
+        let rev: Option<String> = redis_node::command(replica, "HGET pointsman:meta rev").await;
         if rev == Some(revision.to_string()) {
             return Ok(());
         }
@@ -64,7 +64,7 @@ async fn a_replica_that_lagged_and_is_promoted_by_hand_is_caught_up_by_one_batch
     );
     let replica = replica_of(link.listen()).await;
     let url = format!("redis://{}", agents.listen());
-    let _agent = bench.agent_with(program::sink(&url));
+    let _agent = bench.agent_with(redis_node::sink(&url));
     bench.settled().await;
     let claim = bench.claim().await;
     let mut behind = replica.connection().await;
@@ -76,10 +76,10 @@ async fn a_replica_that_lagged_and_is_promoted_by_hand_is_caught_up_by_one_batch
     }
     bench.delete("a.example").await;
     bench.settled().await;
-    let lost = registry::held(&mut behind).await.unwrap();
+    let lost = records::held(&mut behind).await.unwrap();
     assert_eq!(lost.len(), 1, "the replica has heard of none: {lost:?}");
 
-    let _: String = program::command(&mut behind, "REPLICAOF NO ONE").await;
+    let _: String = redis_node::command(&mut behind, "REPLICAOF NO ONE").await;
     agents.lead_to(replica.listen);
     bench.redis.process.kill().await;
     agent::settled(&bench.store, &mut behind).await;
@@ -92,10 +92,10 @@ async fn a_replica_that_lagged_and_is_promoted_by_hand_is_caught_up_by_one_batch
 async fn a_fail_over_by_sentinel_to_a_replica_that_lagged_is_followed() {
     let mut bench = Bench::start().await;
     let replica = replica_of(bench.redis.listen).await;
-    let sentinel = Redis::sentinel(bench.redis.listen).await;
+    let sentinel = RedisNode::sentinel(bench.redis.listen).await;
     let dead = ports::free_loopback();
     let url = format!("redis+sentinel://{dead},{}/table", sentinel.listen);
-    let mut agent = bench.agent_with(program::sink(&url));
+    let mut agent = bench.agent_with(redis_node::sink(&url));
     bench.settled().await;
     let claim = bench.claim().await;
     let mut behind = replica.connection().await;
@@ -103,7 +103,7 @@ async fn a_fail_over_by_sentinel_to_a_replica_that_lagged_is_followed() {
     let mut watchman = sentinel.connection().await;
     until("the sentinel knows the replica", async || {
         let known: Vec<redis::Value> =
-            program::command(&mut watchman, "SENTINEL REPLICAS table").await;
+            redis_node::command(&mut watchman, "SENTINEL REPLICAS table").await;
         if known.len() == 1 {
             return Ok(());
         }
@@ -118,7 +118,7 @@ async fn a_fail_over_by_sentinel_to_a_replica_that_lagged_is_followed() {
     }
     bench.delete("a.example").await;
     bench.settled().await;
-    let lost = registry::held(&mut behind).await.unwrap();
+    let lost = records::held(&mut behind).await.unwrap();
     assert_eq!(lost.len(), 1, "the replica has heard of none: {lost:?}");
 
     bench.redis.process.kill().await;
@@ -126,8 +126,8 @@ async fn a_fail_over_by_sentinel_to_a_replica_that_lagged_is_followed() {
     agent::put(&bench.store, "routes/during.example", SHOP).await;
     // A promotion ends the connections of all clients.
     let mut behind = until("the replica is promoted", async || {
-        let mut connection = program::try_connection(&replica.url()).await?;
-        let info: String = program::try_command(&mut connection, "INFO replication").await?;
+        let mut connection = redis_node::try_connection(&replica.url()).await?;
+        let info: String = redis_node::try_command(&mut connection, "INFO replication").await?;
         if info.contains("role:master") {
             return Ok(connection);
         }

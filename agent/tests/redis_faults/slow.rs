@@ -1,11 +1,11 @@
 //! A Redis that forgets scripts, is slow, hangs, or is full.
 
+use pointsman_harness::redis_node::{self};
 use std::pin::pin;
 
 use futures::poll;
 
 use crate::bench::Bench;
-use crate::faults::program;
 
 #[tokio::test]
 async fn scripts_that_redis_forgot_are_sent_anew() {
@@ -32,7 +32,10 @@ async fn a_redis_slower_than_usual_is_waited_for_without_a_complaint() {
     let claim = bench.claim().await;
     let mut statuses = agent.statuses();
     let mut sleeper = bench.redis.connection().await;
-    let mut asleep = pin!(program::command::<String>(&mut sleeper, "DEBUG SLEEP 1.5"));
+    let mut asleep = pin!(redis_node::command::<String>(
+        &mut sleeper,
+        "DEBUG SLEEP 1.5"
+    ));
     assert!(poll!(&mut asleep).is_pending());
     for n in 0..20 {
         bench.put(&format!("h{n}.example")).await;

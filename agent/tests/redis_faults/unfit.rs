@@ -1,12 +1,12 @@
 //! A Redis that cannot hold the table, and says so before anything is written.
 
-use pointsman::dev::ports;
 use pointsman::sink::{Sink, SinkError};
+use pointsman_harness::ports;
+use pointsman_harness::redis_node::RedisNode;
 
 use crate::bench::Bench;
-use crate::faults::program::Redis;
 
-async fn refusal(redis: &Redis) -> String {
+async fn refusal(redis: &RedisNode) -> String {
     match redis.sink().meta().await {
         Err(error @ SinkError::Unfit(_)) => error.to_string(),
         other => panic!("{other:?}"),
@@ -17,7 +17,7 @@ async fn refusal(redis: &Redis) -> String {
 async fn cluster_mode_is_refused() {
     // By itself it would take its port plus 10,000, which somebody may have.
     let bus = ports::free_loopback().port().to_string();
-    let redis = Redis::start_with(&["--cluster-enabled", "yes", "--cluster-port", &bus]).await;
+    let redis = RedisNode::start_with(&["--cluster-enabled", "yes", "--cluster-port", &bus]).await;
     let said = refusal(&redis).await;
     assert!(said.contains("cluster mode"), "{said}");
 }
@@ -43,6 +43,6 @@ async fn a_policy_that_evicts_is_refused_until_it_is_changed() {
 
 #[tokio::test]
 async fn a_policy_without_a_limit_never_evicts_and_is_accepted() {
-    let redis = Redis::start_with(&["--maxmemory-policy", "allkeys-lru"]).await;
+    let redis = RedisNode::start_with(&["--maxmemory-policy", "allkeys-lru"]).await;
     redis.sink().meta().await.unwrap();
 }

@@ -5,31 +5,24 @@ use std::path::Path;
 use std::time::Duration;
 
 use axum::http::{Method, StatusCode};
-use pointsman::dev::process::Launcher;
-use pointsman::dev::services::{
-    Agent, AgentConfig, Etcd, EtcdConfig, Nginx, NginxConfig, Redis, RedisConfig, Register,
-    RegisterConfig, Service,
-};
-use pointsman::dev::{Source, http, ports, wait};
+use pointsman_harness::records;
+use pointsman_harness::registry::Registry;
+use pointsman_harness::sandbox::Sandbox;
+use pointsman_harness::services::{Agent, Etcd, Nginx, Redis, Register, Service};
+use pointsman_harness::workers::Workers;
+use pointsman_harness::{http, ports, wait};
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
-use super::etcd::Registry;
-use super::workers::Workers;
-use super::{PATIENCE, launcher, registry, repository};
-
-/// For requests that say which worker took them.
-const WORKER_LOCATION: &str = "        location = /_worker { return 200 $pid; }\n";
+use super::PATIENCE;
 
 /// All of it. Dropped, it is gone; after a failure its logs are kept.
 pub struct World {
-    pub launcher: Launcher,
+    pub sandbox: Sandbox,
     pub etcd: Etcd,
     pub redis: Redis,
     pub agents: Vec<Agent>,
     pub nginx: Nginx,
-    workers: usize,
-    dir: Option<TempDir>,
+    pub workers: usize,
 }
 
 impl World {
@@ -41,54 +34,20 @@ impl World {
 
     /// The same with more lines in the server that takes requests.
     pub async fn with_server_lines(agents: usize, workers: usize, lines: &str) -> Self {
-        let dir = tempfile::Builder::new()
-            .prefix("pointsman-e2e-")
-            .tempdir()
-            .unwrap();
-        let logs = dir.path().join("logs");
-        std::fs::create_dir(&logs).unwrap();
-        let launcher = launcher();
-        let mut etcd = Etcd::spawn(
-            &launcher,
-            &EtcdConfig {
-                client: ports::free_loopback(),
-                peer: ports::free_loopback(),
-                data_dir: dir.path().join("etcd"),
-                log_dir: logs.clone(),
-            },
-        )
-        .unwrap();
-        let mut redis = Redis::spawn(
-            &launcher,
-            &RedisConfig {
-                listen: ports::free_loopback(),
-                data_dir: dir.path().join("redis"),
-                log_dir: logs.clone(),
-            },
-        )
-        .unwrap();
+        let sandbox = Sandbox::new("pointsman-e2e-");
+        let mut etcd = sandbox.etcd().unwrap();
+        let mut redis = sandbox.redis("redis").unwrap();
         etcd.ready().await.unwrap();
         redis.ready().await.unwrap();
-        let nginx = NginxConfig {
-            source: Source::at(&repository()).unwrap(),
-            edge: ports::free_loopback(),
-            status: ports::free_loopback(),
-            redis_url: redis.url(),
-            workers,
-            server_lines: format!("{WORKER_LOCATION}{lines}"),
-            dir: dir.path().join("nginx"),
-            log_dir: logs.clone(),
-        };
-        let mut nginx = Nginx::spawn(&launcher, &nginx).unwrap();
+        let mut nginx = sandbox.nginx(&redis.url(), workers, lines).unwrap();
         nginx.ready().await.unwrap();
         let mut world = Self {
-            launcher,
+            sandbox,
             etcd,
             redis,
             agents: Vec::new(),
             nginx,
             workers,
-            dir: Some(dir),
         };
         for number in 1..=agents {
             world.add_agent(&format!("agent-{number}"));
@@ -117,22 +76,16 @@ impl World {
 
     /// Starts one more agent, and does not wait for it.
     pub fn add_agent(&mut self, id: &str) {
-        let config = AgentConfig {
-            id: id.to_owned(),
-            admin: ports::free_loopback(),
-            etcd_url: self.etcd.url(),
-            redis_url: self.redis.url(),
-            // Often, so that what it does, and at rest it does nothing, shows.
-            more_args: vec!["--reconcile=3s".into()],
-            log_dir: self.dir().join("logs"),
-        };
-        self.agents
-            .push(Agent::spawn(&self.launcher, &config).unwrap());
+        // Often, so that what it does, and at rest it does nothing, shows.
+        let often = ["--reconcile=3s".into()];
+        let (etcd, redis) = (self.etcd.url(), self.redis.url());
+        let agent = self.sandbox.agent(id, &etcd, &redis, &often);
+        self.agents.push(agent.unwrap());
     }
 
     /// The temporary folder.
     pub fn dir(&self) -> &Path {
-        self.dir.as_ref().unwrap().path()
+        self.sandbox.dir()
     }
 
     /// A client of etcd that writes the registry's keys.
@@ -142,8 +95,7 @@ impl World {
 
     /// A connection to Redis.
     pub async fn redis_connection(&self) -> redis::aio::MultiplexedConnection {
-        let client = redis::Client::open(self.redis.url()).unwrap();
-        client.get_multiplexed_async_connection().await.unwrap()
+        records::connect(&self.redis.url()).await.unwrap()
     }
 
     /// One kept connection to each nginx worker.
@@ -160,15 +112,9 @@ impl World {
 
     /// The same at a chosen address, not waited for.
     pub fn spawn_register(&self, app: &str, id: &str, addr: SocketAddr, ttl: Duration) -> Register {
-        let config = RegisterConfig {
-            app: app.to_owned(),
-            id: id.to_owned(),
-            addr,
-            ttl,
-            etcd_url: self.etcd.url(),
-            log_dir: self.dir().join("logs"),
-        };
-        Register::spawn(&self.launcher, &config).unwrap()
+        let etcd = self.etcd.url();
+        let register = self.sandbox.register(app, id, addr, ttl, &etcd);
+        register.unwrap()
     }
 
     /// A call of the admin API of the first agent.
@@ -199,15 +145,9 @@ impl World {
 
     /// Waits until Redis holds what etcd derives to.
     pub async fn in_step(&self) {
-        let mut redis = self.redis_connection().await;
+        let (registry, mut redis) = (self.registry().await, self.redis_connection().await);
         wait::until("Redis holds what etcd derives to", PATIENCE, async || {
-            let expected = registry::derived(&registry::fresh_table(&self.etcd.url()).await);
-            let differences = registry::differences(&expected, &registry::held(&mut redis).await?);
-            if differences.is_empty() {
-                Ok(())
-            } else {
-                Err(differences.join("\n"))
-            }
+            records::in_step(&registry, &mut redis).await
         })
         .await
         .unwrap();
@@ -261,9 +201,7 @@ impl Drop for World {
         if !std::thread::panicking() {
             return;
         }
-        if let Some(dir) = self.dir.take() {
-            eprintln!("the logs are kept in {}", dir.keep().join("logs").display());
-        }
+        eprintln!("the logs are kept in {}", self.sandbox.keep().display());
         for agent in &mut self.agents {
             let process = agent.process();
             eprintln!("--- {}:\n{}", process.name(), process.log_tail());

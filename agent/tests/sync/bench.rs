@@ -1,14 +1,10 @@
 //! A store in memory, a real Redis, and some agents' syncs between them.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use pointsman::dev::ports;
-use pointsman::dev::process::Launcher;
-use pointsman::dev::services::{Redis, RedisConfig, Service};
 use pointsman::model::Element;
 use pointsman::sink::FORMAT;
 use pointsman::sink::redis::RedisSink;
@@ -16,14 +12,15 @@ use pointsman::store::memory::MemoryStore;
 use pointsman::store::{Condition, Store};
 use pointsman::sync::{Observe, Phase, Sync, SyncStatus};
 use pointsman::table::{Held, Table};
-use tempfile::TempDir;
+use pointsman_harness::records::{self, REDIS_PREFIX as PREFIX};
+use pointsman_harness::sandbox::Sandbox;
+use pointsman_harness::services::{Redis, Service};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 pub const SHOP: &str = r#"{"app":"shop"}"#;
-const PREFIX: &str = "pointsman:";
 /// A rebuild that stands still is waited for five seconds.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -32,7 +29,7 @@ pub struct Bench {
     redis: Redis,
     connection: redis::aio::MultiplexedConnection,
     agents: Vec<Agent>,
-    _dir: TempDir,
+    _sandbox: Sandbox,
 }
 
 struct Agent {
@@ -54,23 +51,16 @@ impl Observe for Listings {
 
 impl Bench {
     pub async fn start() -> Self {
-        let dir = TempDir::new().unwrap();
-        let launcher = Launcher::new(PathBuf::from(env!("CARGO_BIN_EXE_pointsman")));
-        let config = RedisConfig {
-            listen: ports::free_loopback(),
-            data_dir: dir.path().join("redis"),
-            log_dir: dir.path().to_owned(),
-        };
-        let mut redis = Redis::spawn(&launcher, &config).unwrap();
+        let sandbox = Sandbox::new("pointsman-sync-");
+        let mut redis = sandbox.redis("redis").unwrap();
         redis.ready().await.unwrap();
-        let client = redis::Client::open(redis.url()).unwrap();
-        let connection = client.get_multiplexed_async_connection().await.unwrap();
+        let connection = records::connect(&redis.url()).await.unwrap();
         Self {
             store: MemoryStore::new(),
             redis,
             connection,
             agents: Vec::new(),
-            _dir: dir,
+            _sandbox: sandbox,
         }
     }
 

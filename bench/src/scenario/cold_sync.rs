@@ -4,8 +4,8 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use pointsman::dev::ports;
-use pointsman::dev::services::{Agent, AgentConfig, Redis, RedisConfig, Service};
+use pointsman_harness::ports;
+use pointsman_harness::services::{Agent, AgentConfig, Redis, RedisConfig, Service};
 use serde::Serialize;
 use serde_json::json;
 use tokio::time::sleep;
@@ -148,7 +148,7 @@ impl<'a> Rig<'a> {
         }
         let records = live.len() + shape.routes + shape.instances();
         let entries = shape.entries().chain(live);
-        let revision = fill::put_all(&stack.etcd.url(), entries).await?;
+        let revision = fill::put_all(&stack.etcd.url(), entries).await;
         stack.has_synced(revision, PATIENCE).await?;
         stack.agent.process().stop(GRACE).await;
         Ok(Self {

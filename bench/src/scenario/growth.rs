@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, ensure};
 use crate::context::{Context, Size};
 use crate::cpu;
 use crate::fill;
-use crate::load::{Hosts, Load, Outcome, Until};
+use crate::load::{self, Hosts, Load, Outcome, Until};
 use crate::measure::{self, Candidate, Round, Series};
 use crate::nginx::{self, Edge, EdgeOptions};
 use crate::proxy::Proxy;
@@ -194,7 +194,7 @@ async fn fill_table(
         fill::route(&host, APP)
     });
     let begin = ctx.elapsed();
-    let revision = fill::put_all(&stack.etcd.url(), instances.chain(routes)).await?;
+    let revision = fill::put_all(&stack.etcd.url(), instances.chain(routes)).await;
     let written = ctx.elapsed();
     stack.has_synced(revision, PATIENCE).await?;
     let synced = ctx.elapsed();
@@ -260,7 +260,7 @@ async fn status_of(subjects: &[Subject]) -> Result<Vec<Facts>> {
 }
 
 fn zipf(hosts: u64) -> Result<Hosts> {
-    Hosts::zipf(hosts, EXPONENT, name)
+    load::zipf(hosts, EXPONENT, name)
 }
 
 /// Plain nginx, which knows no hosts, is asked for the same ones.

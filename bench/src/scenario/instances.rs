@@ -42,7 +42,7 @@ pub async fn run(ctx: &Context) -> Result<Section> {
         })
         .collect();
     let stack = Stack::start(ctx).await?;
-    let revision = fill::put_all(&stack.etcd.url(), entries(&apps)).await?;
+    let revision = fill::put_all(&stack.etcd.url(), entries(&apps)).await;
     stack.has_synced(revision, PATIENCE).await?;
 
     let (mut plain, mut edges) = (Vec::new(), Vec::new());

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use pointsman::dev::http;
-use pointsman::dev::services::Service;
+use pointsman_harness::http;
+use pointsman_harness::services::Service;
 use procfs::process::Process;
 use serde::Serialize;
 use serde_json::Value;
@@ -84,7 +84,7 @@ async fn measure(ctx: &Context, shape: Shape, server: std::net::SocketAddr) -> R
         fill::route(HOST, APP),
         fill::instance(APP, "live-0", server),
     ];
-    let revision = fill::put_all(&url, live.into_iter()).await?;
+    let revision = fill::put_all(&url, live.into_iter()).await;
     stack.has_synced(revision, PATIENCE).await?;
     let mut figures = Figures {
         routes: shape.routes,
@@ -102,7 +102,7 @@ async fn measure(ctx: &Context, shape: Shape, server: std::net::SocketAddr) -> R
     };
 
     // What events bring in is measured on the way, a fresh listing at the end.
-    let revision = fill::put_all(&url, shape.entries().take(shape.routes)).await?;
+    let revision = fill::put_all(&url, shape.entries().take(shape.routes)).await;
     stack.has_synced(revision, PATIENCE).await?;
     restart(&mut stack, revision).await?;
     figures.agent_routes = resident(stack.agent.process().pid())?;
@@ -112,7 +112,7 @@ async fn measure(ctx: &Context, shape: Shape, server: std::net::SocketAddr) -> R
         .entries()
         .skip(shape.routes)
         .map(|(key, addr)| (key, format!(r#"{{"addr":"{addr}","weight":0}}"#)));
-    let revision = fill::put_all(&url, instances).await?;
+    let revision = fill::put_all(&url, instances).await;
     stack.has_synced(revision, PATIENCE).await?;
     figures.redis_all = stored(&mut facts).await?;
     figures.agent_all = resident(stack.agent.process().pid())?;

@@ -61,7 +61,7 @@ pub async fn run(ctx: &Context) -> Result<Section> {
     let crowd: Vec<Key> = (0..IN_FLIGHT[2])
         .map(|at| crowd_key(at, servers[0]))
         .collect();
-    let revision = fill(ctx, &stack, &servers, &crowd).await?;
+    let revision = fill(ctx, &stack, &servers, &crowd).await;
     stack.has_synced(revision, PATIENCE).await?;
     let options = EdgeOptions {
         workers: Some(workers),
@@ -153,7 +153,7 @@ fn crowd_key(number: usize, addr: SocketAddr) -> Key {
 
 /// Puts all into etcd: what is measured, what changes with it, what is asked for
 /// by the load, and others.
-async fn fill(ctx: &Context, stack: &Stack, servers: &[SocketAddr], crowd: &[Key]) -> Result<i64> {
+async fn fill(ctx: &Context, stack: &Stack, servers: &[SocketAddr], crowd: &[Key]) -> i64 {
     let shape = Shape {
         routes: ctx.size.pick(100, 1000, 10_000),
         apps: ctx.size.pick(100, 1000, 1000),
@@ -175,11 +175,8 @@ async fn fill(ctx: &Context, stack: &Stack, servers: &[SocketAddr], crowd: &[Key
         let key = format!("instances/{LOAD_APP}/{LOAD_APP}-{number}");
         entries.push((key, shared(*addr)));
     }
-    fill::put_all(
-        &stack.etcd.url(),
-        entries.into_iter().chain(shape.entries()),
-    )
-    .await
+    let entries = entries.into_iter().chain(shape.entries());
+    fill::put_all(&stack.etcd.url(), entries).await
 }
 
 /// The same of Traefik with its etcd provider, one change at a time; nothing, if

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use etcd_client::Client;
-use pointsman::dev::http;
+use pointsman_harness::http;
 use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::oneshot;
@@ -123,7 +123,7 @@ pub async fn run(ctx: &Context) -> Result<Section> {
     let routes = (0..HOSTS).map(|number| fill::route(&format!("large-{number}.example"), LARGE));
     let instances = (0..large).map(|number| large_instance(number, &servers, 0, 0));
     let entries = apps_entries(shape).chain(routes).chain(instances);
-    let revision = fill::put_all(&stack.etcd.url(), entries).await?;
+    let revision = fill::put_all(&stack.etcd.url(), entries).await;
     stack.has_synced(revision, PATIENCE).await?;
     let mut rig = Rig {
         ctx,

@@ -94,8 +94,8 @@ local function target_of(record, app_of)
         all[name] = app
     end
     return {
-        plain = false, live = 1, rules = rules.compile(record.rules), apps = all,
-        gen = oldest(all),
+        plain = false, live = 1, apps = all,
+        rules = rules.compile(record.rules), gen = oldest(all),
         is_usable = function(name) return all[name].live > 0 end,
     }
 end

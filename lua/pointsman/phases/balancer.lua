@@ -34,7 +34,6 @@ local min = math.min
 local ngx_log = ngx.log
 local now = ngx.now
 local read_host = variables.host
-local read_upgrade = variables.upgrade
 local renew = cache.renew
 local sent = records.sent
 local set_current_peer = ngx_balancer.set_current_peer
@@ -69,11 +68,11 @@ end
 -- Seconds for the next attempt; nil where nginx's directives hold. nginx has
 -- one read time-out, so the wait for the answer to a WebSocket handshake is as
 -- long as the connection may be idle afterwards.
-local function timeouts(record, is_upgrade)
+local function timeouts(record)
     local policy = record.app.policy
     local connect, send, read = policy.connect_timeout, policy.send_timeout,
                                 policy.read_timeout
-    if is_upgrade then
+    if record.is_upgrade then
         return connect, send, policy.idle_timeout or IDLE
     elseif policy.deadline then
         local left = record.began + policy.deadline - now()
@@ -93,9 +92,8 @@ local function connect(record)
     if not record.is_sub then
         record.load = begin(app, peer)
     end
-    local _, upgrade = read_upgrade()
-    if upgrade > 0 or not app.plain then
-        local ok, err = set_timeouts(timeouts(record, upgrade > 0))
+    if record.is_upgrade or not app.plain then
+        local ok, err = set_timeouts(timeouts(record))
         if not ok then
             ngx_log(ngx.ERR, "failed to set time-outs: ", err)
         end

@@ -22,6 +22,7 @@ local counts = metrics.counts
 local fail = respond.fail
 local ffi_string = require("ffi").string
 local find_at = cache.find_at
+local is_subrequest = variables.is_subrequest
 local ngx = ngx
 local read_host = variables.host
 local set_uri = ngx.req.set_uri
@@ -72,7 +73,7 @@ local function apply(record, app, rule)
 end
 
 
-local function decide(target)
+local function decide(target, is_upgrade)
     local app, rule, reason = decision.make(target)
     if app then
         reason = choice.refusal(app)
@@ -84,7 +85,9 @@ local function decide(target)
         return fail(reason)
     elseif app then
         local location = decision.location(app, rule)
-        return apply(records.decide(app, rule, location), app, rule)
+        local record = records.decide(app, rule, location)
+        record.is_upgrade = is_upgrade
+        return apply(record, app, rule)
     elseif rule.redirect then
         return ngx.redirect(rules.location(rule, view), rule.redirect.status)
     end
@@ -93,7 +96,7 @@ end
 
 
 -- All but a hit of the plainest kind.
-local function route_on(target, how, host, len)
+local function route_on(target, how, host, len, is_upgrade)
     local is_kept = true
     if not target then
         if how == "no_route" then
@@ -115,10 +118,10 @@ local function route_on(target, how, host, len)
 
     if target.live == 0 then
         return fail("no_instance")
-    elseif target.plain and is_kept then
+    elseif target.plain and is_kept and not is_upgrade then
         return
     end
-    return decide(target)
+    return decide(target, is_upgrade)
 end
 
 
@@ -129,16 +132,14 @@ local _M = {}
 -- In rewrite_by_lua of a location that proxies to an upstream of Pointsman's.
 -- The hot path.
 function _M.route()
-    if not ngx.is_subrequest then
-        begin_headers()
-    end
     local host, len = read_host()
+    local is_upgrade = not is_subrequest() and begin_headers(host, len)
     local target, how = find_at(host, len)
-    if how == "l1" and target.plain and target.live > 0 then
+    if how == "l1" and target.plain and target.live > 0 and not is_upgrade then
         counts.hits_l1 = counts.hits_l1 + 1
         return
     end
-    return route_on(target, how, host, len)
+    return route_on(target, how, host, len, is_upgrade)
 end
 
 

@@ -15,9 +15,7 @@ local ipairs = ipairs
 local lower = string.lower
 local match = string.match
 local ngx = ngx
-local read_host = variables.host
 local read_http_host = variables.http_host
-local read_request_id = variables.request_id
 local read_upgrade = variables.upgrade
 local set_header = ngx.req.set_header
 local sub = string.sub
@@ -46,8 +44,7 @@ end
 
 
 -- Most requests have the same text in both.
-local function check_host()
-    local host, host_len = read_host()
+local function check_host(host, host_len)
     local header, header_len = read_http_host()
     if header_len == 0 then
         return
@@ -65,19 +62,19 @@ end
 local _M = {}
 
 
--- syntax: headers.begin()
--- In rewrite_by_lua, for each main request. The hot path.
-function _M.begin()
-    check_host()
-    local out = ngx.header
-    local id, len = read_request_id()
-    out["X-Request-Id"] = ffi_string(id, len)
-    -- The answer to a handshake has it; nginx hides the app's, since an HTTP/2
-    -- client must not see one (RFC 9113, section 8.2.2).
-    local upgrade, upgrade_len = read_upgrade()
-    if upgrade_len > 0 then
-        out["Upgrade"] = ffi_string(upgrade, upgrade_len)
+-- syntax: is_upgrade = headers.begin(host, len)
+-- In rewrite_by_lua, for each main request, with its $host: whether it is a
+-- WebSocket handshake. The hot path.
+function _M.begin(host, host_len)
+    check_host(host, host_len)
+    local _, len = read_upgrade()
+    if len == 0 then
+        return false
     end
+    -- The answer has it; nginx hides the app's, since an HTTP/2 client must not
+    -- see one (RFC 9113, section 8.2.2).
+    ngx.header["Upgrade"] = "websocket"
+    return true
 end
 
 
@@ -106,8 +103,9 @@ end
 function _M.announce(edits)
     local set = edits.set
     for i = 1, #set, 2 do
-        if not find(lower(set[i]), "^content%-") and not find(set[i], "_") then
-            ngx.header[set[i]] = set[i + 1]
+        local name = set[i]
+        if not find(name, "_") and not find(lower(name), "^content%-") then
+            ngx.header[name] = set[i + 1]
         end
     end
 end

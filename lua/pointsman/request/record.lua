@@ -11,6 +11,7 @@
 -- it; nothing counts it as in flight.
 
 local in_flight = require("pointsman.request.in_flight")
+local variables = require("pointsman.request.variables")
 
 local base = require("resty.core.base")
 local ffi = require("ffi")
@@ -18,6 +19,7 @@ local ffi = require("ffi")
 local cast = ffi.cast
 local finish = in_flight.finish
 local get_request = base.get_request
+local is_subrequest = variables.is_subrequest
 local ngx = ngx
 local pairs = pairs
 local start_time = ngx.req.start_time
@@ -41,6 +43,7 @@ local function new_record()
         app = false, rule = false, peer = false, load = false,
         tried = {}, n_tried = 0, tries = 1, began = 0,
         pinned = false, probing = false, cut = false, location = false,
+        is_upgrade = false,
     }
 end
 
@@ -64,7 +67,7 @@ local function reset(record)
     record.state = CLOSED
     record.app, record.rule, record.peer = false, false, false
     record.pinned, record.probing, record.cut = false, false, false
-    record.location = false
+    record.location, record.is_upgrade = false, false
     for i = 1, record.n_tried do
         record.tried[i] = nil
     end
@@ -86,7 +89,7 @@ end
 
 
 local function current()
-    if ngx.is_subrequest then
+    if is_subrequest() then
         local ctx = ngx.ctx
         local record = ctx.pointsman
         if not record then

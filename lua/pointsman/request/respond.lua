@@ -6,9 +6,11 @@
 -- access.
 
 local metrics = require("pointsman.metrics")
+local variables = require("pointsman.request.variables")
 
 local counts = metrics.counts
 local find = string.find
+local is_subrequest = variables.is_subrequest
 local ngx = ngx
 local sub = string.sub
 local var = ngx.var
@@ -18,16 +20,16 @@ local NO_ROUTE, UNAVAILABLE = 404, 503
 local GRPC_UNIMPLEMENTED, GRPC_UNAVAILABLE = 12, 14
 local GRPC_TYPE = "application/grpc"
 
--- `retry_after` in seconds. With `is_text` the message is the page: who asks for
--- an instance by name is no user of the app, but somebody who debugs it.
+-- `retry_after` in seconds. With `is_text` the message is the page: who asks
+-- for an instance by name is no user of the app, but somebody who debugs it.
 local REASONS = {
     no_route = { status = NO_ROUTE, message = "no route for this host" },
     no_instance = {
         status = UNAVAILABLE, message = "no live instance of this app",
     },
     unavailable = {
-        status = UNAVAILABLE, message = "the routing table is not available",
-        retry_after = 1,
+        status = UNAVAILABLE, retry_after = 1,
+        message = "the routing table is not available",
     },
     busy = {
         status = UNAVAILABLE, message = "too many unknown hosts at once",
@@ -83,14 +85,14 @@ function _M.fail(reason)
     local answer = REASONS[reason]
     local name = "errors_" .. reason
     counts[name] = counts[name] + 1
-    if not ngx.is_subrequest then
+    if not is_subrequest() then
         var.pointsman_error = reason
     end
     ngx.header["X-Pointsman-Error"] = reason
     ngx.header["Retry-After"] = answer.retry_after
     if is_grpc() then
         return fail_grpc(answer)
-    elseif answer.is_text or ngx.is_subrequest then
+    elseif answer.is_text or is_subrequest() then
         return say(answer.status, answer.message .. "\n")
     end
     return ngx.exit(answer.status)
@@ -100,7 +102,7 @@ end
 -- syntax: return respond.maintenance(answer)
 -- What a rule says, so no error page of the user's stands in for it.
 function _M.maintenance(answer)
-    if not ngx.is_subrequest then
+    if not is_subrequest() then
         var.pointsman_error = "maintenance"
     end
     ngx.header["X-Pointsman-Error"] = "maintenance"

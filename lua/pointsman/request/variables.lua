@@ -1,11 +1,11 @@
--- nginx's variables that every request needs, read without ngx.var. All phases
--- that have a request.
+-- What every request is asked: some of nginx's variables, and whether it is a
+-- subrequest. All phases that have a request.
 --
--- `ngx.var.host` gives the same. But it is a metamethod, and LuaJIT cannot
--- compile a return from one that was called by interpreted code, as any
--- handler is. After a few tries it gives the function up, and with it every
--- trace that would call it: the whole handler would be interpreted. And a
--- pointer need not be made a string to be looked up.
+-- `ngx.var.host` and `ngx.is_subrequest` give the same. But these are
+-- metamethods, and LuaJIT cannot compile a return from one that was called by
+-- interpreted code, as any handler is. After a few tries it gives the function
+-- up, and with it every trace that would call it: the whole handler would be
+-- interpreted. And a pointer need not be made a string to be looked up.
 
 local base = require("resty.core.base")
 local bit = require("bit")
@@ -25,6 +25,8 @@ pointsman_variable_t *pointsman_get_variable(void *request,
                                              pointsman_name_t *name,
                                              uintptr_t hash)
     __asm__("ngx_http_get_variable");
+int pointsman_is_subrequest(void *request)
+    __asm__("ngx_http_lua_ffi_is_subrequest");
 ]]
 
 local LEN = 0x0fffffff
@@ -57,13 +59,12 @@ end
 
 -- Each of these returns a pointer into nginx's memory and a number of bytes, or
 -- "" and 0 if there is no such value.
-local HOST, HTTP_HOST, REQUEST_ID, UPGRADE =
-    "host", "http_host", "pointsman_request_id", "pointsman_upgrade"
+local HOST, HTTP_HOST, UPGRADE = "host", "http_host", "pointsman_upgrade"
 
 
 return {
     -- For the collector to see.
-    NAMES = { HOST, HTTP_HOST, REQUEST_ID, UPGRADE },
+    NAMES = { HOST, HTTP_HOST, UPGRADE },
     -- syntax: data, len = variables.host()
     -- $host: lower case, no port, no trailing dot; of the request line if that
     -- names one, otherwise of the Host header.
@@ -71,8 +72,10 @@ return {
     -- syntax: data, len = variables.http_host()
     -- The Host header as it came.
     http_host = reader(HTTP_HOST),
-    -- syntax: data, len = variables.request_id()
-    request_id = reader(REQUEST_ID),
+    -- syntax: yes = variables.is_subrequest()
+    is_subrequest = function()
+        return C.pointsman_is_subrequest(get_request()) == 1
+    end,
     -- syntax: data, len = variables.upgrade()
     -- "websocket" in a WebSocket handshake, otherwise empty.
     upgrade = reader(UPGRADE),

@@ -2,13 +2,13 @@
 //! of one app, and an nginx that is all of its instances.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use pointsman::dev::process::{Launcher, Process, Spec};
-use pointsman::dev::services::{NginxProgram, Redis, RedisConfig};
-use pointsman::dev::{Source, http, ports};
+use pointsman_harness::sandbox::Sandbox;
+use pointsman_harness::services::NginxProgram;
+use pointsman_harness::{Launcher, Process, Source, Stack, http, ports, source};
 use serde_json::Value;
 
 use crate::conf::{self, APP, HOST};
@@ -27,42 +27,24 @@ pub struct Backend {
     pub redis_url: String,
     pub instances: Vec<SocketAddr>,
     serving: Process,
-    services: pointsman::dev::Stack,
+    services: Stack,
 }
 
 impl Backend {
     /// Starts it in folders below `root`, with so many instances.
     pub async fn start(root: &Path, instances: usize) -> Result<Self> {
-        let launcher = Launcher::new(pointsman()?);
-        let source = Source::around(Path::new("."))?;
+        let (sandbox, source) = (Sandbox::within(root), source());
         let program = NginxProgram::find()?;
-        let mut services = pointsman::dev::Stack::default();
-        let logs = root.join("logs");
-        std::fs::create_dir_all(&logs)?;
-
-        let redis = Redis::spawn(
-            &launcher,
-            &RedisConfig {
-                listen: ports::free_loopback(),
-                data_dir: root.join("redis"),
-                log_dir: logs.clone(),
-            },
-        )?;
+        let mut services = Stack::default();
+        let redis = sandbox.redis("redis")?;
         let redis_url = redis.url();
         services.add(redis).await?;
 
         let instances: Vec<_> = (0..instances).map(|_| ports::free_loopback()).collect();
         fill(&redis_url, &source, &instances).await?;
-        let dir = root.join("instances");
-        std::fs::create_dir_all(dir.join("tmp"))?;
-        let spec = nginx(
-            &program,
-            &dir,
-            "instances",
-            &conf::instances(&instances),
-            &logs,
-        )?;
-        let mut serving = Process::spawn(&launcher, spec)?;
+        let (dir, logs) = (root.join("instances"), sandbox.logs());
+        let spec = conf::instances(&instances).write("instances", &program, 1, &dir, &logs);
+        let mut serving = Process::spawn(&sandbox.launcher, spec)?;
         let addr = *instances.first().context("there must be an instance")?;
         serving
             .answers(PATIENCE, async || {
@@ -72,7 +54,7 @@ impl Backend {
             .await?;
         Ok(Self {
             nginx_version: version(&program)?,
-            launcher,
+            launcher: sandbox.launcher,
             source,
             program,
             redis_url,
@@ -82,42 +64,11 @@ impl Backend {
         })
     }
 
-    /// Lines that load the Lua module.
-    pub fn modules(&self) -> String {
-        let modules = self.program.modules.iter();
-        modules
-            .map(|module| format!("load_module \"{}\";\n", module.display()))
-            .collect()
-    }
-
     /// Stops it.
     pub async fn stop(mut self) {
         self.serving.stop(GRACE).await;
         self.services.stop().await;
     }
-}
-
-/// How an nginx of this configuration is started in `dir`.
-pub fn nginx(
-    program: &NginxProgram,
-    dir: &Path,
-    name: &str,
-    text: &str,
-    logs: &Path,
-) -> Result<Spec> {
-    let conf = dir.join("nginx.conf");
-    // Workers would be another user's else, who may not read the source.
-    let user = if nix::unistd::geteuid().is_root() {
-        "user root;\n"
-    } else {
-        ""
-    };
-    std::fs::write(&conf, format!("{user}{text}"))?;
-    let mut spec = Spec::new(name, &program.path, ["-e", "stderr"], logs);
-    // The prefix must end with a slash.
-    spec.args.extend(["-p".into(), dir.join("").into()]);
-    spec.args.extend(["-c".into(), conf.into()]);
-    Ok(spec)
 }
 
 /// The records as an agent writes them: the golden ones of a host and an app,
@@ -160,18 +111,6 @@ fn golden<'a>(records: &'a Value, key: &str) -> Result<&'a str> {
         .find(|record| record["redis"]["key"] == *key)
         .and_then(|record| record["redis"]["value"].as_str())
         .with_context(|| format!("there is no golden record {key}"))
-}
-
-/// The agent's binary, which is built beside this one: it starts children that
-/// end with us.
-fn pointsman() -> Result<PathBuf> {
-    let path = std::env::current_exe()?.with_file_name("pointsman");
-    anyhow::ensure!(
-        path.is_file(),
-        "{} is missing: build it first",
-        path.display()
-    );
-    Ok(path)
 }
 
 fn version(program: &NginxProgram) -> Result<String> {

@@ -6,11 +6,11 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use axum::http::{HeaderValue, Method};
 use nix::sys::signal::Signal;
-use pointsman::dev::http::{self, Connection};
-use pointsman::dev::ports;
-use pointsman::dev::process::Process;
+use pointsman_harness::Process;
+use pointsman_harness::http::{self, Connection};
+use pointsman_harness::ports;
 
-use crate::backend::{self, Backend};
+use crate::backend::Backend;
 use crate::callgrind::Callgrind;
 use crate::conf::{HOST, Parts, Variant};
 use crate::profile::Profile;
@@ -53,18 +53,16 @@ pub struct Count {
 /// Counts one variant.
 pub async fn count(backend: &Backend, root: &Path, variant: Variant, plan: Plan) -> Result<Count> {
     let dir = root.join(variant.key());
-    std::fs::create_dir_all(dir.join("tmp"))?;
+    std::fs::create_dir_all(&dir)?;
     let edge = ports::free_loopback();
     let parts = Parts {
         source: &backend.source,
-        modules: &backend.modules(),
         edge,
         instances: &backend.instances,
         redis_url: &backend.redis_url,
     };
-    let text = parts.render(variant)?;
-    let logs = root.join("logs");
-    let spec = backend::nginx(&backend.program, &dir, variant.key(), &text, &logs)?;
+    let (conf, logs) = (parts.conf(variant), root.join("logs"));
+    let spec = conf.write(variant.key(), &backend.program, 1, &dir, &logs);
     let mut callgrind = Callgrind::new(&dir, plan.cache);
     let mut nginx = Process::spawn(&backend.launcher, callgrind.wrap(spec)?)?;
     nginx

@@ -27,6 +27,13 @@ function _M.floor()
 end
 
 
+function _M.route()
+    if not apps[var.host] then
+        return ngx.exit(404)
+    end
+end
+
+
 function _M.run()
     if get_last_failure() then
         return ngx.exit(-3)

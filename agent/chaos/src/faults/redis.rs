@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use pointsman::dev::services::Service;
+use pointsman_harness::services::Service;
 use tokio::time::sleep;
 
 use super::scene::Scene;
@@ -131,17 +131,17 @@ pub async fn evicting(at: &mut Scene<'_>) -> Result<()> {
 
 pub async fn cut_off_from_agents(at: &mut Scene<'_>) -> Result<()> {
     at.facts.broken();
-    at.stack.to_agents.hold(true);
+    at.stack.to_agents.hold();
     sleep(at.spans.lasting).await;
-    at.stack.to_agents.hold(false);
+    at.stack.to_agents.release();
     Ok(())
 }
 
 pub async fn cut_off_from_edge(at: &mut Scene<'_>) -> Result<()> {
     at.facts.broken();
-    at.stack.to_edge.hold(true);
+    at.stack.to_edge.hold();
     sleep(at.spans.lasting).await;
-    at.stack.to_edge.hold(false);
+    at.stack.to_edge.release();
     Ok(())
 }
 

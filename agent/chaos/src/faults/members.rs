@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use pointsman::dev::services::Service;
+use pointsman_harness::services::Service;
 use tokio::time::sleep;
 
 use super::scene::Scene;
@@ -53,7 +53,7 @@ async fn paused(at: &mut Scene<'_>, which: usize) -> Result<()> {
     let url = at.stack.etcd.url(which);
     // Else the changes would wait there, not go on.
     at.churn.still().await?;
-    at.registry.avoid(&url).await?;
+    at.registry.keys.avoid(&url).await;
     sleep(AVOIDED).await;
     at.facts.broken();
     at.stack.etcd.member(which).pause();
@@ -64,7 +64,8 @@ async fn paused(at: &mut Scene<'_>, which: usize) -> Result<()> {
     }
     sleep(at.spans.lasting).await;
     at.stack.etcd.member(which).resume();
-    at.registry.use_again(&url).await
+    at.registry.keys.use_again(&url).await;
+    Ok(())
 }
 
 pub async fn restarted_one_by_one(at: &mut Scene<'_>) -> Result<()> {

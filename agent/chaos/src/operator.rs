@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use pointsman::dev::http;
-use pointsman::dev::services::{Agent, Service};
+use pointsman_harness::http;
+use pointsman_harness::services::{Agent, Service};
 use tokio::process::Command;
 use tokio::time::timeout;
 
@@ -41,7 +41,7 @@ pub async fn adopts(etcd: &str, redis: &str) -> Result<()> {
 }
 
 async fn pointsman(etcd: &str, redis: &str, more: &[&str]) -> Result<String> {
-    let mut command = Command::new(pointsman_bench::stack::agent_program()?);
+    let mut command = Command::new(pointsman_harness::pointsman());
     command
         .args(["adopt", "--etcd-endpoints", etcd, "--redis-url", redis])
         .args(more)

@@ -4,16 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
-use pointsman::dev::http::Connection;
-use pointsman::dev::wait;
+use pointsman_harness::http::Connection;
+use pointsman_harness::upstreams::SERVED_BY;
+use pointsman_harness::wait;
+use pointsman_harness::workers::Workers;
 
-use crate::instances::SERVED_BY;
 use crate::registry::{Registered, Registry};
 use crate::stack::WORKERS;
 
-/// Which worker takes a connection is up to the kernel.
-const TRIES: usize = 5_000;
 /// Requests for each instance: so many show one that should not be there, and
 /// so many at most are needed to see all that should.
 const LEAST: usize = 2;
@@ -23,15 +21,13 @@ const UNBOUND: &str = "nobody.example";
 
 /// A connection to each worker, kept as long as it lasts.
 pub struct Edge {
-    addr: SocketAddr,
-    workers: BTreeMap<String, Connection>,
+    workers: Workers,
 }
 
 impl Edge {
     pub fn new(addr: SocketAddr) -> Self {
         Self {
-            addr,
-            workers: BTreeMap::new(),
+            workers: Workers::of(addr, WORKERS),
         }
     }
 
@@ -45,13 +41,8 @@ impl Edge {
     ) -> Result<Instant, wait::TimedOut> {
         wait::until("each worker answers as etcd has it", limit, async || {
             let begin = Instant::now();
-            let registered = registry.registered().await.map_err(|e| e.to_string())?;
-            let looked = self.look(&registered, hosts).await;
-            if looked.is_err() {
-                // It may have been the connection.
-                self.workers.retain(|_, connection| !connection.is_closed());
-            }
-            looked.map(|()| begin)
+            let registered = registry.registered().await;
+            self.look(&registered, hosts).await.map(|()| begin)
         })
         .await
     }
@@ -61,8 +52,8 @@ impl Edge {
         registered: &Registered,
         hosts: &BTreeMap<String, String>,
     ) -> Result<(), String> {
-        self.connect().await?;
-        for (pid, connection) in &mut self.workers {
+        self.workers.reconnect().await?;
+        for (pid, connection) in self.workers.each() {
             for (host, app) in hosts {
                 let expected = registered.get(app).cloned().unwrap_or_default();
                 let seen = ask(connection, host, expected.len())
@@ -81,30 +72,6 @@ impl Edge {
             }
         }
         Ok(())
-    }
-
-    /// Connects to each worker that there is no connection to. All are held
-    /// open meanwhile: a busy worker leaves the next one to another.
-    async fn connect(&mut self) -> Result<(), String> {
-        self.workers.retain(|_, connection| !connection.is_closed());
-        let mut others = Vec::new();
-        for _ in 0..TRIES {
-            if self.workers.len() == WORKERS {
-                return Ok(());
-            }
-            let opened = Connection::open(self.addr).await;
-            let mut connection = opened.map_err(|error| error.to_string())?;
-            let answer = connection.get("worker", "/_worker").await;
-            let pid = answer.map_err(|error| error.to_string())?.text();
-            if let Some(other) = self.workers.insert(pid, connection) {
-                others.push(other);
-                others.truncate(500);
-            }
-        }
-        Err(format!(
-            "only {} workers took a connection",
-            self.workers.len()
-        ))
     }
 }
 

@@ -7,97 +7,55 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use etcd_client::Client;
-use pointsman::dev::process::{Launcher, Process, Spec};
-use pointsman::dev::{http, ports};
+use pointsman_harness::etcd::{EtcdNode, Membership, cluster_of};
+use pointsman_harness::registry::{Login, ROOT};
+use pointsman_harness::{Launcher, Process, ports};
 use tokio::process::Command;
 use tokio::time::timeout;
-
-use crate::registry::{self, Login};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const ANSWER: Duration = Duration::from_secs(2);
 
 /// The nodes.
-pub struct Etcd {
-    nodes: Vec<Node>,
+pub struct Cluster {
+    nodes: Vec<EtcdNode>,
 }
 
-struct Node {
-    process: Process,
-    client: SocketAddr,
-    data_dir: PathBuf,
-    /// What a restored snapshot must be told as well: names and peers.
-    membership: [String; 3],
-}
-
-impl Etcd {
-    /// Starts so many, with these flags; [`Etcd::ready`] waits until all answer.
+impl Cluster {
+    /// Starts so many, with these flags; [`Cluster::ready`] waits until all
+    /// answer.
     pub fn spawn(
         launcher: &Launcher,
         count: usize,
-        more_flags: &[String],
+        flags: &[&str],
         dir: &Path,
         log_dir: &Path,
     ) -> Result<Self> {
-        let peers: Vec<String> = (0..count)
-            .map(|_| format!("http://{}", ports::free_loopback()))
-            .collect();
-        let members: Vec<String> = peers
-            .iter()
-            .enumerate()
-            .map(|(number, peer)| format!("etcd-{number}={peer}"))
-            .collect();
-        let mut nodes = Vec::new();
-        for (number, peer) in peers.iter().enumerate() {
-            let name = format!("etcd-{number}");
-            let client = ports::free_loopback();
-            let data_dir = dir.join(&name);
-            let membership = [
-                format!("--name={name}"),
-                format!("--initial-cluster={}", members.join(",")),
-                format!("--initial-advertise-peer-urls={peer}"),
-            ];
-            let own = [
-                format!("--listen-peer-urls={peer}"),
-                format!("--listen-client-urls=http://{client}"),
-                format!("--advertise-client-urls=http://{client}"),
-                format!("--data-dir={}", data_dir.display()),
-                "--logger=zap".to_owned(),
-                "--log-level=warn".to_owned(),
-            ];
-            let flags = membership.iter().chain(&own).chain(more_flags).cloned();
-            let spec = Spec::new(&name, "etcd", flags, log_dir);
-            nodes.push(Node {
-                process: Process::spawn(launcher, spec)?,
-                client,
-                data_dir,
-                membership,
-            });
-        }
+        let peers: Vec<SocketAddr> = (0..count).map(|_| ports::free_loopback()).collect();
+        let cluster = cluster_of(&peers);
+        let spawn = |&peer: &SocketAddr| {
+            let membership = Membership {
+                scheme: "http",
+                peer,
+                cluster: &cluster,
+                flags,
+            };
+            EtcdNode::spawn_in(launcher, &membership, dir, log_dir)
+        };
+        let nodes = peers.iter().map(spawn).collect::<Result<_, _>>()?;
         Ok(Self { nodes })
     }
 
     /// Their URLs, as many clients take them: with commas between.
     pub fn urls(&self) -> String {
-        let urls = (0..self.nodes.len()).map(|at| self.url(at));
+        let urls = self.nodes.iter().map(EtcdNode::url);
         urls.collect::<Vec<_>>().join(",")
     }
 
     /// Waits until all answer.
     pub async fn ready(&mut self) -> Result<()> {
         for node in &mut self.nodes {
-            let addr = node.client;
-            let answers = node.process.answers(PATIENCE, async || {
-                let answer = http::get(addr, &addr.to_string(), "/health").await;
-                let answer = answer.map_err(|error| error.to_string())?;
-                // It answers 503 while it has no leader.
-                if answer.status.is_success() {
-                    Ok(())
-                } else {
-                    Err(answer.text())
-                }
-            });
-            answers.await?;
+            node.ready().await?;
         }
         Ok(())
     }
@@ -117,14 +75,14 @@ impl Etcd {
         &mut self.nodes[at].process
     }
 
-    /// Where clients reach one.
-    pub fn client(&self, at: usize) -> SocketAddr {
-        self.nodes[at].client
+    /// Where clients reach each of them.
+    pub fn clients(&self) -> impl Iterator<Item = SocketAddr> {
+        self.nodes.iter().map(|node| node.client)
     }
 
     /// Removes all data of nodes that were killed.
     pub fn wipe(&self) -> Result<()> {
-        for Node { data_dir, .. } in &self.nodes {
+        for EtcdNode { data_dir, .. } in &self.nodes {
             std::fs::remove_dir_all(data_dir)
                 .with_context(|| format!("failed to remove {}", data_dir.display()))?;
         }
@@ -135,7 +93,7 @@ impl Etcd {
     pub async fn save(&self) -> Result<PathBuf> {
         let node = &self.nodes[0];
         let snapshot = node.data_dir.with_extension("snapshot");
-        let endpoints = format!("--endpoints={}", self.url(0));
+        let endpoints = format!("--endpoints={}", node.url());
         let args = [endpoints.into(), "save".into(), snapshot.clone().into()];
         etcdctl_snapshot(args).await?;
         Ok(snapshot)
@@ -156,14 +114,14 @@ impl Etcd {
     pub async fn lock(&self, login: &Login) -> Result<()> {
         let mut client = Client::connect([self.url(0)], None).await?;
         client.user_add(&login.user, &login.password, None).await?;
-        client.user_grant_role(&login.user, registry::ROOT).await?;
+        client.user_grant_role(&login.user, ROOT).await?;
         client.auth_enable().await?;
         Ok(())
     }
 
     /// The URL of one.
     pub fn url(&self, at: usize) -> String {
-        format!("http://{}", self.nodes[at].client)
+        self.nodes[at].url()
     }
 
     /// Which one leads.

@@ -4,13 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use anyhow::Result;
-use axum::Router;
-use axum::http::HeaderName;
-use tokio::net::TcpListener;
-
-/// The header that names the instance which answered.
-pub const SERVED_BY: &str = "x-served-by";
+use pointsman_harness::upstreams::Upstreams;
 
 /// Apps under load: all instances of some stay, and of others some come and go.
 pub const STEADY_APPS: usize = 2;
@@ -32,13 +26,6 @@ pub struct Instance {
     pub addr: SocketAddr,
 }
 
-impl Instance {
-    /// Its key, without the registry's prefix.
-    pub fn key(&self) -> String {
-        format!("instances/{}/{}", self.app, self.id)
-    }
-}
-
 /// All of them.
 pub struct Instances {
     /// Registered all the time.
@@ -49,16 +36,18 @@ pub struct Instances {
     pub probes: Vec<Instance>,
     /// The hosts under load, and their apps.
     pub hosts: BTreeMap<String, String>,
+    servers: Upstreams,
 }
 
 impl Instances {
     /// Starts them.
-    pub async fn start() -> Result<Self> {
+    pub async fn start() -> Self {
         let mut all = Self {
             staying: Vec::new(),
             churning: Vec::new(),
             probes: Vec::new(),
             hosts: BTreeMap::new(),
+            servers: Upstreams::default(),
         };
         for number in 0..STEADY_APPS + CHURNING_APPS {
             let churns = number >= STEADY_APPS;
@@ -72,28 +61,27 @@ impl Instances {
                     .insert(format!("{host}.{app}.example"), app.clone());
             }
             for id in 0..STAYING {
-                all.staying.push(start(&app, id).await?);
+                let instance = all.serve(&app, id).await;
+                all.staying.push(instance);
             }
             for id in 0..if churns { COMING_AND_GOING } else { 0 } {
-                all.churning.push(start(&app, STAYING + id).await?);
+                let instance = all.serve(&app, STAYING + id).await;
+                all.churning.push(instance);
             }
         }
         for id in 0..2 {
-            all.probes.push(start(PROBE_APP, id).await?);
+            let instance = all.serve(PROBE_APP, id).await;
+            all.probes.push(instance);
         }
-        Ok(all)
+        all
     }
-}
 
-async fn start(app: &str, number: usize) -> Result<Instance> {
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let instance = Instance {
-        app: app.to_owned(),
-        id: format!("{app}-{number}"),
-        addr: listener.local_addr()?,
-    };
-    let header = [(HeaderName::from_static(SERVED_BY), instance.id.clone())];
-    let router = Router::new().fallback(async || (header, "ok\n"));
-    tokio::spawn(async move { axum::serve(listener, router).await });
-    Ok(instance)
+    async fn serve(&mut self, app: &str, number: usize) -> Instance {
+        let id = format!("{app}-{number}");
+        Instance {
+            app: app.to_owned(),
+            addr: self.servers.add(Some(&id)).await,
+            id,
+        }
+    }
 }

@@ -7,8 +7,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
-use pointsman::dev::ports;
-use pointsman::dev::process::{Launcher, Process, Spec};
+use pointsman_harness::redis_node::{Watch, spawn_sentinel};
+use pointsman_harness::{Launcher, Process};
 
 /// What the master is called.
 const NAME: &str = "table";
@@ -73,26 +73,15 @@ impl Sentinel {
         dir: &Path,
         log_dir: &Path,
     ) -> Result<Self> {
-        let listen = ports::free_loopback();
+        let watch = Watch {
+            name: NAME,
+            master,
+            quorum: QUORUM,
+            down_after: Duration::from_secs(1),
+        };
         let name = format!("sentinel-{number}");
-        let dir = dir.join(&name);
-        std::fs::create_dir(&dir)?;
-        let file = dir.join("sentinel.conf");
-        let (ip, port) = (master.ip(), master.port());
-        let lines = [
-            format!("bind {}\nport {}\n", listen.ip(), listen.port()),
-            format!("dir {}\n", dir.display()),
-            format!("sentinel monitor {NAME} {ip} {port} {QUORUM}\n"),
-            format!("sentinel down-after-milliseconds {NAME} 1000\n"),
-            format!("sentinel failover-timeout {NAME} 5000\n"),
-        ];
-        std::fs::write(&file, lines.concat())?;
-        let args = [file.display().to_string(), "--sentinel".to_owned()];
-        let spec = Spec::new(&name, "redis-server", args, log_dir);
-        Ok(Self {
-            process: Process::spawn(launcher, spec)?,
-            listen,
-        })
+        let (process, listen) = spawn_sentinel(launcher, &name, &watch, dir, log_dir)?;
+        Ok(Self { process, listen })
     }
 
     async fn knows(&mut self, replicas: usize, never: SocketAddr) -> Result<()> {

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use pointsman::dev::services::Service;
+use pointsman_harness::relay::Relay;
+use pointsman_harness::services::Service;
 use tokio::time::sleep;
 
 use super::scene::Scene;
@@ -39,9 +40,9 @@ pub async fn paused(at: &mut Scene<'_>) -> Result<()> {
 }
 
 pub async fn slow(at: &mut Scene<'_>) -> Result<()> {
-    at.stack.to_etcd.delay(DELAY);
+    to_etcd(at, |relay| relay.delay(DELAY));
     sleep(at.spans.lasting).await;
-    at.stack.to_etcd.delay(Duration::ZERO);
+    to_etcd(at, |relay| relay.delay(Duration::ZERO));
     Ok(())
 }
 
@@ -50,14 +51,14 @@ pub async fn slow(at: &mut Scene<'_>) -> Result<()> {
 /// way round the edge would lose all routes.
 pub async fn restarted_empty(at: &mut Scene<'_>) -> Result<()> {
     at.churn.still().await?;
-    let content = at.registry.content().await?;
+    let content = at.registry.content().await;
     at.facts.broken();
     kill(at).await;
     at.stack.etcd.wipe()?;
     respawn(at).await?;
     operator::sees_them_hold(&mut at.stack.agents).await?;
     sleep(at.spans.lasting).await;
-    at.registry.write(&content).await?;
+    at.registry.write(&content).await;
     operator::sees_them_hold(&mut at.stack.agents).await?;
     operator::adopts(&at.stack.etcd.urls(), &at.stack.primary_url()).await
 }
@@ -67,7 +68,7 @@ pub async fn restarted_empty(at: &mut Scene<'_>) -> Result<()> {
 pub async fn set_back(at: &mut Scene<'_>) -> Result<()> {
     let snapshot = at.stack.etcd.save().await?;
     for _ in 0..OLDER {
-        at.registry.bind("later.example", "probe").await?;
+        at.registry.bind("later.example", "probe").await;
     }
     at.churn.set(Pace::Fast);
     sleep(at.spans.lasting / 2).await;
@@ -79,40 +80,40 @@ pub async fn set_back(at: &mut Scene<'_>) -> Result<()> {
     respawn(at).await?;
     operator::sees_them_hold(&mut at.stack.agents).await?;
     sleep(at.spans.lasting / 2).await;
-    at.registry.believe(&at.instances.churning).await?;
+    at.registry.believe(&at.instances.churning).await;
     operator::adopts(&at.stack.etcd.urls(), &at.stack.primary_url()).await
 }
 
 pub async fn compacted_while_cut_off(at: &mut Scene<'_>) -> Result<()> {
     at.facts.broken();
-    at.stack.to_etcd.cut();
+    to_etcd(at, Relay::cut);
     at.churn.set(Pace::Fast);
     sleep(at.spans.lasting).await;
     at.churn.set(Pace::Normal);
     at.registry.compact().await?;
-    at.stack.to_etcd.mend();
+    to_etcd(at, Relay::mend);
     Ok(())
 }
 
 pub async fn much_missed_while_cut_off(at: &mut Scene<'_>) -> Result<()> {
     at.facts.broken();
-    at.stack.to_etcd.cut();
-    at.registry.write_large(LARGE.0, LARGE.1).await?;
+    to_etcd(at, Relay::cut);
+    at.registry.write_large(LARGE.0, LARGE.1).await;
     sleep(at.spans.lasting).await;
-    at.stack.to_etcd.mend();
+    to_etcd(at, Relay::mend);
     Ok(())
 }
 
 /// Nothing is closed, and nothing arrives any more; new connections work.
 pub async fn half_dead(at: &mut Scene<'_>) -> Result<()> {
     at.facts.broken();
-    at.stack.to_etcd.hold_open_ones();
+    to_etcd(at, Relay::hold_open_ones);
     if !at.spans.is_short {
         sleep(GIVEN_UP).await;
         at.facts.whole();
     }
     sleep(at.spans.lasting).await;
-    at.stack.to_etcd.hold(false);
+    to_etcd(at, Relay::release);
     Ok(())
 }
 
@@ -120,9 +121,9 @@ pub async fn half_dead(at: &mut Scene<'_>) -> Result<()> {
 pub async fn tokens_expire(at: &mut Scene<'_>) -> Result<()> {
     for _ in 0..TIMES {
         at.facts.broken();
-        at.stack.to_etcd.cut();
+        to_etcd(at, Relay::cut);
         sleep(at.spans.lasting / TIMES).await;
-        at.stack.to_etcd.mend();
+        to_etcd(at, Relay::mend);
         sleep(at.spans.lasting / TIMES).await;
     }
     Ok(())
@@ -139,6 +140,10 @@ pub async fn all_at_once(at: &mut Scene<'_>) -> Result<()> {
     agents::respawn(at).await?;
     at.stack.restart_primary().await?;
     respawn(at).await
+}
+
+fn to_etcd(at: &Scene<'_>, change: impl Fn(&Relay)) {
+    at.stack.to_etcd.iter().for_each(change);
 }
 
 async fn kill(at: &mut Scene<'_>) {

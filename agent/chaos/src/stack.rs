@@ -5,20 +5,15 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use pointsman::dev::process::Launcher;
-use pointsman::dev::services::{
-    Agent, AgentConfig, Nginx, NginxConfig, Redis, RedisConfig, Service,
-};
-use pointsman::dev::{Source, ports};
-use pointsman_bench::stack::agent_program;
-use tempfile::TempDir;
+use pointsman_harness::etcd;
+use pointsman_harness::registry::{Login, ROOT};
+use pointsman_harness::relay::Relay;
+use pointsman_harness::sandbox::Sandbox;
+use pointsman_harness::services::{Agent, Nginx, Redis, Service};
 
-use crate::cluster::Etcd;
-use crate::registry::{Login, ROOT};
-use crate::relay::Relay;
+use crate::cluster::Cluster;
 use crate::sentinel::Sentinels;
 
-const WORKER_LOCATION: &str = "        location = /_worker { return 200 $pid; }\n";
 const AGENTS: usize = 2;
 pub const WORKERS: usize = 4;
 /// Seconds.
@@ -45,7 +40,7 @@ pub struct Shape {
 
 /// All of it.
 pub struct Stack {
-    pub etcd: Etcd,
+    pub etcd: Cluster,
     pub agents: Vec<Agent>,
     pub nginx: Nginx,
     redis: [Redis; 2],
@@ -56,10 +51,10 @@ pub struct Stack {
     /// What the agents reach Redis through, and the edge.
     pub to_agents: Relay,
     pub to_edge: Relay,
-    /// What the agents reach etcd through, if it is a single node.
-    pub to_etcd: Relay,
+    /// What the agents reach each member of etcd through.
+    pub to_etcd: Vec<Relay>,
     login: Option<Login>,
-    dir: TempDir,
+    sandbox: Sandbox,
 }
 
 /// What there is with Sentinel only.
@@ -73,28 +68,18 @@ impl Stack {
     /// Starts it, and waits until all answer.
     pub async fn start(shape: Shape) -> Result<Self> {
         let edge_reads = shape.edge_reads;
-        let dir = tempfile::Builder::new()
-            .prefix("pointsman-chaos-")
-            .tempdir()?;
-        let log_dir = dir.path().join("logs");
-        std::fs::create_dir(&log_dir)?;
-        let launcher = Launcher::new(agent_program()?);
+        let sandbox = Sandbox::new("pointsman-chaos-");
+        let (dir, log_dir, launcher) = (sandbox.dir(), sandbox.logs(), &sandbox.launcher);
 
         let mut flags = Vec::new();
         if shape.with_guards {
-            let secret = dir.path().join("secret");
+            let secret = dir.join("secret");
             std::fs::write(&secret, "a secret of the tests")?;
             flags = tokens(&secret);
         }
-        let mut etcd = Etcd::spawn(&launcher, shape.etcd_nodes, &flags, dir.path(), &log_dir)?;
-        let spawn_redis = |number: usize| {
-            let config = RedisConfig {
-                listen: ports::free_loopback(),
-                data_dir: dir.path().join(format!("redis-{number}")),
-                log_dir: log_dir.clone(),
-            };
-            Redis::spawn(&launcher, &config)
-        };
+        let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+        let mut cluster = Cluster::spawn(launcher, shape.etcd_nodes, &flags, dir, &log_dir)?;
+        let spawn_redis = |number: usize| sandbox.redis(&format!("redis-{number}"));
         let mut redis = [spawn_redis(0)?, spawn_redis(1)?];
         for redis in &mut redis {
             redis.ready().await?;
@@ -110,17 +95,17 @@ impl Stack {
                 replicate(one, master).await?;
             }
             call(&replica, &["CONFIG", "SET", "replica-priority", "0"]).await?;
-            let mut sentinels = Sentinels::spawn(&launcher, master, dir.path(), &log_dir)?;
+            let mut sentinels = Sentinels::spawn(launcher, master, dir, &log_dir)?;
             sentinels.know(2, replica.listen()).await?;
             watched = Some(Watched { sentinels, replica });
         }
-        etcd.ready().await?;
-        let to_etcd = Relay::start(etcd.client(0)).await?;
-        let etcd_url = if etcd.len() == 1 {
-            format!("http://{}", to_etcd.listen())
-        } else {
-            etcd.urls()
-        };
+        cluster.ready().await?;
+        let mut to_etcd = Vec::new();
+        for member in cluster.clients() {
+            to_etcd.push(Relay::to(member).await);
+        }
+        let etcd_urls = to_etcd.iter().map(etcd::through);
+        let etcd_url = etcd_urls.collect::<Vec<_>>().join(",");
         let mut more_args = vec!["--reconcile".into(), format!("{}s", shape.reconcile).into()];
         let mut login = None;
         if shape.with_guards {
@@ -128,9 +113,9 @@ impl Stack {
                 user: ROOT.to_owned(),
                 password: "right".to_owned(),
             };
-            etcd.lock(&root).await?;
+            cluster.lock(&root).await?;
             more_args.extend(["--etcd-user".into(), root.user.clone().into()]);
-            let file = dir.path().join("password");
+            let file = dir.join("password");
             std::fs::write(&file, &root.password)?;
             more_args.extend(["--etcd-password-file".into(), file.into()]);
             login = Some(root);
@@ -140,8 +125,8 @@ impl Stack {
             (None, EdgeReads::Primary) => &redis[0],
             (None, EdgeReads::Replica) => &redis[1],
         };
-        let to_edge = Relay::start(read.listen()).await?;
-        let to_agents = Relay::start(redis[0].listen()).await?;
+        let to_edge = Relay::to(read.listen()).await;
+        let to_agents = Relay::to(redis[0].listen()).await;
 
         let redis_url = watched.as_ref().map_or_else(
             || redis_url_of(&to_agents),
@@ -149,29 +134,12 @@ impl Stack {
         );
         let mut agents = Vec::new();
         for number in 1..=AGENTS {
-            let config = AgentConfig {
-                id: format!("agent-{number}"),
-                admin: ports::free_loopback(),
-                etcd_url: etcd_url.clone(),
-                redis_url: redis_url.clone(),
-                more_args: more_args.clone(),
-                log_dir: log_dir.clone(),
-            };
-            agents.push(Agent::spawn(&launcher, &config)?);
+            let id = format!("agent-{number}");
+            agents.push(sandbox.agent(&id, &etcd_url, &redis_url, &more_args)?);
         }
-        let nginx = NginxConfig {
-            source: Source::around(Path::new("."))?,
-            edge: ports::free_loopback(),
-            status: ports::free_loopback(),
-            redis_url: redis_url_of(&to_edge),
-            workers: WORKERS,
-            server_lines: WORKER_LOCATION.to_owned(),
-            dir: dir.path().join("nginx"),
-            log_dir,
-        };
-        let nginx = Nginx::spawn(&launcher, &nginx)?;
+        let nginx = sandbox.nginx(&redis_url_of(&to_edge), WORKERS, "")?;
         let mut stack = Self {
-            etcd,
+            etcd: cluster,
             agents,
             nginx,
             redis,
@@ -182,7 +150,7 @@ impl Stack {
             to_edge,
             to_etcd,
             login,
-            dir,
+            sandbox,
         };
         if stack.watched.is_none() {
             stack.replicate().await?;
@@ -243,7 +211,7 @@ impl Stack {
     /// Where the primary keeps a snapshot, and reads it when it starts.
     pub fn snapshot(&self) -> PathBuf {
         let folder = format!("redis-{}", self.primary);
-        self.dir.path().join(folder).join("dump.rdb")
+        self.sandbox.dir().join(folder).join("dump.rdb")
     }
 
     /// Starts the primary, which must have been killed, on the snapshot that is
@@ -301,8 +269,7 @@ impl Stack {
 
     /// Keeps the logs; answers where.
     pub fn keep_logs(&mut self) -> PathBuf {
-        self.dir.disable_cleanup(true);
-        self.dir.path().join("logs")
+        self.sandbox.keep()
     }
 }
 

@@ -12,6 +12,7 @@ pub struct Certificates {
 }
 
 impl Certificates {
+    /// Makes them.
     pub fn make() -> Self {
         let dir = TempDir::new().unwrap();
         let at = dir.path();
@@ -33,14 +34,17 @@ impl Certificates {
         Self { dir }
     }
 
+    /// The file of that name.
     pub fn file(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
+    /// The same as text.
     pub fn path(&self, name: &str) -> String {
         self.file(name).display().to_string()
     }
 
+    /// What it holds.
     pub fn pem(&self, name: &str) -> Vec<u8> {
         std::fs::read(self.file(name)).unwrap()
     }

@@ -18,7 +18,6 @@ mod instances;
 mod load;
 mod operator;
 mod registry;
-mod relay;
 mod report;
 mod sentinel;
 mod stack;
@@ -168,16 +167,16 @@ impl Chaos {
     async fn start(args: &Args, shape: Shape, seed: u64) -> Result<Self> {
         let stack = Stack::start(shape).await?;
         let facts = Arc::new(Facts::new());
-        let registry = Registry::connect(&stack.etcd.urls(), stack.login(), &facts).await?;
-        let instances = Instances::start().await?;
+        let registry = Registry::connect(&stack.etcd.urls(), stack.login(), &facts).await;
+        let instances = Instances::start().await;
         for instance in instances.staying.iter().chain(&instances.churning) {
-            registry.register(instance).await?;
+            registry.register(instance).await;
         }
-        registry.register(&instances.probes[0]).await?;
+        registry.register(&instances.probes[0]).await;
         for (host, app) in &instances.hosts {
-            registry.bind(host, app).await?;
+            registry.bind(host, app).await;
         }
-        registry.bind(PROBE_HOST, PROBE_APP).await?;
+        registry.bind(PROBE_HOST, PROBE_APP).await;
         let mut edge = Edge::new(stack.nginx.edge());
         edge.right(&registry, &instances.hosts, SETTLE).await?;
         let load = Load::start(stack.nginx.edge(), &instances.hosts, &facts, seed);
@@ -243,7 +242,7 @@ impl Chaos {
         } else {
             SETTLE
         };
-        if let Err(wrong) = stored::in_step(&self.registry, &redis, limit).await {
+        if let Err(wrong) = stored::in_step(&self.registry.keys, &redis, limit).await {
             right_after = right_after.and(Err(wrong));
         }
         let changes = self.churn.still().await? - before;
@@ -264,10 +263,10 @@ impl Chaos {
         self.looks += 1;
         let probes = &self.instances.probes;
         let (next, last) = (self.looks % 2, (self.looks + 1) % 2);
-        self.registry.register(&probes[next]).await?;
-        self.registry.deregister(&probes[last]).await?;
+        self.registry.register(&probes[next]).await;
+        self.registry.deregister(&probes[last]).await;
         let fresh = format!("fresh-{}.example", self.looks);
-        self.registry.bind(&fresh, PROBE_APP).await?;
+        self.registry.bind(&fresh, PROBE_APP).await;
         let changed = Instant::now();
 
         let mut hosts = self.instances.hosts.clone();

@@ -1,0 +1,545 @@
+//! Clients that send one request after the other over kept connections, and
+//! observers that see what came of each.
+//!
+//! It speaks HTTP by hand: a benchmark's load must cost much less than what it
+//! measures.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{sleep, sleep_until, timeout};
+
+use crate::workers::{WORKER_PATH, one_to_each};
+
+/// An answer that takes longer has failed.
+const PATIENCE: Duration = Duration::from_secs(10);
+const HEADERS: usize = 32;
+
+/// Writes the next host into a string that is empty.
+type NextHost = dyn Fn(&mut StdRng, &mut String) + Send + Sync;
+
+/// Which hosts are asked for.
+#[derive(Clone)]
+pub struct Hosts(Arc<NextHost>);
+
+impl Hosts {
+    /// Whatever the function writes.
+    pub fn of(next: impl Fn(&mut StdRng, &mut String) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(next))
+    }
+
+    /// Always the same one.
+    pub fn one(host: &str) -> Self {
+        let host = host.to_owned();
+        Self::of(move |_, out| out.push_str(&host))
+    }
+
+    /// Each of the hosts 0 … `count` - 1 in its turn, then from the start.
+    pub fn each(count: u64, name: impl Fn(u64, &mut String) + Send + Sync + 'static) -> Self {
+        let next = AtomicU64::new(0);
+        Self::of(move |_, out| name(next.fetch_add(1, Ordering::Relaxed) % count, out))
+    }
+
+    /// Any of these.
+    pub fn any(hosts: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        let hosts: Vec<String> = hosts.into_iter().map(Into::into).collect();
+        Self::of(move |random, out| out.push_str(&hosts[random.random_range(0..hosts.len())]))
+    }
+
+    /// Writes the next one.
+    pub fn next(&self, random: &mut StdRng, out: &mut String) {
+        (self.0)(random, out);
+    }
+}
+
+/// When a client sends its next request.
+#[derive(Clone, Copy, Debug)]
+pub enum Pace {
+    /// As soon as the last one is answered.
+    AtOnce,
+    /// So long after that.
+    After(Duration),
+    /// All clients together send so many a second. A request that had to wait
+    /// for an earlier one is measured from when it was due.
+    Rate(f64),
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// No connection.
+    #[error("could not connect")]
+    Connect(#[source] std::io::Error),
+    /// An exchange broke off.
+    #[error("the exchange broke off: {0}")]
+    BrokeOff(String),
+    /// Nothing came in time.
+    #[error("no answer")]
+    Patience,
+}
+
+/// A whole answer.
+#[derive(Clone, Copy, Debug)]
+pub struct Answer<'a> {
+    /// The status.
+    pub status: u16,
+    /// The body.
+    pub body: &'a [u8],
+    head: &'a [u8],
+}
+
+impl<'a> Answer<'a> {
+    /// A header's value, if it is there.
+    pub fn header(&self, name: &str) -> Option<&'a str> {
+        let head = std::str::from_utf8(self.head).ok()?;
+        head.lines().find_map(|line| {
+            let (named, value) = line.split_once(':')?;
+            named.eq_ignore_ascii_case(name).then_some(value.trim())
+        })
+    }
+
+    /// The status, and Pointsman's reason if it answered itself.
+    pub fn outcome(&self) -> String {
+        match self.header("x-pointsman-error") {
+            Some(reason) => format!("{} {reason}", self.status),
+            None => self.status.to_string(),
+        }
+    }
+}
+
+/// A request and what came of it.
+#[derive(Debug)]
+pub struct Exchange<'a> {
+    /// The host that was asked for.
+    pub host: &'a str,
+    /// When it began, or was due.
+    pub begin: Instant,
+    /// Whether an exchange on a kept connection broke off, and this one
+    /// repeated it over a new one: what plain nginx does to a client when its
+    /// worker goes.
+    pub broke_off: bool,
+    /// What came.
+    pub answer: Result<Answer<'a>, &'a LoadError>,
+}
+
+/// Sees what a load brings, and says when it is over.
+pub trait Observer: Send + Sync + 'static {
+    /// Whether another request may begin.
+    fn goes_on(&self) -> bool;
+    /// Takes note of a request.
+    fn note(&self, exchange: &Exchange<'_>);
+}
+
+/// What is sent.
+#[derive(Clone)]
+pub struct Requests {
+    /// Who is asked.
+    pub target: SocketAddr,
+    /// Over so many connections.
+    pub connections: usize,
+    /// For what.
+    pub hosts: Hosts,
+    /// How fast.
+    pub pace: Pace,
+    /// Whether an exchange that broke off is repeated.
+    pub repeats: bool,
+    /// Of the random numbers.
+    pub seed: u64,
+}
+
+impl Requests {
+    /// Sends them until the observer ends it.
+    pub async fn run(self, observer: Arc<impl Observer>) {
+        let target = self.target;
+        let fresh = (0..self.connections).map(|_| Kept::to(target)).collect();
+        self.run_over(fresh, observer).await;
+    }
+
+    /// The same over connections that there are, one client each.
+    async fn run_over(self, connections: Vec<Kept>, observer: Arc<impl Observer>) {
+        let mut clients = JoinSet::new();
+        let (begin, count) = (Instant::now(), connections.len());
+        for (number, kept) in connections.into_iter().enumerate() {
+            let (mut late, mut pause) = (Duration::ZERO, None);
+            if let Pace::Rate(rate) = self.pace {
+                let between = Duration::from_secs_f64(count as f64 / rate);
+                late = between.mul_f64(number as f64 / count as f64);
+                pause = Some(between);
+            }
+            let client = Client {
+                requests: self.clone(),
+                between: pause,
+                due: begin + late,
+                random: StdRng::seed_from_u64(self.seed.wrapping_add(number as u64)),
+                host: String::new(),
+                kept,
+            };
+            clients.spawn(client.run(Arc::clone(&observer)));
+        }
+        clients.join_all().await;
+    }
+}
+
+/// One connection's client.
+struct Client {
+    requests: Requests,
+    /// Between two requests, at a rate.
+    between: Option<Duration>,
+    due: Instant,
+    random: StdRng,
+    host: String,
+    kept: Kept,
+}
+
+impl Client {
+    async fn run(mut self, observer: Arc<impl Observer>) {
+        // Who keeps its connections has them before it begins. If this fails,
+        // the first request tells.
+        let _not_yet = self.kept.connect().await;
+        while observer.goes_on() {
+            let begin = self.turn().await;
+            self.host.clear();
+            self.requests.hosts.next(&mut self.random, &mut self.host);
+            let mut answer = self.kept.get(&self.host, "/").await;
+            let broke_off = self.requests.repeats && matches!(answer, Err(LoadError::BrokeOff(_)));
+            if broke_off {
+                answer = self.kept.get(&self.host, "/").await;
+            }
+            observer.note(&Exchange {
+                host: &self.host,
+                begin,
+                broke_off,
+                answer: match &answer {
+                    Ok(parsed) => Ok(self.kept.answer(parsed)),
+                    Err(error) => Err(error),
+                },
+            });
+            if let Pace::After(pause) = self.requests.pace {
+                sleep(pause).await;
+            }
+        }
+    }
+
+    /// Waits until the next request is due; answers when it began.
+    async fn turn(&mut self) -> Instant {
+        let Some(between) = self.between else {
+            return Instant::now();
+        };
+        let due = self.due;
+        self.due += between;
+        if due < Instant::now() {
+            return due;
+        }
+        sleep_until(due.into()).await;
+        Instant::now()
+    }
+}
+
+/// A connection that is kept for as long as the other side keeps it.
+struct Kept {
+    target: SocketAddr,
+    stream: Option<TcpStream>,
+    request: String,
+    bytes: Vec<u8>,
+}
+
+impl Kept {
+    fn to(target: SocketAddr) -> Self {
+        Self {
+            target,
+            stream: None,
+            request: String::new(),
+            bytes: Vec::with_capacity(16 * 1024),
+        }
+    }
+
+    /// One to each worker of an nginx.
+    async fn to_each_worker(edge: SocketAddr, count: usize) -> Vec<Self> {
+        let mut by_pid = BTreeMap::new();
+        let connected = one_to_each(&mut by_pid, count, async || {
+            let mut kept = Self::to(edge);
+            let answer = kept.get("worker", WORKER_PATH).await;
+            let parsed = answer.map_err(|error| error.to_string())?;
+            let answer = kept.answer(&parsed);
+            match answer.status {
+                200 => Ok((String::from_utf8_lossy(answer.body).into_owned(), kept)),
+                other => Err(format!("{WORKER_PATH}: {other}")),
+            }
+        });
+        connected.await.unwrap();
+        by_pid.into_values().collect()
+    }
+
+    async fn connect(&mut self) -> Result<&mut TcpStream, LoadError> {
+        // nginx closes idle connections when it reloads; a client sees that
+        // and takes a new one.
+        if self.stream.as_ref().is_some_and(is_closed) {
+            self.stream = None;
+        }
+        Ok(match &mut self.stream {
+            Some(stream) => stream,
+            none => {
+                let stream = TcpStream::connect(self.target).await;
+                let stream = stream.map_err(LoadError::Connect)?;
+                stream.set_nodelay(true).map_err(LoadError::Connect)?;
+                none.insert(stream)
+            }
+        })
+    }
+
+    /// One request; [`Kept::answer`] shows what came.
+    async fn get(&mut self, host: &str, path: &str) -> Result<Parsed, LoadError> {
+        let answer = match timeout(PATIENCE, self.exchange(host, path)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(LoadError::Patience),
+        };
+        if answer.as_ref().map_or(true, |parsed| parsed.closes) {
+            self.stream = None;
+        }
+        answer
+    }
+
+    async fn exchange(&mut self, host: &str, path: &str) -> Result<Parsed, LoadError> {
+        let broke_off = |error: std::io::Error| LoadError::BrokeOff(error.to_string());
+        self.request.clear();
+        let request = &mut self.request;
+        let _never = write!(request, "GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n");
+        self.bytes.clear();
+        self.connect().await?;
+        let Some(stream) = &mut self.stream else {
+            return Err(LoadError::BrokeOff("no connection".to_owned()));
+        };
+        let sent = stream.write_all(self.request.as_bytes()).await;
+        sent.map_err(broke_off)?;
+        loop {
+            let read = stream.read_buf(&mut self.bytes).await.map_err(broke_off)?;
+            if read == 0 {
+                return Err(LoadError::BrokeOff("closed without an answer".to_owned()));
+            }
+            if let Some(parsed) = parse(&self.bytes).map_err(LoadError::BrokeOff)? {
+                return Ok(parsed);
+            }
+        }
+    }
+
+    /// The last answer.
+    fn answer(&self, parsed: &Parsed) -> Answer<'_> {
+        Answer {
+            status: parsed.status,
+            head: &self.bytes[..parsed.head],
+            body: &self.bytes[parsed.head..parsed.whole],
+        }
+    }
+}
+
+fn is_closed(stream: &TcpStream) -> bool {
+    match stream.try_read(&mut [0]) {
+        Ok(_) => true,
+        Err(error) => error.kind() != std::io::ErrorKind::WouldBlock,
+    }
+}
+
+/// Where the parts of an answer are.
+struct Parsed {
+    status: u16,
+    head: usize,
+    whole: usize,
+    closes: bool,
+}
+
+/// A whole answer, or nothing while a part is missing.
+fn parse(bytes: &[u8]) -> Result<Option<Parsed>, String> {
+    let mut headers = [httparse::EMPTY_HEADER; HEADERS];
+    let mut response = httparse::Response::new(&mut headers);
+    let parsed = response.parse(bytes).map_err(|error| error.to_string())?;
+    let httparse::Status::Complete(head) = parsed else {
+        return Ok(None);
+    };
+    let (mut length, mut closes) = (None, false);
+    for header in response.headers.iter() {
+        if header.name.eq_ignore_ascii_case("content-length") {
+            let text = std::str::from_utf8(header.value).unwrap_or_default();
+            length = text.parse::<usize>().ok();
+        } else if header.name.eq_ignore_ascii_case("connection") {
+            closes = header.value.eq_ignore_ascii_case(b"close");
+        }
+    }
+    let whole = head + length.ok_or("an answer without a Content-Length")?;
+    let status = response.code.ok_or("an answer without a status")?;
+    Ok((bytes.len() >= whole).then_some(Parsed {
+        status,
+        head,
+        whole,
+        closes,
+    }))
+}
+
+/// What was answered, and how often.
+pub type Tally = BTreeMap<String, u64>;
+
+/// A load in the background that counts what is answered.
+pub struct Load {
+    counter: Arc<Counter>,
+    task: JoinHandle<()>,
+}
+
+#[derive(Default)]
+struct Counter {
+    is_over: AtomicBool,
+    tally: Mutex<Tally>,
+}
+
+impl Observer for Counter {
+    fn goes_on(&self) -> bool {
+        !self.is_over.load(Ordering::Relaxed)
+    }
+
+    fn note(&self, exchange: &Exchange<'_>) {
+        let what = match &exchange.answer {
+            Ok(answer) => answer.outcome(),
+            Err(error) => error.to_string(),
+        };
+        let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
+        *tally.entry(what).or_default() += 1;
+    }
+}
+
+impl Load {
+    /// So many clients, with a short pause after each request.
+    pub fn start(edge: SocketAddr, clients: usize, hosts: Hosts, pause: Duration) -> Self {
+        let connections = (0..clients).map(|_| Kept::to(edge)).collect();
+        Self::over(connections, edge, hosts, pause)
+    }
+
+    /// One client for each worker of nginx.
+    pub async fn on_each_worker(
+        edge: SocketAddr,
+        workers: usize,
+        hosts: Hosts,
+        pause: Duration,
+    ) -> Self {
+        let connections = Kept::to_each_worker(edge, workers).await;
+        Self::over(connections, edge, hosts, pause)
+    }
+
+    fn over(connections: Vec<Kept>, target: SocketAddr, hosts: Hosts, pause: Duration) -> Self {
+        let counter = Arc::<Counter>::default();
+        let requests = Requests {
+            target,
+            connections: connections.len(),
+            hosts,
+            pace: Pace::After(pause),
+            repeats: false,
+            seed: 1,
+        };
+        let task = requests.run_over(connections, Arc::clone(&counter));
+        Self {
+            task: tokio::spawn(task),
+            counter,
+        }
+    }
+
+    /// Ends it; answers the tally of all clients.
+    pub async fn stop(self) -> Tally {
+        self.counter.is_over.store(true, Ordering::Relaxed);
+        self.task.await.unwrap();
+        let mut tally = self
+            .counter
+            .tally
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut tally)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_whole_with_its_body() {
+        let text = b"HTTP/1.1 404 Not Found\r\nContent-Length: 3\r\nConnection: close\r\n\r\nabc";
+        assert!(parse(&text[..text.len() - 1]).unwrap().is_none());
+        let answer = parse(text).unwrap().unwrap();
+        assert_eq!((answer.status, answer.closes), (404, true));
+        assert_eq!(&text[answer.head..answer.whole], b"abc");
+    }
+
+    /// Answers each request with its host, and closes every third connection
+    /// instead.
+    async fn server(closes: bool) -> SocketAddr {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    let mut bytes = [0; 1024];
+                    for turn in 0.. {
+                        let read = stream.read(&mut bytes).await.unwrap_or(0);
+                        if read == 0 || closes && turn == 2 {
+                            return;
+                        }
+                        let answer = b"HTTP/1.1 200 OK\r\nX-Pointsman-Error: why\r\n\
+                                       Content-Length: 2\r\n\r\nok";
+                        stream.write_all(answer).await.unwrap();
+                    }
+                });
+            }
+        });
+        addr
+    }
+
+    #[derive(Default)]
+    struct First {
+        seen: Mutex<Vec<(bool, String)>>,
+    }
+
+    impl Observer for First {
+        fn goes_on(&self) -> bool {
+            self.seen.lock().unwrap().len() < 7
+        }
+
+        fn note(&self, exchange: &Exchange<'_>) {
+            let what = exchange.answer.as_ref().unwrap().outcome();
+            self.seen.lock().unwrap().push((exchange.broke_off, what));
+        }
+    }
+
+    #[tokio::test]
+    async fn what_breaks_off_is_repeated_over_a_new_connection() {
+        let observer = Arc::<First>::default();
+        let requests = Requests {
+            target: server(true).await,
+            connections: 1,
+            hosts: Hosts::one("a.example"),
+            pace: Pace::AtOnce,
+            repeats: true,
+            seed: 1,
+        };
+        requests.run(Arc::clone(&observer)).await;
+        let seen = std::mem::take(&mut *observer.seen.lock().unwrap());
+        let broke_off = seen.iter().map(|(broke_off, _)| *broke_off);
+        let third = (0..7).map(|turn| turn > 1 && turn % 2 == 0);
+        assert!(broke_off.eq(third), "{seen:?}");
+        assert!(seen.iter().all(|(_, what)| what == "200 why"), "{seen:?}");
+    }
+
+    #[tokio::test]
+    async fn a_load_counts_what_is_answered() {
+        let load = Load::start(server(false).await, 3, Hosts::one("a"), Duration::ZERO);
+        while load.counter.tally.lock().unwrap().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        let tally = load.stop().await;
+        assert!(tally.keys().eq(["200 why"]), "{tally:?}");
+    }
+}
