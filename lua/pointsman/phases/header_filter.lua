@@ -25,9 +25,8 @@ function _M.run()
     end
     -- Not with nginx's own errors, which no instance has sent.
     if app.policy.sticky and record.peer and not record.pinned
-            and find(var.upstream_header_time or "", "%d$")
-            and sticky.find(app) ~= record.peer then
-        sticky.tell(app, record.peer)
+            and find(var.upstream_header_time or "", "%d$") then
+        sticky.tell(record)
     end
 end
 

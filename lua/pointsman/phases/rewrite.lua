@@ -113,10 +113,12 @@ local function route_on(target, how, host, len)
         counts.hits_l2 = counts.hits_l2 + 1
     end
 
-    if target.live == 0 then
-        return fail("no_instance")
-    elseif target.plain and is_kept then
-        return
+    if target.plain then
+        if target.live == 0 then
+            return fail("no_instance")
+        elseif is_kept then
+            return
+        end
     end
     return decide(target)
 end

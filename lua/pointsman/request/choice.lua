@@ -4,9 +4,11 @@
 local ejection = require("pointsman.health.ejection")
 local in_flight = require("pointsman.request.in_flight")
 local sticky = require("pointsman.request.sticky")
+local values = require("pointsman.routing.values")
 local verdict = require("pointsman.health.verdict")
 local view = require("pointsman.request.view")
 
+local is_not_empty = values.is_not_empty
 local is_out = ejection.is_out
 local ipairs = ipairs
 local now = ngx.now
@@ -17,7 +19,7 @@ local MAX_PICKS = 4
 
 -- What the skip functions look at: a closure for each request would be garbage
 -- for each.
-local app, ejected, tried, n_tried, time, limit
+local app, ejected, tried, n_tried, time, limit, keeps_drained
 
 
 local function was_tried(peer)
@@ -79,29 +81,31 @@ local function pinned()
 end
 
 
--- What a consistent hash goes by. A request without the header or cookie is
--- told by its client.
+-- What a consistent hash goes by: the client's address if the request has no
+-- such header or cookie, or an empty one.
 local function key_of(by)
     local key
     if by.header then
-        key = view.header(by.header)
+        key = view.header(by.header, is_not_empty)
     elseif by.cookie then
-        key = view.cookie(by.cookie)
+        key = view.cookie(by.cookie, is_not_empty)
     elseif by.uri then
         key = view.request_uri()
     end
-    return key ~= "" and key or view.client()
+    return key or view.client()
+end
+
+
+local function keeps_session(peer)
+    return not (skip(peer) or peer.down or peer.weight == 0
+                or peer.draining and not keeps_drained)
 end
 
 
 -- The instance of the session, if it may still be used.
 local function of_session()
-    local peer = sticky.find(app)
-    if not peer or skip(peer) or peer.down
-            or peer.draining and app.policy.sticky.drain ~= "keep" then
-        return nil
-    end
-    return peer
+    keeps_drained = app.policy.sticky.drain == "keep"
+    return sticky.find(app, keeps_session)
 end
 
 
@@ -138,7 +142,9 @@ function _M.refusal(its_app)
     if is_pinned then
         return not peer and "no_such_instance" or nil
     elseif its_app.live == 0 then
-        return "no_instance"
+        -- A session may stay with an instance that drains.
+        return not (its_app.policy.sticky and of_session()) and "no_instance"
+               or nil
     elseif not limit then
         return nil
     end

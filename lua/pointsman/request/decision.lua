@@ -3,6 +3,7 @@
 
 local choice = require("pointsman.request.choice")
 local rules = require("pointsman.routing.rules")
+local sticky = require("pointsman.request.sticky")
 local view = require("pointsman.request.view")
 
 local find_rule = rules.find
@@ -37,11 +38,14 @@ function _M.make(target)
     elseif rule.redirect or rule.maintenance then
         return nil, rule
     end
-    local name = find_target(rule, view, target.is_usable)
+    local apps = target.apps
+    local name = find_target(rule, view, target.is_usable, sticky.app_of, apps)
     if not name then
         return nil, rule, "no_instance"
     end
-    return target.apps[name], rule
+    -- For sticky.tell: the other apps of the host.
+    rule.apps = apps
+    return apps[name], rule
 end
 
 
