@@ -108,7 +108,7 @@ truetrue
 
 
 
-=== the session moves when its instance is gone, refuses, or is draining
+=== the session moves when its instance is gone, refuses, is draining, or has weight 0
 --- records
 route shop.test shop
 policy shop {"sticky":{}}
@@ -124,7 +124,8 @@ local function ask(cookie)
 end
 local name = { a = "@a", b = "@b" }
 for _, change in ipairs { "del inst shop %s", "inst shop %s @refused",
-                          "inst shop %s %s draining=1" } do
+                          "inst shop %s %s draining=1",
+                          "inst shop %s %s weight=0" } do
     local id, cookie = ask()
     t.change(change:format(id, name[id]))
     local other, fresh = ask(cookie)
@@ -135,6 +136,7 @@ end
 --- response_body
 true true true
 true false true
+true true true
 true true true
 
 

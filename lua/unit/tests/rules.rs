@@ -342,6 +342,45 @@ fn a_target_that_is_forced_comes_before_the_split_usable_or_not() {
 }
 
 #[test]
+fn the_side_of_a_session_comes_after_what_is_forced_and_before_the_split() {
+    check_rules(
+        r#"
+        local compiled = compile('[{"path":"/x","to":[{"app":"d"}]},'
+            .. '{"path":"/","to":[{"app":"a"},{"app":"b",'
+            .. '"force":{"header":"X-To","exact":"b"}},{"app":"c",'
+            .. '"weight":0}],"split_by":{"client":true}}]')
+        local all = {}
+        local function usable(app) return app ~= "none" end
+        local side, asked
+        local function session_of(targets, apps, is_usable)
+            asked = {}
+            for i, target in ipairs(targets) do asked[i] = target.app end
+            assert(apps == all and is_usable == usable)
+            return side
+        end
+        local function target(rule, given)
+            asked = nil
+            return rules.target(compiled[rule], request(given or {}), usable,
+                                session_of, all)
+        end
+        local split = target(2)
+        -- a target of weight 0 has no sessions
+        same(asked, { "a", "b" })
+        for _, app in ipairs { "a", "b" } do
+            side = app
+            same(target(2), app)
+        end
+        side = "a"
+        same(target(2, { headers = { ["X-To"] = "b" } }), "b")
+        same(target(1), "d")
+        same(asked, nil)
+        side = nil
+        same(target(2), split)
+        "#,
+    );
+}
+
+#[test]
 fn the_side_of_a_user_says_nothing_about_the_instance() {
     check_rules(
         r#"
