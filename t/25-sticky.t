@@ -157,9 +157,13 @@ for _ = 1, 6 do
     assert(again.headers["x-instance"] == id)
     assert(t.get("shop.test").headers["x-instance"] ~= id)
 end
-t.say("kept")
+-- Also when all of them drain: new clients get none, the session stays.
+local other = id == "a" and "b" or "a"
+t.change("inst shop " .. other .. " @" .. other .. " draining=1")
+t.say(t.show("shop.test"), ", ",
+      t.show("shop.test", "/", { headers = { "Cookie: " .. cookie } }) == "200 " .. id)
 --- response_body
-kept
+503 no_instance, true
 
 
 
