@@ -186,3 +186,25 @@ http://brace.test/a%7Bb%7D 200 a
 http://quote.test/a%22b 200 a
 http://dots.test/y 200 a
 nil 200 a
+
+
+
+=== a redirect to https ends behind a trusted proxy that terminates TLS
+--- records
+rules shop.test [{"path":"/","redirect":{"status":308,"scheme":"https"}},{"path":"/","to":[{"app":"shop"}]}]
+inst shop a @a
+--- config
+if ($http_x_trusted) {
+    set $pointsman_scheme $http_x_forwarded_proto;
+}
+location / {
+    include pointsman/location.conf;
+}
+--- lua
+local function ask(...)
+    return t.get("shop.test", "/", { headers = { ... } }).status
+end
+t.say(ask("X-Trusted: 1", "X-Forwarded-Proto: https"), " ",
+      ask("X-Forwarded-Proto: https"))
+--- response_body
+200 308

@@ -77,12 +77,23 @@ route shop.test shop
 policy shop {"sticky":{"cookie":"sid","ttl_ms":3600000}}
 inst shop a @a
 inst shop b @b
+--- config
+# As from a trusted proxy; what other clients say does not count.
+if ($http_x_trusted) {
+    set $pointsman_scheme $http_x_forwarded_proto;
+}
+location / {
+    include pointsman/location.conf;
+}
 --- lua
-local response = t.get("shop.test", "/",
-                       { headers = { "X-Forwarded-Proto: https" } })
-t.say((response.headers["set-cookie"]:gsub("=[%w_-]+;", "=TOKEN;", 1)))
+for _, trusted in ipairs { "X-Trusted: 1", "X-Other: 1" } do
+    local response = t.get("shop.test", "/",
+        { headers = { "X-Forwarded-Proto: https", trusted } })
+    t.say((response.headers["set-cookie"]:gsub("=[%w_-]+;", "=TOKEN;", 1)))
+end
 --- response_body
 sid=TOKEN; Path=/; Max-Age=3600; HttpOnly; SameSite=Lax; Secure
+sid=TOKEN; Path=/; Max-Age=3600; HttpOnly; SameSite=Lax
 
 
 

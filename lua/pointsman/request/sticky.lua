@@ -27,7 +27,6 @@ local ngx = ngx
 local pairs = pairs
 local sub = string.sub
 local type = type
-local var = ngx.var
 
 -- 132 bits of the 160, in base64's letters for URLs.
 local TOKEN_LENGTH = 22
@@ -134,8 +133,7 @@ end
 
 
 local function set(name, value, sticky, age)
-    local secure = sticky.same_site == "none" or var.scheme == "https"
-                   or var.http_x_forwarded_proto == "https"
+    local secure = sticky.same_site == "none" or view.scheme() == "https"
     add_header("Set-Cookie", name .. "=" .. value
                .. "; Path=" .. (sticky.path or "/")
                .. (age and format("; Max-Age=%.0f", age) or "")

@@ -92,8 +92,9 @@ end
 
 
 -- syntax: scheme = view.scheme()
+-- The client's: what a trusted proxy says, otherwise nginx's own.
 function _M.scheme()
-    return var.scheme
+    return var.pointsman_scheme
 end
 
 
