@@ -137,3 +137,96 @@ t.say(t.show("shop.test"))
 failed to use what Redis has for shop.test
 --- response_body
 503 unavailable
+
+
+
+=== all values of a header, cookie or query parameter are compared, decoded, by the case of their names
+--- records
+rules shop.test [{"path":"/h","when":[{"header":"X-Beta","exact":"1"}],"to":[{"app":"yes"}]},{"path":"/p","when":[{"header":"X-Beta","prefix":"b-"}],"to":[{"app":"yes"}]},{"path":"/c","when":[{"cookie":"beta","exact":"1"}],"to":[{"app":"yes"}]},{"path":"/q","when":[{"query":"beta","exact":"a b"}],"to":[{"app":"yes"}]},{"path":"/","to":[{"app":"no"}]}]
+inst yes a @a
+inst no b @b
+--- lua
+local function ask(path, ...)
+    local response = t.get("shop.test", path, { headers = { ... } })
+    ngx.print(response.headers["x-instance"] == "a" and "yes " or "no ")
+end
+ask("/h", "X-Beta: 1")
+ask("/h", "x-beta:   1  ")
+ask("/h", "X-Beta: 0", "X-Beta: 1")
+ask("/h", "X-Beta: 1", "X-Beta: 0")
+ask("/h", "X-Beta: 0, 1")
+ask("/h", "X-Beta: 0", "X-Beta: 2")
+ask("/h", "X_Beta: 1")
+ask("/h", "X-Beta:")
+t.say("")
+ask("/p", "X-Beta: a-1", "X-Beta: b-1")
+ask("/p", "X-Beta: a-b-1")
+t.say("")
+ask("/c", "Cookie: a=2; beta=1")
+ask("/c", "Cookie: a=2", "Cookie: beta=1")
+ask("/c", "Cookie: BETA=0; beta=1")
+ask("/c", "Cookie: beta=0; beta=1")
+ask("/c", "Cookie: BETA=1")
+ask("/c", "Cookie: xbeta=1")
+ask("/c", "Cookie: a=beta=1")
+t.say("")
+ask("/q?beta=a+b")
+ask("/q?x&b%65ta=a%20b")
+ask("/q?beta=x&beta=a%20b&beta=y")
+ask("/q?BETA=a+b")
+ask("/q?a;beta=a+b")
+ask("/q?xbeta=a+b")
+ask("/q")
+--- response_body chomp
+yes yes yes yes yes no no no 
+yes no 
+yes yes yes yes no no no 
+yes yes yes no no no no 
+
+
+
+=== a rule on a header that nginx drops is refused, not ignored
+--- records
+rules shop.test [{"path":"/","when":[{"header":"X_Beta","exact":"1"}],"to":[{"app":"shop"}]},{"path":"/","to":[{"app":"shop"}]}]
+inst shop a @a
+--- lua
+t.say(t.show("shop.test"))
+--- error_log
+failed to use what Redis has for shop.test
+--- response_body
+503 unavailable
+
+
+
+=== the path that decides is decoded, as apps decode the one that they get
+--- records
+rules shop.test [{"path":"/echo/api","to":[{"app":"api"}]},{"path":"/","to":[{"app":"web"}]}]
+inst api a @a
+inst web b @b
+--- lua
+for _, path in ipairs {
+    "/echo/api/..%2fx", "/echo/x/..%2fapi", "/echo/%61pi", "/echo/%61%70%69/x",
+    "/echo//api", "//echo/api//x", "/echo/api;x", "/echo/api;x/y",
+    "/echo/api%5cx", "/echo%5capi", "/echo/api/%2e%2e/x", "/echo/ap%69%2fx",
+    "/echo/api%3bx", "/echo/api%00",
+} do
+    local response = t.get("shop.test", path)
+    local instance = response.headers["x-instance"]
+    t.say(path, " ", response.status == 200 and instance or response.status,
+          " ", response.status == 200 and response.body:match("^%S+ (%S+)"))
+end
+--- response_body
+/echo/api/..%2fx b /echo/api/..%2fx
+/echo/x/..%2fapi a /echo/x/..%2fapi
+/echo/%61pi a /echo/%61pi
+/echo/%61%70%69/x a /echo/%61%70%69/x
+/echo//api a /echo//api
+//echo/api//x a //echo/api//x
+/echo/api;x b /echo/api;x
+/echo/api;x/y b /echo/api;x/y
+/echo/api%5cx b /echo/api%5cx
+/echo%5capi b /echo%5capi
+/echo/api/%2e%2e/x b /echo/api/%2e%2e/x
+/echo/ap%69%2fx a /echo/ap%69%2fx
+/echo/api%3bx b /echo/api%3bx
+/echo/api%00 400 false

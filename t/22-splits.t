@@ -99,3 +99,25 @@ t.say(t.show("shop.test"))
 --- response_body
 503 no_instance
 503 no_instance
+
+
+
+=== an empty value is no value to split by
+--- records
+rules shop.test [{"path":"/h","to":[{"app":"blue"},{"app":"green"}],"split_by":{"header":"X-User"}},{"path":"/","to":[{"app":"blue"},{"app":"green"}],"split_by":{"cookie":"uid"}}]
+inst blue a @a
+inst green b @b
+--- lua
+local function shares(path, header)
+    local n = { a = 0, b = 0 }
+    for _ = 1, 100 do
+        local id = t.get("shop.test", path, { headers = { header } })
+                   .headers["x-instance"]
+        n[id] = n[id] + 1
+    end
+    return n.a > 20 and n.b > 20
+end
+t.say(shares("/h", "X-User:"), " ", shares("/", "Cookie: uid="), " ",
+      shares("/h", "X-User: 7"), " ", shares("/", "Cookie: uid=7"))
+--- response_body
+true true false false

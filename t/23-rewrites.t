@@ -139,3 +139,72 @@ end
 --- response_body
 502 yes
 502 yes
+
+
+
+=== strip and rewrite keep the rest of the path encoded
+--- records
+rules shop.test [{"path":"/api","rewrite":"/","to":[{"app":"shop"}]},{"path":"/old","rewrite":"/echo/new","to":[{"app":"shop"}]}]
+inst shop a @a
+--- lua
+for _, rest in ipairs { "a%20b", "a%3Fb", "a%23b", "a%25b", "%C3%A4", "a;b=1",
+                        "a+b", "a%5Cb", "a&b=c", "a%0Ab", "a%22b" } do
+    ngx.print(t.get("shop.test", "/api/echo/" .. rest .. "?q=%20").body
+              :match("^GET (%S+)"), " ",
+              t.get("shop.test", "/old/" .. rest).body:match("^GET (%S+)"), "\n")
+end
+--- response_body
+/echo/a%20b?q=%20 /echo/new/a%20b
+/echo/a%3Fb?q=%20 /echo/new/a%3Fb
+/echo/a%23b?q=%20 /echo/new/a%23b
+/echo/a%25b?q=%20 /echo/new/a%25b
+/echo/%C3%A4?q=%20 /echo/new/%C3%A4
+/echo/a;b=1?q=%20 /echo/new/a;b=1
+/echo/a+b?q=%20 /echo/new/a+b
+/echo/a%5Cb?q=%20 /echo/new/a%5Cb
+/echo/a&b=c?q=%20 /echo/new/a&b=c
+/echo/a%0Ab?q=%20 /echo/new/a%0Ab
+/echo/a%22b?q=%20 /echo/new/a%22b
+
+
+
+=== a redirect to a path that browsers spell differently ends
+--- records
+rules brace.test [{"path":"/","redirect":{"status":302,"path":"/a{b}"}},{"path":"/","to":[{"app":"shop"}]}]
+rules quote.test [{"path":"/","redirect":{"status":302,"path":"/a%22b"}},{"path":"/","to":[{"app":"shop"}]}]
+rules dots.test [{"path":"/","redirect":{"status":302,"path":"/x/%2e%2e/y"}},{"path":"/","to":[{"app":"shop"}]}]
+rules port.test [{"path":"/","redirect":{"status":302,"host":"port.test:80"}},{"path":"/","to":[{"app":"shop"}]}]
+inst shop a @a
+--- lua
+for _, case in ipairs { { "brace.test", "/a%7Bb%7D" }, { "quote.test", '/a"b' },
+                        { "dots.test", "/y" }, { "port.test", "/" } } do
+    local first = t.get(case[1], "/start", { headers = {} })
+    t.say(first.headers.location, " ", t.show(case[1], case[2]))
+end
+--- response_body
+http://brace.test/a%7Bb%7D 200 a
+http://quote.test/a%22b 200 a
+http://dots.test/y 200 a
+nil 200 a
+
+
+
+=== a redirect to https ends behind a trusted proxy that terminates TLS
+--- records
+rules shop.test [{"path":"/","redirect":{"status":308,"scheme":"https"}},{"path":"/","to":[{"app":"shop"}]}]
+inst shop a @a
+--- config
+if ($http_x_trusted) {
+    set $pointsman_scheme $http_x_forwarded_proto;
+}
+location / {
+    include pointsman/location.conf;
+}
+--- lua
+local function ask(...)
+    return t.get("shop.test", "/", { headers = { ... } }).status
+end
+t.say(ask("X-Trusted: 1", "X-Forwarded-Proto: https"), " ",
+      ask("X-Forwarded-Proto: https"))
+--- response_body
+200 308

@@ -356,3 +356,83 @@ c
 b c
 503
 a
+
+
+
+=== an empty header or cookie is no key: the client's address counts
+--- records
+route h.test h
+route c.test c
+policy h {"balance":"hash","hash_by":{"header":"X-User"}}
+policy c {"balance":"hash","hash_by":{"cookie":"uid"}}
+inst h a @a
+inst h b @b
+inst h c @c
+inst c a @a
+inst c b @b
+inst c c @c
+--- http_config
+set_real_ip_from 127.0.0.1;
+real_ip_header X-Client;
+--- lua
+for host, header in pairs { ["h.test"] = "X-User:", ["c.test"] = "Cookie: uid=" } do
+    local seen, n = {}, 0
+    for i = 1, 40 do
+        local function ask(line)
+            local headers = { "X-Client: 10.0.0." .. i, line }
+            return t.get(host, "/", { headers = headers }).headers["x-instance"]
+        end
+        local id = ask(header)
+        assert(ask(nil) == id, "not as without it")
+        n = n + (seen[id] and 0 or 1)
+        seen[id] = true
+    end
+    t.say(n)
+end
+--- response_body
+3
+3
+
+
+
+=== an instance of weight 0 gets no requests, under every algorithm
+--- records
+route rr.test rr
+route least.test least
+route ewma.test ewma
+route random.test random
+route hash.test hash
+policy rr {"slow_start_ms":1000}
+policy least {"balance":"least_conn"}
+policy ewma {"balance":"ewma"}
+policy random {"balance":"random"}
+policy hash {"balance":"hash","hash_by":{"uri":true}}
+inst rr a @a
+inst rr b @b weight=0
+inst least a @a
+inst least b @b weight=0
+inst ewma a @a
+inst ewma b @b weight=0
+inst random a @a
+inst random b @b weight=0
+inst hash a @a
+inst hash b @b weight=0
+--- lua
+local names = { "rr", "least", "ewma", "random", "hash" }
+for _, name in ipairs(names) do
+    for i = 1, 20 do
+        local response = t.get(name .. ".test", "/" .. i)
+        assert(response.headers["x-instance"] == "a", name)
+    end
+end
+-- Nor when it is the only one left.
+for _, name in ipairs(names) do
+    t.change("del inst " .. name .. " a")
+    t.say(t.show(name .. ".test"))
+end
+--- response_body
+503 no_instance
+503 no_instance
+503 no_instance
+503 no_instance
+503 no_instance

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::Bad;
 use super::fields::Fields;
-use super::values::{one_of, set, token};
+use super::values::{header, one_of, set, token};
 
 const FIELDS: &str = "client, header, cookie, uri";
 
@@ -31,7 +31,7 @@ impl HashBy {
             found.push(HashBy::Client);
         }
         if let Some(name) = fields.take_string("header")? {
-            found.push(HashBy::Header(token("header", &name)?));
+            found.push(HashBy::Header(header("header", &name)?));
         }
         if let Some(name) = fields.take_string("cookie")? {
             found.push(HashBy::Cookie(token("cookie", &name)?));

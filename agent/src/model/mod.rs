@@ -32,7 +32,7 @@ pub use marks::{Health, Marks, Override};
 pub use name::{AppName, InstanceId};
 pub use path::Path;
 pub use policy::{
-    Balance, CheckKind, CheckStatus, FailOn, Failure, HealthCheck, Policy, Scheme, Sticky,
+    Balance, CheckKind, CheckStatus, FailOn, Failure, HealthCheck, Policy, SameSite, Scheme, Sticky,
 };
 pub use record::{Change, Element, changes_json};
 pub use route::{

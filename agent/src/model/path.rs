@@ -57,6 +57,56 @@ pub(super) fn literal(name: &str, text: &str, query: bool) -> Result<Box<str>, B
     Ok(text.into())
 }
 
+/// A path of a URL as a browser would send it: by the WHATWG's URL standard,
+/// what must be encoded in a path is encoded, `\` is a slash, and segments of
+/// dots are resolved; by RFC 3986 section 6.2.2, escapes are in upper case, and
+/// unreserved characters are not escaped. The edge compares paths in this form.
+pub(super) fn canonical(name: &str, text: &str) -> Result<Box<str>, Bad> {
+    let encoded = normalise_escapes(&text.replace('\\', "/"));
+    let mut segments: Vec<&str> = Vec::new();
+    let mut is_open = false;
+    for segment in encoded.split('/').skip(1) {
+        is_open = matches!(segment, "." | "..");
+        match segment {
+            "." => {}
+            ".." => drop(segments.pop()),
+            _ => segments.push(segment),
+        }
+    }
+    if is_open {
+        segments.push("");
+    }
+    let resolved = format!("/{}", segments.join("/"));
+    let is_path = encoded.starts_with('/');
+    literal(name, if is_path { &resolved } else { text }, false)
+}
+
+/// Leaves `?`, `#`, spaces and what is not ASCII as they are, to be refused.
+fn normalise_escapes(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text.chars();
+    while let Some(c) = rest.next() {
+        let digits = rest.as_str().get(..2);
+        let digits = digits.filter(|text| text.bytes().all(|b| b.is_ascii_hexdigit()));
+        let escaped = digits.and_then(|text| u8::from_str_radix(text, 16).ok());
+        match (c, escaped) {
+            ('%', Some(byte)) => {
+                rest.nth(1);
+                if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+                    out.push(char::from(byte));
+                } else {
+                    out.push_str(&format!("%{byte:02X}"));
+                }
+            }
+            ('"' | '<' | '>' | '^' | '`' | '{' | '}', _) => {
+                out.push_str(&format!("%{:02X}", u32::from(c)));
+            }
+            _ => out.push(c),
+        }
+    }
+    out
+}
+
 const TOO_LONG: &str = "a path has at most 1024 bytes";
 
 fn check(path: &str) -> Result<(), &'static str> {

@@ -24,9 +24,10 @@ pub use health_check::{CheckKind, CheckStatus, HealthCheck};
 use kinds::{HeaderName, Millis, Setting, Whole};
 pub use passive::{FailOn, Failure};
 pub use protocol::{Scheme, ServerName};
-pub use sticky::Sticky;
+pub use sticky::{SameSite, Sticky};
 
 const HOUR: u64 = 3_600_000;
+const DAY: u64 = 24 * HOUR;
 
 /// The fields, in the order in which they are written, each with its type and
 /// with what the edge takes where it is not there: that is left out of records.
@@ -99,6 +100,8 @@ policy! {
     send_timeout: Millis<1, HOUR> = None;
     /// How long the instance may take between two parts of the answer.
     read_timeout: Millis<1, HOUR> = None;
+    /// How long an upgraded connection, such as a WebSocket, may be idle.
+    idle_timeout: Millis<1_000, DAY> = Some(Millis::new(HOUR));
     /// How many failures within `fail_timeout` set an instance aside.
     max_fails: Whole<1, 1000> = Some(Whole::new(1));
     /// Within what time failures count, and how long an instance is set aside.

@@ -102,7 +102,7 @@ pub(crate) fn array(
     }
 }
 
-/// The name of a header or cookie: a token, as RFC 9110 has it.
+/// The name of a cookie, or of a header that a rule sets: a token, as RFC 9110 has it.
 pub(crate) fn token(name: &str, text: &str) -> Result<Box<str>, Bad> {
     let ok = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
     if (1..=LONGEST_NAME).contains(&text.len()) && text.bytes().all(ok) {
@@ -111,6 +111,20 @@ pub(crate) fn token(name: &str, text: &str) -> Result<Box<str>, Bad> {
     let detail = format!(
         "\"{name}\" must be a name of 1 to {LONGEST_NAME} letters, digits and !#$%&'*+-.^_`|~, \
          not {}",
+        quoted(text)
+    );
+    Err(bad_value(name, detail))
+}
+
+/// The name of a request header that nginx passes on.
+pub(crate) fn header(name: &str, text: &str) -> Result<Box<str>, Bad> {
+    let ok = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
+    if (1..=LONGEST_NAME).contains(&text.len()) && text.bytes().all(ok) {
+        return Ok(text.into());
+    }
+    let detail = format!(
+        "\"{name}\" must be a header's name of 1 to {LONGEST_NAME} letters, digits and hyphens, \
+         not {}: nginx drops request headers with other names, so clients must use another one",
         quoted(text)
     );
     Err(bad_value(name, detail))

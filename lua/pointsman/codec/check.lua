@@ -83,6 +83,8 @@ end
 _M.app = _M.text("^[a-z0-9._-]+$", 128)
 _M.id = _M.text("^[A-Za-z0-9._:-]+$", 256)
 _M.token = _M.text(TOKEN, 128)
+-- A request header that a rule or policy may name: nginx drops all others.
+_M.header = _M.text("^[A-Za-z0-9-]+$", 128)
 _M.zone = _M.text(VISIBLE, 64)
 _M.weight = _M.integer(0, 65535)
 

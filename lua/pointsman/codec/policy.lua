@@ -5,6 +5,7 @@ local address = require("pointsman.codec.address")
 local check = require("pointsman.codec.check")
 local record = require("pointsman.codec.record")
 
+local find = string.find
 local next = next
 local setmetatable = setmetatable
 
@@ -16,6 +17,7 @@ local DEFAULTS = {
     balance = "round_robin", retries = 1, fail_timeout = 10,
     max_fails = 1, fail_on = { connect = true, timeout = true },
     retry_budget = 20, scheme = "http", buffering = true,
+    idle_timeout = 3600,
 }
 local POLICY = { __index = DEFAULTS }
 
@@ -29,6 +31,7 @@ local IN_HEADER = {
 local IN_PLAIN = {
     rev = true, balance = true, retries = true, fail_timeout_ms = true,
     max_fails = true, fail_on = true, retry_budget = true,
+    idle_timeout_ms = true,
 }
 
 
@@ -62,14 +65,23 @@ end
 
 
 local hash_by = check.only_one(check.object {
-    client = check.yes, uri = check.yes, header = check.token,
+    client = check.yes, uri = check.yes, header = check.header,
     cookie = check.token,
 }, { "client", "uri", "header", "cookie" })
+
+-- A semicolon would end the cookie's attribute.
+local function cookie_path(value)
+    value = check.location_path(value)
+    return value and not find(value, ";", 1, true) and value or nil
+end
+
 
 local sticky_fields = check.object {
     cookie = check.token, with = check.token,
     ttl_ms = check.seconds(1000, YEAR),
     drain = check.one_of { keep = true },
+    same_site = check.one_of { lax = true, strict = true, none = true },
+    path = cookie_path,
 }
 
 
@@ -110,10 +122,11 @@ local policy = check.object {
     prefer_zone = boolean,
     max_conns = check.integer(1, 65535),
     sticky = sticky,
-    pin_header = check.token,
+    pin_header = check.header,
     scheme = check.one_of { http = true, https = true, grpc = true },
     server_name = address.name,
     buffering = boolean,
+    idle_timeout_ms = check.seconds(1000, 24 * HOUR),
 }
 
 -- A field of a record, and what it is called here: seconds.
@@ -121,6 +134,7 @@ local SECONDS = {
     deadline_ms = "deadline", connect_timeout_ms = "connect_timeout",
     send_timeout_ms = "send_timeout", read_timeout_ms = "read_timeout",
     fail_timeout_ms = "fail_timeout", slow_start_ms = "slow_start",
+    idle_timeout_ms = "idle_timeout",
 }
 
 

@@ -53,7 +53,7 @@ end
 
 local value_test = check.printable(1024)
 local condition_fields = check.object {
-    header = check.token, cookie = check.token,
+    header = check.header, cookie = check.token,
     query = check.text("^[!\"$'()*,-./0-9:;<>@A-Z%[\\%]^_`a-z{|}~]+$", 128),
     method = check.list(check.text("^[A-Z-]+$", 32), 1, 16),
     exact = value_test, prefix = value_test, present = boolean,
@@ -158,7 +158,7 @@ local headers = check.object {
 }
 
 local split_by = check.only_one(check.object {
-    client = check.yes, header = check.token, cookie = check.token,
+    client = check.yes, header = check.header, cookie = check.token,
 }, { "client", "header", "cookie" })
 
 local redirect_fields = check.object {

@@ -46,8 +46,6 @@ local NO_LIVE_PEER = -3     -- NGX_BUSY
 -- What holds where an app has a deadline and no time-outs: nginx's own, but for
 -- the connect time-out of our nginx.conf. In seconds.
 local CONNECT, SEND, READ = 2, 60, 60
--- How long an upgraded connection may be idle.
-local IDLE = 3600
 -- nginx counts whole milliseconds.
 local ROUNDING = 0.002
 
@@ -73,7 +71,7 @@ local function timeouts(record)
     local connect, send, read = policy.connect_timeout, policy.send_timeout,
                                 policy.read_timeout
     if record.is_upgrade then
-        return connect, send, policy.idle_timeout or IDLE
+        return connect, send, policy.idle_timeout
     elseif policy.deadline then
         local left = record.began + policy.deadline - now()
         left = left > 0.001 and left or 0.001
@@ -119,10 +117,12 @@ local function find_app(record)
     local app, rule, reason = decision.make(target)
     if not app then
         return nil, reason or "an answer of a rule's own"
-    elseif decision.location(app, rule) then
+    end
+    record.app, record.rule = app, rule or false
+    choice.note(record)
+    if decision.location(record) then
         return nil, "an app that needs another location"
     end
-    record.rule = rule or false
     return app
 end
 
@@ -138,7 +138,7 @@ local function retry(record)
         record.load = false
     end
     local time = now()
-    if not record.pinned then
+    if not record.pin then
         local deadline = app.policy.deadline
         if deadline and time >= record.began + deadline - ROUNDING then
             return exit(NO_LIVE_PEER)
@@ -197,7 +197,7 @@ function _M.run()
     -- Retries are promised beforehand: where none is left in the budget, the
     -- answer of the only attempt is passed on, whatever it is.
     local tries = app.tries
-    if tries > 1 and (record.pinned or not budget.has_left(app, time)) then
+    if tries > 1 and (record.pin or not budget.has_left(app, time)) then
         tries = 1
     end
     app.requests = app.requests + 1

@@ -24,10 +24,9 @@ function _M.run()
         headers.edit_response(rule.response_headers)
     end
     -- Not with nginx's own errors, which no instance has sent.
-    if app.policy.sticky and record.peer and not record.pinned
-            and find(var.upstream_header_time or "", "%d$")
-            and sticky.find(app) ~= record.peer then
-        sticky.tell(app, record.peer)
+    if app.policy.sticky and record.peer and not record.pin
+            and find(var.upstream_header_time or "", "%d$") then
+        sticky.tell(record)
     end
 end
 

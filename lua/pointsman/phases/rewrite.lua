@@ -84,9 +84,11 @@ local function decide(target, is_upgrade)
         end
         return fail(reason)
     elseif app then
-        local location = decision.location(app, rule)
-        local record = records.decide(app, rule, location)
+        local record = records.decide(app, rule)
         record.is_upgrade = is_upgrade
+        -- Before a rule edits the headers that these go by.
+        choice.note(record)
+        record.location = decision.location(record)
         return apply(record, app, rule)
     elseif rule.redirect then
         return ngx.redirect(rules.location(rule, view), rule.redirect.status)
@@ -116,10 +118,12 @@ local function route_on(target, how, host, len, is_upgrade)
         counts.hits_l2 = counts.hits_l2 + 1
     end
 
-    if target.live == 0 then
-        return fail("no_instance")
-    elseif target.plain and is_kept and not is_upgrade then
-        return
+    if target.plain then
+        if target.live == 0 then
+            return fail("no_instance")
+        elseif is_kept and not is_upgrade then
+            return
+        end
     end
     return decide(target, is_upgrade)
 end

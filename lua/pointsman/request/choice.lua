@@ -4,9 +4,11 @@
 local ejection = require("pointsman.health.ejection")
 local in_flight = require("pointsman.request.in_flight")
 local sticky = require("pointsman.request.sticky")
+local values = require("pointsman.routing.values")
 local verdict = require("pointsman.health.verdict")
 local view = require("pointsman.request.view")
 
+local is_not_empty = values.is_not_empty
 local is_out = ejection.is_out
 local ipairs = ipairs
 local now = ngx.now
@@ -17,7 +19,7 @@ local MAX_PICKS = 4
 
 -- What the skip functions look at: a closure for each request would be garbage
 -- for each.
-local app, ejected, tried, n_tried, time, limit
+local app, ejected, tried, n_tried, time, limit, keeps_drained
 
 
 local function was_tried(peer)
@@ -68,51 +70,43 @@ local function with_id(id)
 end
 
 
--- The instance that the request asks for, and whether it asks for one.
-local function pinned()
-    local name = app.policy.pin_header
-    local id = name and view.header(name)
-    if id then
-        return with_id(id), true
-    end
-    return nil, false
-end
-
-
--- What a consistent hash goes by. A request without the header or cookie is
--- told by its client.
+-- What a consistent hash goes by: the client's address if the request has no
+-- such header or cookie, or an empty one.
 local function key_of(by)
     local key
     if by.header then
-        key = view.header(by.header)
+        key = view.header(by.header, is_not_empty)
     elseif by.cookie then
-        key = view.cookie(by.cookie)
+        key = view.cookie(by.cookie, is_not_empty)
     elseif by.uri then
         key = view.request_uri()
     end
-    return key ~= "" and key or view.client()
+    return key or view.client()
+end
+
+
+local function keeps_session(peer)
+    return not (skip(peer) or peer.down or peer.weight == 0
+                or peer.draining and not keeps_drained)
 end
 
 
 -- The instance of the session, if it may still be used.
-local function of_session()
-    local peer = sticky.find(app)
-    if not peer or skip(peer) or peer.down
-            or peer.draining and app.policy.sticky.drain ~= "keep" then
-        return nil
-    end
-    return peer
+local function find_session()
+    keeps_drained = app.policy.sticky.drain == "keep"
+    return sticky.find(app, keeps_session)
 end
 
 
-local function pick()
-    local policy = app.policy
-    local peer = policy.sticky and of_session()
-    if peer then
-        return peer
+local function pick(record)
+    local session = record.session and with_id(record.session)
+    if session then
+        keeps_drained = app.policy.sticky.drain == "keep"
+        if keeps_session(session) then
+            return session
+        end
     end
-    view.now = time
-    view.key = policy.hash_by and key_of(policy.hash_by)
+    view.now, view.key = time, record.key or nil
     return app.picker:pick(skip, view)
            or app.picker:pick(skip_but_ejected, view)
 end
@@ -121,33 +115,46 @@ end
 local _M = {}
 
 
--- syntax: yes = choice.has_session(app)
--- Whether the request belongs to a session whose instance may still be used.
-function _M.has_session(its_app)
-    prepare(its_app)
-    return of_session() ~= nil
-end
-
-
 -- syntax: reason = choice.refusal(app)
 -- In rewrite_by_lua: why no instance of the app may have the request; nil if
 -- one may.
 function _M.refusal(its_app)
     prepare(its_app)
-    local peer, is_pinned = pinned()
-    if is_pinned then
-        return not peer and "no_such_instance" or nil
+    local policy = its_app.policy
+    local pin = policy.pin_header and view.header(policy.pin_header)
+    if pin then
+        return not with_id(pin) and "no_such_instance" or nil
     elseif its_app.live == 0 then
-        return "no_instance"
+        -- A session may stay with an instance that drains.
+        return not (policy.sticky and find_session()) and "no_instance" or nil
     elseif not limit then
         return nil
     end
-    for _, other in ipairs(its_app.peers) do
-        if other.weight > 0 and not other.draining and not at_limit(other) then
+    for _, peer in ipairs(its_app.peers) do
+        if peer.weight > 0 and not peer.draining and not at_limit(peer) then
             return nil
         end
     end
     return "overloaded"
+end
+
+
+-- syntax: choice.note(record)
+-- Keeps what the request itself says about the instance: `pin` and `session`,
+-- ids of instances, and `key`, what a consistent hash goes by.
+function _M.note(record)
+    local policy = record.app.policy
+    prepare(record.app)
+    if policy.pin_header then
+        record.pin = view.header(policy.pin_header) or false
+    end
+    if policy.sticky then
+        local peer = find_session()
+        record.session = peer and peer.id or false
+    end
+    if policy.hash_by then
+        record.key = key_of(policy.hash_by)
+    end
 end
 
 
@@ -156,20 +163,17 @@ end
 -- one that was; it is record.peer from then on. Nil if there is none.
 function _M.take(record)
     prepare(record.app, record)
-    local peer, is_pinned
-    if n_tried == 0 then
-        peer, is_pinned = pinned()
-        record.pinned = is_pinned
-    end
-    if is_pinned then
+    local peer
+    if record.pin then
+        peer = with_id(record.pin)
         record.peer = peer or false
         return peer
     end
     for _ = 1, MAX_PICKS do
-        peer = pick()
+        peer = pick(record)
         if not peer and n_tried > 0 then
             n_tried = 0
-            peer = pick()
+            peer = pick(record)
         end
         record.peer = peer or false
         if not peer or not ejected or picked(record) then

@@ -1,8 +1,8 @@
 -- Which rule and which app a request gets, and which named location must serve
 -- it. For the rewrite and balancer phases; nothing here yields.
 
-local choice = require("pointsman.request.choice")
 local rules = require("pointsman.routing.rules")
+local sticky = require("pointsman.request.sticky")
 local view = require("pointsman.request.view")
 
 local find_rule = rules.find
@@ -37,19 +37,22 @@ function _M.make(target)
     elseif rule.redirect or rule.maintenance then
         return nil, rule
     end
-    local name = find_target(rule, view, target.is_usable)
+    local apps = target.apps
+    local name = find_target(rule, view, target.is_usable, sticky.app_of, apps)
     if not name then
         return nil, rule, "no_instance"
     end
-    return target.apps[name], rule
+    -- For sticky.tell: the other apps of the host.
+    rule.apps = apps
+    return apps[name], rule
 end
 
 
--- syntax: name = decision.location(app, rule?)
--- The named location whose directives the request needs; nil if the one that
+-- syntax: name = decision.location(record)
+-- The named location whose directives the request needs; false if the one that
 -- it is in will do.
-function _M.location(app, rule)
-    local policy = app.policy
+function _M.location(record)
+    local policy, rule = record.app.policy, record.rule
     if policy.scheme == "grpc" then
         return "@pointsman_grpc"
     end
@@ -61,8 +64,8 @@ function _M.location(app, rule)
                    .. (is_repeatable(policy) and "_idempotent" or "")
     if suffix == "" and name == "@pointsman"
             and not (rule and rule.response_headers)
-            and not (policy.sticky and not choice.has_session(app)) then
-        return nil
+            and not (policy.sticky and not record.session) then
+        return false
     end
     return name .. suffix
 end

@@ -42,8 +42,9 @@ local function new_record()
         state = CLOSED, identity = false, is_sub = false,
         app = false, rule = false, peer = false, load = false,
         tried = {}, n_tried = 0, tries = 1, began = 0,
-        pinned = false, probing = false, cut = false, location = false,
-        is_upgrade = false,
+        -- See choice.note.
+        pin = false, session = false, key = false,
+        location = false, is_upgrade = false, probing = false, cut = false,
     }
 end
 
@@ -66,7 +67,8 @@ local function reset(record)
     end
     record.state = CLOSED
     record.app, record.rule, record.peer = false, false, false
-    record.pinned, record.probing, record.cut = false, false, false
+    record.pin, record.session, record.key = false, false, false
+    record.probing, record.cut = false, false
     record.location, record.is_upgrade = false, false
     for i = 1, record.n_tried do
         record.tried[i] = nil
@@ -116,14 +118,12 @@ local _M = {
 }
 
 
--- syntax: record = record.decide(app, rule?, location?)
--- In rewrite_by_lua: keeps a decision for the balancer phase. `location` is the
--- named location that is to serve the request.
-function _M.decide(app, rule, location)
+-- syntax: record = record.decide(app, rule?)
+-- In rewrite_by_lua: keeps a decision for the balancer phase.
+function _M.decide(app, rule)
     local record = take_over(current())
     record.state = DECIDED
     record.app, record.rule = app, rule or false
-    record.location = location or false
     record.identity = not record.is_sub and identity()
     return record
 end

@@ -1,14 +1,16 @@
 -- What rules and pickers may ask of the request under way. For all phases that
 -- have one. One object for all requests of a worker: nothing of it may be kept.
 
-local find = string.find
+local values = require("pointsman.routing.values")
+
+local get_headers = ngx.req.get_headers
 local gsub = string.gsub
 local lower = string.lower
 local match = string.match
 local ngx = ngx
 local random = math.random
 local sub = string.sub
-local unescape_uri = ngx.unescape_uri
+local type = type
 local var = ngx.var
 
 -- Header names as nginx's variables spell them.
@@ -43,28 +45,42 @@ function _M.method()
 end
 
 
--- syntax: value = view.header(name)
-function _M.header(name)
-    return var[header_variables[name] or header_variable(name)]
-end
-
-
--- syntax: value = view.cookie(name)
-function _M.cookie(name)
-    return var["cookie_" .. name]
-end
-
-
--- syntax: value = view.query(name)
--- Unescaped; of several, the first. One without a "=" is empty.
-function _M.query(name)
-    local value = var["arg_" .. name]
-    if value then
-        return unescape_uri(value)
+-- syntax: value = view.header(name, accept?, by?)
+-- The first value for which `accept(value, by)` is true; without `accept`, the
+-- first one; nil if there is none. The same for cookies and queries.
+--
+-- Most requests do not have the header, or the first value will do: a table of
+-- all headers is made for the others only. (From nginx 1.23 on, the variable
+-- has all values, joined by commas.)
+function _M.header(name, accept, by)
+    local value = var[header_variables[name] or header_variable(name)]
+    if not value or not accept or accept(value, by) then
+        return value
     end
+    local lines = get_headers(0)[lower(name)]
+    if type(lines) == "table" then
+        for i = 1, #lines do
+            if accept(lines[i], by) then
+                return lines[i]
+            end
+        end
+    end
+    return nil
+end
+
+
+-- syntax: value = view.cookie(name, accept?, by?)
+function _M.cookie(name, accept, by)
+    local cookies = var.http_cookie
+    return cookies and values.cookie(cookies, name, accept, by)
+end
+
+
+-- syntax: value = view.query(name, accept?, by?)
+-- Decoded. One without a "=" is empty.
+function _M.query(name, accept, by)
     local args = var.args
-    return args and find("&" .. args .. "&", "&" .. name .. "&", 1, true) and ""
-           or nil
+    return args and values.query(args, name, accept, by)
 end
 
 
@@ -76,8 +92,9 @@ end
 
 
 -- syntax: scheme = view.scheme()
+-- The client's: what a trusted proxy says, otherwise nginx's own.
 function _M.scheme()
-    return var.scheme
+    return var.pointsman_scheme
 end
 
 

@@ -2,10 +2,11 @@
 -- for each request. Pure Lua, all phases; no tables are made for a request.
 --
 -- `req` is an object of functions, one for all requests: path() (decoded and
--- normalised, as nginx's $uri), method(), header(name), cookie(name),
--- query(name) (nil where there is none), client() (an address), random() (of
--- [0, 1)); and for redirects scheme(), host() (no port), authority() (the Host
--- header as it came), uri() (the path as it came), args() (nil or text).
+-- normalised, as nginx's $uri), method(), client() (an address), random() (of
+-- [0, 1)), and header, cookie and query, each (name, accept?, by?): the first
+-- value for which accept(value, by) is true, or nil. For redirects scheme(),
+-- host() (no port), authority() (the Host header as it came), uri() (the path
+-- as it came), args() (nil or text).
 
 local location = require("pointsman.routing.rules.location")
 local split = require("pointsman.routing.rules.split")
@@ -44,6 +45,15 @@ local function edits(given)
 end
 
 
+-- A copy, in which the path is as a browser would send it.
+local function redirect_of(given)
+    return given and {
+        status = given.status, scheme = given.scheme, host = given.host,
+        path = given.path and location.canonical(given.path),
+    }
+end
+
+
 local function compile_rule(given)
     local headers = given.headers or {}
     local when
@@ -58,7 +68,7 @@ local function compile_rule(given)
         -- "/" begins every path; of others the border is a slash or the end.
         length = given.path == "/" and 0 or #given.path,
         when = when,
-        redirect = given.redirect,
+        redirect = redirect_of(given.redirect),
         maintenance = given.maintenance,
         rewrite = given.rewrite,
         request_headers = edits(headers.request),
@@ -147,9 +157,11 @@ function _M.find(compiled, req)
 end
 
 
--- syntax: app = rules.target(rule, req, usable?)
--- The app to which a request goes. A target that is forced comes first; in the
--- split, apps are left out for which `usable(app)` is false. nil: all of them.
+-- syntax: app = rules.target(rule, req, usable?, session_of?, apps?)
+-- The app to which a request goes. A target that is forced comes first, then
+-- the side of the session: session_of(targets, apps, usable), which returns an
+-- app or nil; targets of weight 0 are not among them. In the split, apps are
+-- left out for which `usable(app)` is false. nil: all of them.
 _M.target = split.choose
 
 

@@ -92,6 +92,11 @@ fn a_rule_that_is_not_to_the_letter_is_refused() {
             to .. ',"when":[{"header":"a","cookie":"b","exact":"1"}]',
             to .. ',"when":[{"header":"a b","exact":"1"}]',
             to .. ',"when":[{"header":"","exact":"1"}]',
+            to .. ',"when":[{"header":"X_Beta","exact":"1"}]',
+            to .. ',"when":[{"header":"X.Beta","present":true}]',
+            to .. ',"split_by":{"header":"X_User"}',
+            to .. ',"split_by":{"header":"X.User"}',
+            '"to":[{"app":"a","force":{"header":"X_To","present":true}}]',
             to .. ',"when":[{"header":"a","exact":""}]',
             to .. ',"when":[{"header":"a","exact":" 1"}]',
             to .. ',"when":[{"header":"a","exact":"1\\n"}]',
@@ -256,7 +261,8 @@ fn a_policy_with_everything_is_read_with_durations_in_seconds() {
             .. '"send_timeout_ms":1,"read_timeout_ms":3600000,"max_fails":3,'
             .. '"fail_timeout_ms":1500,"fail_on":["timeout","5xx"],'
             .. '"slow_start_ms":60000,"prefer_zone":true,"max_conns":100,'
-            .. '"sticky":{"ttl_ms":3600000,"with":"JSESSIONID","drain":"keep"},'
+            .. '"sticky":{"ttl_ms":3600000,"with":"JSESSIONID","drain":"keep",'
+            .. '"same_site":"none","path":"/app/"},"idle_timeout_ms":86400000,'
             .. '"pin_header":"X-Instance","scheme":"https",'
             .. '"server_name":"a.example"')
         same(err, nil)
@@ -269,7 +275,8 @@ fn a_policy_with_everything_is_read_with_durations_in_seconds() {
             fail_on = { timeout = true, ["5xx"] = true }, slow_start = 60,
             prefer_zone = true, max_conns = 100,
             sticky = { cookie = "pointsman", ttl = 3600, with = "JSESSIONID",
-                       drain = "keep" },
+                       drain = "keep", same_site = "none", path = "/app/" },
+            idle_timeout = 86400,
             pin_header = "X-Instance", scheme = "https",
             server_name = "a.example" })
         same(policy(',"sticky":{}').sticky, { cookie = "pointsman" })
@@ -290,6 +297,7 @@ fn what_a_policy_does_not_say_reads_as_its_default() {
             same(got.retry_budget, 20)
             same(got.scheme, "http")
             same(got.buffering, true)
+            same(got.idle_timeout, 3600)
             same(got.sticky, nil)
             same(got.deadline, nil)
         end
@@ -318,7 +326,13 @@ fn a_policy_that_is_not_to_the_letter_is_refused() {
             ',"prefer_zone":"a"', ',"max_conns":0', ',"max_conns":65536',
             ',"sticky":true', ',"sticky":{"later":1}', ',"sticky":{"ttl_ms":999}',
             ',"sticky":{"cookie":"a b"}', ',"sticky":{"drain":"move"}',
-            ',"sticky":{"with":"pointsman"}',
+            ',"sticky":{"with":"pointsman"}', ',"sticky":{"same_site":"Lax"}',
+            ',"sticky":{"same_site":true}', ',"sticky":{"path":"app"}',
+            ',"sticky":{"path":"/a;Domain=x"}', ',"sticky":{"path":"/a b"}',
+            ',"sticky":{"path":"/../a"}', ',"sticky":{"path":""}',
+            ',"idle_timeout_ms":999', ',"idle_timeout_ms":86400001',
+            ',"idle_timeout":"1h"', ',"pin_header":"X_Instance"',
+            ',"balance":"hash","hash_by":{"header":"X_User"}',
             ',"sticky":{"cookie":"a","with":"a"}', ',"pin_header":"a:b"',
             ',"scheme":"h2c"', ',"server_name":"a.example"',
             ',"scheme":"https","server_name":"10.1.2.3"',
@@ -343,6 +357,7 @@ fn only_a_round_with_nothing_that_concerns_the_pick_is_plain() {
         for _, fields in ipairs {
             "", ',"retries":0', ',"fail_timeout_ms":100', ',"max_fails":9',
             ',"fail_on":[]', ',"retry_budget":5', ',"balance":"round_robin"',
+            ',"idle_timeout_ms":1000',
         } do
             same(assert(policy(fields)).plain, true, fields)
         end

@@ -16,8 +16,18 @@ fn check_rules(chunk: &str) {
             return rules.compile(assert(route, err).rules)
         end
         local function request(given)
+            -- a value, or an array of several
             local function of(field)
-                return function(name) return (given[field] or {})[name] end
+                return function(name, accept, by)
+                    local value = given[field] and given[field][name]
+                    if type(value) ~= "table" then
+                        return value and (not accept or accept(value, by))
+                               and value or nil
+                    end
+                    for _, one in ipairs(value) do
+                        if not accept or accept(one, by) then return one end
+                    end
+                end
             end
             local function get(field, default)
                 return function() return given[field] or default end
@@ -114,6 +124,89 @@ fn all_conditions_must_hold_and_rules_are_tried_in_their_order() {
             { { query = { r = "y" }, headers = { ["X-No"] = "" } }, nil },
         } do
             same(app_of(compiled, case[1]), case[2])
+        end
+        "#,
+    );
+}
+
+#[test]
+fn a_condition_holds_if_one_of_several_values_fits() {
+    check_rules(
+        r#"
+        local function holds(condition, given)
+            local compiled = compile('[{"path":"/","when":[{' .. condition
+                                     .. '}],"to":[{"app":"a"}]}]')
+            return app_of(compiled, given) == "a"
+        end
+        for _, kind in ipairs { "header", "cookie", "query" } do
+            for _, case in ipairs {
+                { '"exact":"1"', { "0", "1" }, true },
+                { '"exact":"1"', { "1", "0" }, true },
+                { '"exact":"1"', { "0", "2" }, false },
+                { '"exact":"1"', { "" }, false },
+                { '"prefix":"b-"', { "a-1", "b-1" }, true },
+                { '"prefix":"b-"', { "a-b-", "" }, false },
+                { '"present":true', { "" }, true },
+                { '"present":true', {}, false },
+                { '"present":false', {}, true },
+                { '"present":false', { "", "1" }, false },
+            } do
+                local field = ({ header = "headers", cookie = "cookies",
+                                 query = "query" })[kind]
+                local text = '"' .. kind .. '":"n",' .. case[1]
+                same(holds(text, { [field] = { n = case[2] } }), case[3],
+                     text .. " " .. table.concat(case[2], "|"))
+            end
+        end
+        "#,
+    );
+}
+
+#[test]
+fn each_element_of_a_header_that_is_a_list_is_compared() {
+    check_rules(
+        r#"
+        local function holds(test, value, kind)
+            local compiled = compile('[{"path":"/","when":[{"'
+                .. (kind or "header") .. '":"n",' .. test
+                .. '}],"to":[{"app":"a"}]}]')
+            local given = { headers = { n = value }, cookies = { n = value } }
+            return app_of(compiled, given) == "a"
+        end
+        for value, fits in pairs {
+            ["0, 1"] = true, ["0,1"] = true, ["1 ,0"] = true, ["0,\t1\t"] = true,
+            ["1"] = true, [", ,1"] = true, ["0, 11"] = false, ["0 1"] = false,
+            ["1 1, 0"] = false, [","] = false,
+        } do
+            same(holds('"exact":"1"', value), fits, value)
+        end
+        same(holds('"exact":"a, b"', "a, b"), true)
+        same(holds('"prefix":"b-"', "a-1, b-1"), true)
+        same(holds('"prefix":"b-"', "a-1 b-1"), false)
+        same(holds('"exact":"1"', "0, 1", "cookie"), false)
+        "#,
+    );
+}
+
+#[test]
+fn an_empty_key_of_a_split_is_no_key() {
+    check_rules(
+        r#"
+        for kind, field in pairs { header = "headers", cookie = "cookies" } do
+            local compiled = compile('[{"path":"/","to":[{"app":"a"},'
+                .. '{"app":"b"}],"split_by":{"' .. kind .. '":"uid"}}]')
+            local counts = {}
+            for _ = 1, 400 do
+                local app = app_of(compiled, { [field] = { uid = "" } })
+                counts[app] = (counts[app] or 0) + 1
+            end
+            near(counts.a or 0, 400, 0.5)
+            -- the first that is not empty
+            local app = app_of(compiled, { [field] = { uid = "user 1" } })
+            for _ = 1, 20 do
+                same(app_of(compiled, { [field] = { uid = { "", "user 1" } } }),
+                     app)
+            end
         end
         "#,
     );
@@ -249,6 +342,45 @@ fn a_target_that_is_forced_comes_before_the_split_usable_or_not() {
 }
 
 #[test]
+fn the_side_of_a_session_comes_after_what_is_forced_and_before_the_split() {
+    check_rules(
+        r#"
+        local compiled = compile('[{"path":"/x","to":[{"app":"d"}]},'
+            .. '{"path":"/","to":[{"app":"a"},{"app":"b",'
+            .. '"force":{"header":"X-To","exact":"b"}},{"app":"c",'
+            .. '"weight":0}],"split_by":{"client":true}}]')
+        local all = {}
+        local function usable(app) return app ~= "none" end
+        local side, asked
+        local function session_of(targets, apps, is_usable)
+            asked = {}
+            for i, target in ipairs(targets) do asked[i] = target.app end
+            assert(apps == all and is_usable == usable)
+            return side
+        end
+        local function target(rule, given)
+            asked = nil
+            return rules.target(compiled[rule], request(given or {}), usable,
+                                session_of, all)
+        end
+        local split = target(2)
+        -- a target of weight 0 has no sessions
+        same(asked, { "a", "b" })
+        for _, app in ipairs { "a", "b" } do
+            side = app
+            same(target(2), app)
+        end
+        side = "a"
+        same(target(2, { headers = { ["X-To"] = "b" } }), "b")
+        same(target(1), "d")
+        same(asked, nil)
+        side = nil
+        same(target(2), split)
+        "#,
+    );
+}
+
+#[test]
 fn the_side_of_a_user_says_nothing_about_the_instance() {
     check_rules(
         r#"
@@ -336,6 +468,78 @@ fn a_redirect_to_where_the_request_came_from_is_passed_over() {
         compiled = compile '[{"path":"/a","redirect":{"status":302,"path":"/a"}}]'
         same(rules.find(compiled, request { path = "/a", uri = "/a" }), nil)
         assert(rules.find(compiled, request { path = "/a/b", uri = "/a/b" }))
+        "#,
+    );
+}
+
+#[test]
+fn a_path_is_compared_as_a_browser_would_send_it() {
+    check_rules(
+        r#"
+        local function ends(path, uri)
+            path = path:gsub('["\\]', "\\%0")
+            local compiled = compile('[{"path":"/","redirect":{"status":301,'
+                                     .. '"path":"' .. path .. '"}}]')
+            return rules.find(compiled, request { uri = uri }) == nil
+        end
+        for _, case in ipairs {
+            -- a redirect's path, and what browsers ask for then
+            { "/a{b}", "/a%7Bb%7D" }, { '/a\"b', "/a%22b" }, { "/a<b>", "/a%3Cb%3E" },
+            { "/a`b", "/a%60b" }, { "/a|b", "/a|b" }, { "/a^b", "/a%5Eb" },
+            { "/a^b", "/a^b" }, { "/a%7bb", "/a%7bb" }, { "/a%7bb", "/a%7Bb" },
+            { "/x/%2e%2E/y", "/y" }, { "/x/.%2e", "/" }, { "/x/%2e", "/x/" },
+            { "/x/y/%2e%2e", "/x/" }, { "/%7Euser", "/%7Euser" },
+            { "/%7Euser", "/~user" }, { "/%61", "/a" }, { "/a\\b", "/a/b" },
+            { "/a%C3%A4", "/a%c3%a4" }, { "/a%C3%A4", "/a\195\164" },
+            { "/.well-known/a", "/.well-known/a" }, { "/a/...", "/a/..." },
+            { "/a%2Fb", "/a%2fb" }, { "/a%25b", "/a%25b" }, { "/", "/%2e%2e" },
+            { "/a/", "/a/" },
+        } do
+            same(ends(case[1], case[2]), true, case[1] .. " by " .. case[2])
+        end
+        for _, case in ipairs {
+            { "/a", "/a/" }, { "/a%2Fb", "/a/b" }, { "/a", "/A" }, { "/a", "/b" },
+            { "/a%25b", "/a%b" }, { "/a;b", "/a" },
+        } do
+            same(ends(case[1], case[2]), false, case[1] .. " by " .. case[2])
+        end
+        "#,
+    );
+}
+
+#[test]
+fn the_location_is_written_as_a_browser_would_send_it() {
+    check_rules(
+        r#"
+        local compiled = compile('[{"path":"/","redirect":{"status":301,'
+                                 .. '"path":"/x/%2e%2e/a{b}%7e"}}]')
+        same(rules.location(compiled[1], request {}),
+             "http://shop.example:8080/a%7Bb%7D~")
+        "#,
+    );
+}
+
+#[test]
+fn a_host_is_compared_without_the_port_that_browsers_leave_out() {
+    check_rules(
+        r#"
+        local function ends(redirect, scheme, authority)
+            local compiled = compile('[{"path":"/","redirect":{"status":301,'
+                                     .. redirect .. '}}]')
+            return rules.find(compiled, request { scheme = scheme,
+                              authority = authority }) == nil
+        end
+        local secure = '"scheme":"https","host":"w.example:443"'
+        same(ends(secure, "https", "w.example"), true)
+        same(ends(secure, "https", "w.example:443"), true)
+        same(ends(secure, "https", "W.Example"), true)
+        same(ends(secure, "http", "w.example"), false)
+        same(ends(secure, "https", "w.example:8443"), false)
+        same(ends('"host":"w.example:80"', "http", "w.example"), true)
+        same(ends('"host":"w.example:443"', "http", "w.example"), false)
+        same(ends('"host":"w.example"', "https", "w.example:443"), true)
+        same(ends('"host":"[2001:db8::1]"', "http", "[2001:db8::1]:80"), true)
+        same(ends('"host":"[2001:db8::80]"', "http", "[2001:db8::80]"), true)
         "#,
     );
 }

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::model::Bad;
 use crate::model::fields::string;
-use crate::model::values::{boolean, duration, millis, span, token, whole};
+use crate::model::values::{boolean, duration, header, millis, span, whole};
 
 /// A field of a policy.
 pub(super) trait Setting: Sized {
@@ -87,7 +87,7 @@ impl<const LEAST: u64, const MOST: u64> Setting for Millis<LEAST, MOST> {
     }
 }
 
-/// The name of a header.
+/// The name of a request header.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeaderName(Box<str>);
 
@@ -100,7 +100,7 @@ impl HeaderName {
 
 impl Setting for HeaderName {
     fn read(name: &str, value: Value) -> Result<Self, Bad> {
-        token(name, &string(name, value)?).map(Self)
+        header(name, &string(name, value)?).map(Self)
     }
 
     fn value(&self) -> Value {

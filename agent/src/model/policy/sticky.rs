@@ -7,12 +7,31 @@ use serde_json::{Map, Value, json};
 use super::kinds::Setting;
 use crate::model::Bad;
 use crate::model::fields::Fields;
-use crate::model::values::{bad_value, duration, millis, span, token, word};
+use crate::model::path::canonical;
+use crate::model::values::{bad_value, duration, millis, span, token, word, word_of};
 
-const FIELDS: &str = "cookie, ttl, with, drain";
+const FIELDS: &str = "cookie, ttl, with, drain, same_site, path";
 const COOKIE: &str = "pointsman";
 const SHORTEST_TTL: Duration = Duration::from_secs(1);
 const LONGEST_TTL: Duration = Duration::from_secs(365 * 24 * 3600);
+
+const SAME_SITES: &[(&str, SameSite)] = &[
+    ("lax", SameSite::Lax),
+    ("strict", SameSite::Strict),
+    ("none", SameSite::None),
+];
+
+/// With which requests from other sites a browser sends the cookie.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SameSite {
+    /// With navigation to the site.
+    #[default]
+    Lax,
+    /// With none.
+    Strict,
+    /// With all, over TLS only.
+    None,
+}
 
 /// How a client stays with an instance.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,6 +44,10 @@ pub struct Sticky {
     pub with: Option<Box<str>>,
     /// Whether a draining instance keeps its sessions.
     pub keep_while_draining: bool,
+    /// With which requests from other sites a browser sends the cookie.
+    pub same_site: SameSite,
+    /// For which paths a browser sends the cookie, if not for all.
+    pub path: Option<Box<str>>,
 }
 
 impl Setting for Sticky {
@@ -61,6 +84,13 @@ impl Sticky {
         if self.keep_while_draining {
             map.insert("drain".to_owned(), json!("keep"));
         }
+        if self.same_site != SameSite::Lax {
+            let same_site = word_of(&self.same_site, SAME_SITES);
+            map.insert("same_site".to_owned(), same_site.into());
+        }
+        if let Some(path) = &self.path {
+            map.insert("path".to_owned(), json!(path));
+        }
         Value::Object(map)
     }
 }
@@ -71,6 +101,8 @@ fn read(value: Value) -> Result<Sticky, Bad> {
     let ttl = fields.take("ttl");
     let with = fields.take_string("with")?;
     let drain = fields.take_string("drain")?;
+    let same_site = fields.take_string("same_site")?;
+    let path = fields.take_string("path")?;
     fields.finish(FIELDS)?;
     let sticky = Sticky {
         cookie: cookie
@@ -85,6 +117,14 @@ fn read(value: Value) -> Result<Sticky, Bad> {
             .map(|text| word("drain", &text, &[("keep", true)]))
             .transpose()?
             .unwrap_or_default(),
+        same_site: same_site
+            .map(|text| word("same_site", &text, SAME_SITES))
+            .transpose()?
+            .unwrap_or_default(),
+        path: path
+            .map(|text| cookie_path(&text))
+            .transpose()?
+            .filter(|path| **path != *"/"),
     };
     let ours = sticky.cookie.as_deref().unwrap_or(COOKIE);
     if sticky.with.as_deref() == Some(ours) {
@@ -92,4 +132,14 @@ fn read(value: Value) -> Result<Sticky, Bad> {
         return Err(bad_value("with", detail));
     }
     Ok(sticky)
+}
+
+fn cookie_path(text: &str) -> Result<Box<str>, Bad> {
+    let path = canonical("path", text)?;
+    if path.contains(';') {
+        let detail = "\"path\" must be a path without a semicolon, which would end it in the \
+                      cookie; give a prefix of it";
+        return Err(bad_value("path", detail));
+    }
+    Ok(path)
 }

@@ -37,6 +37,9 @@ const KEPT: &str = r#"
 {"prefer_zone":true,"max_conns":65535}
 {"sticky":{}}
 {"sticky":{"cookie":"c","ttl":"365d","with":"JSESSIONID","drain":"keep"}} => {"sticky":{"cookie":"c","ttl_ms":31536000000,"with":"JSESSIONID","drain":"keep"}}
+{"sticky":{"same_site":"strict","path":"/app/"}}
+{"sticky":{"same_site":"none"}}
+{"idle_timeout":"1d"} => {"idle_timeout_ms":86400000}
 {"pin_header":"X-Instance"}
 {"scheme":"https","server_name":"shop.internal"}
 {"scheme":"grpc"}
@@ -58,7 +61,7 @@ fn each_field_is_kept_and_recorded() {
 
 #[test]
 fn what_the_edge_does_anyway_is_kept_but_not_recorded() {
-    let usual = r#"{"balance":"round_robin","retries":1,"retry_5xx":false,"retry_idempotency_key":false,"retry_budget":20,"max_fails":1,"fail_timeout":"10s","fail_on":["connect","timeout"],"prefer_zone":false,"scheme":"http","buffering":true}"#;
+    let usual = r#"{"balance":"round_robin","retries":1,"retry_5xx":false,"retry_idempotency_key":false,"retry_budget":20,"idle_timeout":"1h","max_fails":1,"fail_timeout":"10s","fail_on":["connect","timeout"],"prefer_zone":false,"scheme":"http","buffering":true}"#;
     assert_eq!(both(usual), (usual.to_owned(), "{}".to_owned()));
 }
 
@@ -71,6 +74,14 @@ fn values_are_brought_to_one_form() {
         ),
         (r#"{"deadline":"1m 30s"}"#, r#"{"deadline":"90s"}"#),
         (r#"{"sticky":{"cookie":"pointsman"}}"#, r#"{"sticky":{}}"#),
+        (
+            r#"{"sticky":{"same_site":"lax","path":"/"}}"#,
+            r#"{"sticky":{}}"#,
+        ),
+        (
+            r#"{"sticky":{"path":"/a/../b{c}"}}"#,
+            r#"{"sticky":{"path":"/b%7Bc%7D"}}"#,
+        ),
         (
             r#"{"server_name":"Shop.Internal","scheme":"https"}"#,
             r#"{"scheme":"https","server_name":"shop.internal"}"#,
@@ -122,6 +133,15 @@ const REFUSED: &str = r#"
 {"sticky":{"with":""}} | bad_value | sticky.with | 1 to 128
 {"sticky":{"with":"pointsman"}} | bad_value | sticky.with | own
 {"sticky":{"drain":"move"}} | bad_value | sticky.drain | keep
+{"sticky":{"same_site":"Lax"}} | bad_value | sticky.same_site | strict
+{"sticky":{"same_site":true}} | bad_value | sticky.same_site | a string
+{"sticky":{"path":"app"}} | bad_value | sticky.path | slash
+{"sticky":{"path":"/a;Domain=b"}} | bad_value | sticky.path | semicolon
+{"sticky":{"path":"/a?b"}} | bad_value | sticky.path | alone
+{"idle_timeout":"999ms"} | bad_value | idle_timeout | 1s to 1d
+{"idle_timeout":"25h"} | bad_value | idle_timeout | 1s to 1d
+{"balance":"hash","hash_by":{"header":"X_User"}} | bad_value | hash_by.header | nginx drops
+{"pin_header":"X_Instance"} | bad_value | pin_header | nginx drops
 {"sticky":{"name":"x"}} | unknown_field | sticky.name | cookie
 {"pin_header":"X:"} | bad_value | pin_header | X:
 {"scheme":"ftp"} | bad_value | scheme | grpc

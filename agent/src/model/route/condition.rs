@@ -3,7 +3,9 @@
 use serde_json::{Value, json};
 
 use crate::model::fields::{Fields, string};
-use crate::model::values::{array, bad_value, boolean, one_of, parameter, printable, shown, token};
+use crate::model::values::{
+    array, bad_value, boolean, header, one_of, parameter, printable, shown, token,
+};
 use crate::model::{Bad, BadCode};
 
 const FIELDS: &str = "header, cookie, query, method, exact, prefix, present";
@@ -49,7 +51,7 @@ impl Condition {
         let mut fields = Fields::from_value("a condition", value)?;
         let mut subjects = Vec::new();
         if let Some(name) = fields.take_string("header")? {
-            subjects.push(Some(Subject::Header(token("header", &name)?)));
+            subjects.push(Some(Subject::Header(header("header", &name)?)));
         }
         if let Some(name) = fields.take_string("cookie")? {
             subjects.push(Some(Subject::Cookie(token("cookie", &name)?)));

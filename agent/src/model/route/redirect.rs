@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::model::fields::{Fields, kind};
-use crate::model::path::literal;
+use crate::model::path::canonical;
 use crate::model::values::{bad_value, shown, word, word_of};
 use crate::model::{Bad, BadCode, HostPort};
 
@@ -22,7 +22,7 @@ pub struct Redirect {
     pub https: Option<bool>,
     /// To which host.
     pub host: Option<HostPort>,
-    /// To which path, as it is.
+    /// To which path, as a browser would send it.
     pub path: Option<Box<str>>,
 }
 
@@ -41,7 +41,7 @@ impl Redirect {
                 .transpose()?,
             path: fields
                 .take_string("path")?
-                .map(|text| literal("path", &text, false))
+                .map(|text| canonical("path", &text))
                 .transpose()?,
         };
         fields.finish(FIELDS)?;

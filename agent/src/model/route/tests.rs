@@ -50,6 +50,14 @@ const FOLDED: &str = r#"
 {"to":[{"app":"shop"}],"headers":{"request":{},"response":{"set":{},"remove":[]}}} => {"path":"/","to":[{"app":"shop"}]}
 {"path":"/api/","to":[{"app":"shop"}],"rewrite":"/b/"} => {"path":"/api","to":[{"app":"shop"}],"rewrite":"/b"}
 {"to":[{"app":"a"},{"app":"b","weight":100}]} => {"path":"/","to":[{"app":"a","weight":100},{"app":"b","weight":100}]}
+{"redirect":{"path":"/a{b}\"<c>`^|"}} => {"path":"/","redirect":{"status":302,"path":"/a%7Bb%7D%22%3Cc%3E%60%5E|"}}
+{"redirect":{"path":"/x/%2e%2E/y/./z"}} => {"path":"/","redirect":{"status":302,"path":"/y/z"}}
+{"redirect":{"path":"/x/y/.%2e"}} => {"path":"/","redirect":{"status":302,"path":"/x/"}}
+{"redirect":{"path":"/../.."}} => {"path":"/","redirect":{"status":302,"path":"/"}}
+{"redirect":{"path":"/a/%2e"}} => {"path":"/","redirect":{"status":302,"path":"/a/"}}
+{"redirect":{"path":"/%7Euser/%61%2fb%7b"}} => {"path":"/","redirect":{"status":302,"path":"/~user/a%2Fb%7B"}}
+{"redirect":{"path":"/a\\b"}} => {"path":"/","redirect":{"status":302,"path":"/a/b"}}
+{"redirect":{"path":"/.well-known/x...y"}} => {"path":"/","redirect":{"status":302,"path":"/.well-known/x...y"}}
 {"redirect":{"host":"WWW.Example.com","scheme":"https"}} => {"path":"/","redirect":{"status":302,"scheme":"https","host":"www.example.com"}}
 "#;
 
@@ -127,6 +135,10 @@ const REFUSED: &str = r##"
 {"when":[{"header":"A","cookie":"b","exact":"c"}],"to":[{"app":"shop"}]} | bad_value | rules[0].when[0] | not 2
 {"when":[{"header":"A","exact":"b","prefix":"c"}],"to":[{"app":"shop"}]} | bad_value | rules[0].when[0] | not 2
 {"when":[{"header":"A B","exact":"b"}],"to":[{"app":"shop"}]} | bad_value | rules[0].when[0].header | A B
+{"when":[{"header":"X_Beta","exact":"b"}],"to":[{"app":"shop"}]} | bad_value | rules[0].when[0].header | nginx drops
+{"when":[{"header":"X.Beta","present":false}],"to":[{"app":"shop"}]} | bad_value | rules[0].when[0].header | X.Beta
+{"to":[{"app":"a","force":{"header":"X_To","exact":"a"}},{"app":"b"}]} | bad_value | rules[0].to[0].force.header | hyphens
+{"to":[{"app":"a"},{"app":"b"}],"split_by":{"header":"X_User"}} | bad_value | rules[0].split_by.header | nginx drops
 {"when":[{"query":"a=b","exact":"b"}],"to":[{"app":"shop"}]} | bad_value | rules[0].when[0].query | a=b
 {"when":[{"cookie":"a","exact":""}],"to":[{"app":"shop"}]} | bad_value | rules[0].when[0].exact | 1 to 1024
 {"when":[{"cookie":"a","prefix":"\n"}],"to":[{"app":"shop"}]} | bad_value | rules[0].when[0].prefix | ASCII
@@ -155,6 +167,13 @@ const REFUSED: &str = r##"
 {"redirect":{"host":"a.example:"}} | bad_value | rules[0].redirect.host | port
 {"redirect":{"host":"a.example/x"}} | bad_value | rules[0].redirect.host | path
 {"redirect":{"path":"//evil.example"}} | bad_value | rules[0].redirect.path | slashes
+{"redirect":{"path":"/\\evil.example"}} | bad_value | rules[0].redirect.path | slashes
+{"redirect":{"path":"a"}} | bad_value | rules[0].redirect.path | begin
+{"redirect":{"path":"..a"}} | bad_value | rules[0].redirect.path | begin
+{"redirect":{"path":"/a?b"}} | bad_value | rules[0].redirect.path | alone
+{"redirect":{"path":"/%+7"}} | bad_value | rules[0].redirect.path | hexadecimal
+{"redirect":{"path":"/%zz"}} | bad_value | rules[0].redirect.path | hexadecimal
+{"redirect":{"path":"/%é"}} | bad_value | rules[0].redirect.path | ASCII
 {"redirect":{"path":"/%2"}} | bad_value | rules[0].redirect.path | hexadecimal
 {"redirect":{"path":"/\r\nX: y"}} | bad_value | rules[0].redirect.path | ASCII
 {"redirect":{"url":"x"}} | unknown_field | rules[0].redirect.url | scheme

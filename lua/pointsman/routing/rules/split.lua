@@ -8,12 +8,14 @@
 
 local hash = require("pointsman.balance.hash")
 local test = require("pointsman.routing.rules.test")
+local values = require("pointsman.routing.values")
 
 local bit = require("bit")
 
 local bxor = bit.bxor
 local hash_of = hash.of
 local holds = test.holds
+local is_not_empty = values.is_not_empty
 local log = math.log
 local mix = hash.mix
 local unit = hash.unit
@@ -67,9 +69,10 @@ local _M = {}
 
 -- syntax: split = split.compile(to, split_by?)
 function _M.compile(to, split_by)
-    local targets, forced = {}, {}
+    local targets, forced, apps = {}, {}, {}
     for i = 1, #to do
         local given = to[i]
+        apps[i] = given.app
         if given.weight > 0 then
             targets[#targets + 1] = {
                 app = given.app, weight = given.weight,
@@ -85,14 +88,14 @@ function _M.compile(to, split_by)
     local by = split_by and (split_by.client and "client"
                              or split_by.header and "header" or "cookie")
     return {
-        targets = targets, forced = forced, by = by,
+        targets = targets, forced = forced, apps = apps, by = by,
         name = by and split_by[by],
     }
 end
 
 
--- syntax: app = split.choose(rule, req, usable?)
-function _M.choose(rule, req, usable)
+-- syntax: app = split.choose(rule, req, usable?, session_of?, apps?)
+function _M.choose(rule, req, usable, session_of, apps)
     local self = rule.split
     local forced = self.forced
     for i = 1, #forced do
@@ -107,9 +110,13 @@ function _M.choose(rule, req, usable)
         local app = targets[1].app
         return (not usable or usable(app)) and app or nil
     end
+    local side = session_of and session_of(targets, apps, usable)
+    if side then
+        return side
+    end
 
     turn = turn + 1
-    local value = self.by and req[self.by](self.name)
+    local value = self.by and req[self.by](self.name, is_not_empty)
     local key = value and hash_of(value, SEED)
     for _ = 1, n do
         local i = key and by_hash(targets, key)
