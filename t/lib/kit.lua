@@ -382,6 +382,28 @@ function _M.requests(name)
 end
 
 
+-- Runs a command. os.execute() returns its status; a LuaJIT built with Lua 5.2's
+-- behaviour (OpenResty's) returns true or nil instead.
+function _M.shell(text)
+    local status = os.execute(text)
+    if status ~= 0 and status ~= true then
+        error("failed to run: " .. text, 2)
+    end
+end
+
+
+-- Makes nginx read its configuration again, and waits until a new worker
+-- answers.
+function _M.reload()
+    local before = _M.status().worker.pid
+    _M.shell("kill -HUP $(cat " .. DIR .. "/nginx/logs/nginx.pid)")
+    _M.wait("a new worker", function()
+        local pid = _M.status().worker.pid
+        return pid ~= before, pid
+    end)
+end
+
+
 function _M.redis_stop()
     pcall(_M.redis, "SHUTDOWN", "NOSAVE")
     _M.wait("Redis to be gone", function()
@@ -395,9 +417,8 @@ end
 
 function _M.redis_start()
     -- without the sockets that nginx listens on, which it would hold open
-    assert(os.execute("perl -MPOSIX -e 'POSIX::close($_) for 3 .. 9999; "
-                      .. "exec @ARGV' redis-server " .. DIR .. "/redis.conf")
-           == 0)
+    _M.shell("perl -MPOSIX -e 'POSIX::close($_) for 3 .. 9999; "
+             .. "exec @ARGV' redis-server " .. DIR .. "/redis.conf")
     _M.wait("Redis to answer", function()
         return pcall(_M.redis, "PING")
     end)
