@@ -88,10 +88,11 @@ test-e2e: deps ## Real etcd, Redis, nginx and agents; ends with the churn test.
 	$(CARGO) test --locked -p pointsman --test churn -- --nocapture
 
 .PHONY: lint
-lint: deps ## Formatting, clippy, luacheck, and the file paths named in the docs.
+lint: deps ## Formatting, clippy, luacheck, the edge's layers, file paths in the docs.
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	$(LUACHECK) --quiet lua t
+	.ci/check-layers
 	.ci/check-paths
 
 .PHONY: fmt

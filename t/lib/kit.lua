@@ -382,8 +382,8 @@ function _M.requests(name)
 end
 
 
--- Runs a command. os.execute() returns its status; a LuaJIT built with Lua 5.2's
--- behaviour (OpenResty's) returns true or nil instead.
+-- Runs a command. os.execute() returns its status; a LuaJIT that is built with
+-- Lua 5.2's behaviour (OpenResty's) returns true or nil instead.
 function _M.shell(text)
     local status = os.execute(text)
     if status ~= 0 and status ~= true then
