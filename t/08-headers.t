@@ -174,11 +174,9 @@ end
     }
 --- lua
 for _ = 1, 2 do
-    local pipe = io.popen("curl -sS --max-time 5 --http2-prior-knowledge "
+    local text = t.output("curl -sS --max-time 5 --http2-prior-knowledge "
         .. "-w '%{http_version} %{http_code}' -H 'Host: shop.test' "
-        .. "-d body http://127.0.0.21:" .. t.port .. "/echo 2>&1")
-    local text = pipe:read("*a")
-    pipe:close()
+        .. "-d body http://127.0.0.21:" .. t.port .. "/echo")
     t.say(text:match("^[^\n]*"), ", ", text:match("\nhost: [^\n]*"):sub(2),
           ", ", text:match("\nbody %d+"):sub(2), ", ", text:match("[^\n]*$"))
 end

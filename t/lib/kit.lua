@@ -392,6 +392,21 @@ function _M.shell(text)
 end
 
 
+-- What a command writes. io.popen() would block the worker meanwhile, and what
+-- the command asks for may need it: another worker's idle connection to an
+-- instance ends here. (ngx.pipe needs a patched nginx.)
+function _M.output(text)
+    local path = DIR .. "/output"
+    os.remove(path)
+    _M.shell("{ { " .. text .. "; } >" .. path .. ".part 2>&1; mv "
+             .. path .. ".part " .. path .. "; } &")
+    return _M.wait("the end of " .. text, function()
+        local ok, written = pcall(read_file, path)
+        return ok and written, written
+    end)
+end
+
+
 -- Makes nginx read its configuration again, and waits until a new worker
 -- answers.
 function _M.reload()
