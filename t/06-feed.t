@@ -438,13 +438,7 @@ t.say(t.show("shop.test"):sub(1, 3), " ", t.requests("closing"))
 === a reload keeps what is cached, and follows on
 --- lua
 t.say(t.show("shop.test"))
-local before = t.status()
-assert(os.execute("kill -HUP $(cat " .. os.getenv("POINTSMAN_TEST_DIR")
-                  .. "/nginx/logs/nginx.pid)") == 0)
-t.wait("a new worker", function()
-    local pid = t.status().worker.pid
-    return pid ~= before.worker.pid, pid
-end)
+t.reload()
 local lookups = t.metric('pointsman_hits_total{level="redis"}')
 t.say(t.show("shop.test"))
 t.say(t.metric('pointsman_hits_total{level="redis"}') - lookups)
@@ -464,13 +458,8 @@ t.say(t.status().feed.revalidations)
 --- lua
 local state = ngx.shared.pointsman_state
 local board = require("pointsman.cache.versions")
-local page, before = state:get("board"), t.status().worker.pid
-assert(os.execute("kill -HUP $(cat " .. os.getenv("POINTSMAN_TEST_DIR")
-                  .. "/nginx/logs/nginx.pid)") == 0)
-t.wait("a new worker", function()
-    local pid = t.status().worker.pid
-    return pid ~= before, pid
-end)
+local page = state:get("board")
+t.reload()
 t.say(page ~= nil, " ", state:get("board") == page)
 -- This request is still with the old worker, whose timers have ended.
 t.change("inst shop a @b")

@@ -163,6 +163,7 @@ end
 
 
 === HTTP/2 clients are served, cold and warm
+--- workers: 2
 --- http_config
     server {
         listen 127.0.0.21:$TEST_NGINX_SERVER_PORT http2;
@@ -173,7 +174,7 @@ end
     }
 --- lua
 for _ = 1, 2 do
-    local text = t.curl("--http2-prior-knowledge "
+    local text = t.output("curl -sS --max-time 5 --http2-prior-knowledge "
         .. "-w '%{http_version} %{http_code}' -H 'Host: shop.test' "
         .. "-d body http://127.0.0.21:" .. t.port .. "/echo")
     t.say(text:match("^[^\n]*"), ", ", text:match("\nhost: [^\n]*"):sub(2),

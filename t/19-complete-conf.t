@@ -21,6 +21,8 @@ sub installation {
     my $prefix = tempdir(DIR => $ENV{POINTSMAN_TEST_DIR});
     run_or_die('cp', '-r', "$root/nginx", "$root/lua", $prefix);
     run_or_die('rm', '-rf', "$prefix/lua/unit");
+    my $libraries = $ENV{POINTSMAN_TEST_LUA_LIBRARIES};
+    run_or_die('cp', '-r', "$libraries/.", "$prefix/lua") if defined $libraries;
     my $conf = "$prefix/nginx/nginx.conf";
     run_or_die('perl', '-pi', '-e',
         "s/127.0.0.1:8080/127.0.0.1:$edge/; s/127.0.0.1:8082/127.0.0.1:$status/",

@@ -50,14 +50,13 @@ this worker takes no requests
 --- lua eval
 $::Ask . <<'_EOC_'
 t.say(t.show("shop.test"))
-local list = io.popen("pgrep -P $(cat " .. os.getenv("POINTSMAN_TEST_DIR")
+local list = t.output("pgrep -P $(cat " .. os.getenv("POINTSMAN_TEST_DIR")
                       .. "/nginx/logs/nginx.pid)")
 local own, other = tostring(ngx.worker.pid()), nil
-for pid in list:read("*a"):gmatch("%d+") do
+for pid in list:gmatch("%d+") do
     other = pid ~= own and pid or other
 end
-list:close()
-assert(os.execute("kill -KILL " .. other) == 0)
+t.shell("kill -KILL " .. other)
 t.change("inst shop a @b")
 t.say(t.show("shop.test"))
 local n, counts = ask(100)

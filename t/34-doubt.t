@@ -153,12 +153,9 @@ t.say(t.show("shop.test"), " ", t.status().applied == revision)
 --- lua
 t.say(t.show("shop.test"))
 ngx.shared.pointsman_state:set("page", "1 1")
-local before = t.status().worker.pid
-assert(os.execute("kill -HUP $(cat " .. os.getenv("POINTSMAN_TEST_DIR")
-                  .. "/nginx/logs/nginx.pid)") == 0)
-t.wait("the new version to ask anew", function()
-    local status = t.status()
-    return status.worker.pid ~= before and status.feed.revalidations == 1
+t.reload()
+t.wait("the new version to ask again", function()
+    return t.status().feed.revalidations == 1
 end)
 t.say(ngx.shared.pointsman_state:get("page"))
 --- response_body

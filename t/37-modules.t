@@ -499,7 +499,7 @@ t.say()
     }
 --- lua
 local function curl(host, path)
-    local text = t.curl("--http2-prior-knowledge -w "
+    local text = t.output("curl -sS --max-time 10 --http2-prior-knowledge -w "
         .. "' %{http_code} %{http_version}' -H 'Host: " .. host
         .. "' http://127.0.0.21:" .. t.port .. path)
     return (text:gsub("\n", ""))

@@ -17,6 +17,7 @@ package TestPointsman;
 #   --- hook      Lua that runs in init_by_lua, to get between the modules
 # A block without error_log and no_error_log sections must log no warning. Each
 # response of the edge names its worker and the upstream addresses it tried.
+# `listen … http2;` is written as the nginx at hand wants it.
 
 use strict;
 use warnings;
@@ -204,8 +205,11 @@ sub http_config {
     my $own = $block->http_config // '';
     my $listen = join ' ',
         map { "listen 127.0.0.$_:\$TEST_NGINX_SERVER_PORT;" } 2 .. 8;
+    # before ;; (what LuaJIT was built with): t/run's other platforms
+    my $libraries = $ENV{POINTSMAN_TEST_LUA_LIBRARIES};
+    $libraries = defined $libraries ? "$libraries/?.lua;" : '';
     my $text = <<"_EOC_";
-    lua_package_path "\$TEST_NGINX_LUA/?.lua;$root/t/lib/?.lua;;";
+    lua_package_path "\$TEST_NGINX_LUA/?.lua;$root/t/lib/?.lua;$libraries;";
     lua_shared_dict testkit 1m;
 _EOC_
     if ($without{http}) {
@@ -270,6 +274,15 @@ sub readme_config {
     return $text;
 }
 
+# `http2` is a parameter of `listen` up to nginx 1.25.0, and a directive of its
+# own from then on, where the parameter makes a warning.
+sub spell_http2 {
+    my ($text) = @_;
+    $text =~ s/\b(listen [^;]*?) http2\b([^;]*;)/$1$2 http2 on;/g
+        if $Test::Nginx::Util::NginxVersion >= 1.025001;
+    return $text;
+}
+
 sub server_config {
     my ($block, %without) = @_;
     my $text = $block->config // '';
@@ -324,8 +337,8 @@ add_block_preprocessor(sub {
     workers($block->workers // 1);
     my $http_config = http_config($block, %without);
     my $config = server_config($block, %without);
-    $block->set_value(http_config => $http_config);
-    $block->set_value(config => $config);
+    $block->set_value(http_config => spell_http2($http_config));
+    $block->set_value(config => spell_http2($config));
     if (defined $block->lua) {
         $block->set_value(request => "GET /t\n");
     }

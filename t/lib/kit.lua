@@ -263,18 +263,6 @@ function _M.get(host, path, options)
 end
 
 
--- What a curl with these arguments prints; nginx serves meanwhile.
-function _M.curl(arguments)
-    local path = DIR .. "/curl." .. ngx.now() .. "." .. math.random(1e9)
-    os.execute("(curl -sS --max-time 10 " .. arguments .. " >" .. path
-               .. ".part 2>&1; mv " .. path .. ".part " .. path .. ") &")
-    _M.wait("curl", function()
-        return io.open(path, "rb") ~= nil
-    end, 12)
-    return read_file(path)
-end
-
-
 -- Status and body (or reason of a refusal) in one line.
 function _M.show(host, path, options)
     local response = _M.get(host, path, options)
@@ -395,6 +383,43 @@ function _M.requests(name)
 end
 
 
+-- Runs a command. os.execute() returns its status; a LuaJIT that is built with
+-- Lua 5.2's behaviour (OpenResty's) returns true or nil instead.
+function _M.shell(text)
+    local status = os.execute(text)
+    if status ~= 0 and status ~= true then
+        error("failed to run: " .. text, 2)
+    end
+end
+
+
+-- What a command writes. io.popen() would block the worker meanwhile, and what
+-- the command asks for may need it: another worker's idle connection to an
+-- instance ends here. (ngx.pipe needs a patched nginx.)
+function _M.output(text)
+    local path = DIR .. "/output"
+    os.remove(path)
+    _M.shell("{ { " .. text .. "; } >" .. path .. ".part 2>&1; mv "
+             .. path .. ".part " .. path .. "; } &")
+    return _M.wait("the end of " .. text, function()
+        local ok, written = pcall(read_file, path)
+        return ok and written, written
+    end)
+end
+
+
+-- Makes nginx read its configuration again, and waits until a new worker
+-- answers.
+function _M.reload()
+    local before = _M.status().worker.pid
+    _M.shell("kill -HUP $(cat " .. DIR .. "/nginx/logs/nginx.pid)")
+    _M.wait("a new worker", function()
+        local pid = _M.status().worker.pid
+        return pid ~= before, pid
+    end)
+end
+
+
 function _M.redis_stop()
     pcall(_M.redis, "SHUTDOWN", "NOSAVE")
     _M.wait("Redis to be gone", function()
@@ -408,9 +433,8 @@ end
 
 function _M.redis_start()
     -- without the sockets that nginx listens on, which it would hold open
-    assert(os.execute("perl -MPOSIX -e 'POSIX::close($_) for 3 .. 9999; "
-                      .. "exec @ARGV' redis-server " .. DIR .. "/redis.conf")
-           == 0)
+    _M.shell("perl -MPOSIX -e 'POSIX::close($_) for 3 .. 9999; "
+             .. "exec @ARGV' redis-server " .. DIR .. "/redis.conf")
     _M.wait("Redis to answer", function()
         return pcall(_M.redis, "PING")
     end)
