@@ -12,6 +12,7 @@ package TestPointsman;
 #   --- without   words: http setup start log server location status records
 #                 redis: what the harness shall leave out; after `http` the
 #                 shared dicts are the block's own
+#   --- trusted   a network whose proxies are trusted
 #   --- workers   how many
 #   --- at_once   the scenario does not wait until the feed follows the table
 #   --- hook      Lua that runs in init_by_lua, to get between the modules
@@ -212,10 +213,13 @@ sub http_config {
     lua_package_path "\$TEST_NGINX_LUA/?.lua;$root/t/lib/?.lua;$libraries;";
     lua_shared_dict testkit 1m;
 _EOC_
-    if ($without{http}) {
-        # the include but its shared dicts
+    if ($without{http} || defined $block->trusted) {
         my $http = slurp("$root/nginx/pointsman/http.conf");
-        $http =~ s/^lua_shared_dict .*$//mg;
+        $http =~ s/^lua_shared_dict .*$//mg if $without{http};
+        if (defined(my $network = $block->trusted)) {
+            $http =~ s/include \S*trusted_proxies.conf;/$network 1;/
+                or die "http.conf names no trusted proxies\n";
+        }
         $text .= $http;
     } else {
         $text .= "    include pointsman/http.conf;\n";

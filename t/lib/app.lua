@@ -126,6 +126,20 @@ function PATHS.accel()
 end
 
 
+-- Offers HTTP/2 as Apache does.
+function PATHS.offers()
+    ngx.header["Upgrade"] = "h2,h2c"
+    ngx.say("offered")
+end
+
+
+-- A header of so many bytes.
+function PATHS.large(rest)
+    ngx.header["X-Large"] = ("x"):rep(tonumber(rest))
+    ngx.say("large")
+end
+
+
 -- Sends the request back to where it came from, or tries to.
 function PATHS.accelself()
     ngx.header["X-Accel-Redirect"] = "/accelself"

@@ -106,9 +106,14 @@ end
 
 
 -- syntax: authority = view.authority()
--- The Host header as it came; the host that the request was routed by, if its
+-- The host and port that the client asked for: what a trusted proxy says, or
+-- the Host header as it came; the host that the request was routed by, if its
 -- request line names another one.
 function _M.authority()
+    local forwarded = var.pointsman_trusted_host
+    if forwarded ~= "" then
+        return forwarded
+    end
     local authority, host = var.pointsman_host, var.host
     if sub(lower(authority), 1, #host) ~= host then
         return host
