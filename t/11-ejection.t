@@ -20,7 +20,7 @@ for _ = 1, 30 do
         refused = refused + 1
     end
 end
-t.say(refused, " ", t.metric("pointsman_set_aside_total"))
+t.say(refused, " ", t.metric("pointsman_ejections_total"))
 t.say(t.requests("a"), " ", t.requests("b"))
 --- response_body
 1 1
@@ -95,7 +95,7 @@ true true
 
 
 
-=== the only instance is never set aside
+=== the only instance is never ejected
 --- records
 route shop.test shop
 inst shop gone @refused
@@ -103,7 +103,7 @@ inst shop gone @refused
 for _ = 1, 3 do
     t.say(t.show("shop.test"):sub(1, 3))
 end
-t.say(t.metric("pointsman_set_aside_total"))
+t.say(t.metric("pointsman_ejections_total"))
 t.change("inst shop gone @a")
 t.say(t.show("shop.test"))
 --- response_body
@@ -115,7 +115,7 @@ t.say(t.show("shop.test"))
 
 
 
-=== when all are set aside, all are used
+=== when all are ejected, all are used
 --- records
 route shop.test shop
 app shop retries=0
@@ -128,14 +128,14 @@ for _ = 1, 6 do
     seen[tried:match("127.0.0.%d:1")] = true
 end
 t.say(seen["127.0.0.1:1"], " ", seen["127.0.0.2:1"])
-t.say(t.metric("pointsman_set_aside_total"))
+t.say(t.metric("pointsman_ejections_total"))
 --- response_body
 true true
 2
 
 
 
-=== an instance that closes its connections is not set aside
+=== an instance that closes fresh connections is ejected: GETs, which are retried
 --- records
 route shop.test shop
 app shop retries=1
@@ -146,15 +146,180 @@ inst shop resetting @resetting
 for _ = 1, 12 do
     t.get("shop.test")
 end
-t.say(t.metric("pointsman_set_aside_total"))
-t.say(t.requests("closing") > 2, " ", t.requests("resetting") > 2)
+t.say(t.metric("pointsman_ejections_total"))
+t.say(t.requests("closing"), " ", t.requests("resetting"))
+--- response_body
+2
+1 1
+
+
+
+=== an instance that closes fresh connections is ejected: POSTs, which are not
+--- records
+route shop.test shop
+inst shop a @a
+inst shop closing @closing
+inst shop resetting @resetting
+--- lua
+local bad = 0
+for _ = 1, 12 do
+    bad = bad + (t.get("shop.test", "/", { body = "pay" }).status == 502
+                 and 1 or 0)
+end
+t.say(bad, " ", t.metric("pointsman_ejections_total"))
+--- response_body
+2 2
+
+
+
+=== an instance that has answered may close as many connections as can be idle
+--- records
+route shop.test shop
+inst shop a @a
+inst shop b @b
+--- lua
+local function ask(options)
+    return t.get("shop.test", "/close_if/b", options).status
+end
+-- Two at once for each of them.
+local calls = {}
+for i = 1, 4 do
+    calls[i] = function()
+        return t.get("shop.test", "/sleep/0.2").status
+    end
+end
+t.together(unpack(calls))
+local bad = 0
+for _ = 1, 20 do
+    bad = bad + (ask({ body = "pay" }) == 502 and 1 or 0)
+end
+-- Two that may have been idle, and the fresh one.
+t.say(bad, " ", t.metric("pointsman_ejections_total"))
+--- response_body
+3 1
+
+
+
+=== the same with GETs, which find it out in the retry pass
+--- records
+route shop.test shop
+inst shop a @a
+inst shop b @b
+--- lua
+for _ = 1, 4 do
+    t.get("shop.test")
+end
+for _ = 1, 20 do
+    assert(t.get("shop.test", "/close_if/b").status == 200)
+end
+t.say(t.metric("pointsman_retries_total"), " ",
+      t.metric("pointsman_ejections_total"))
+--- response_body
+2 1
+
+
+
+=== an idle connection that was closed ejects nobody: GETs
+--- records
+route shop.test shop
+policy shop {"retries":1}
+inst shop a @a
+inst shop stale @stale
+--- lua
+for _ = 1, 20 do
+    assert(t.get("shop.test").status == 200)
+end
+t.say(t.metric("pointsman_ejections_total"), " ",
+      t.requests("stale") > 5, " ", t.metric("pointsman_retries_total") > 3)
+--- response_body
+0 true true
+
+
+
+=== an idle connection that was closed ejects nobody: POSTs
+--- records
+route shop.test shop
+policy shop {"retries":1}
+inst shop a @a
+inst shop stale @stale
+--- lua
+local bad = 0
+for _ = 1, 20 do
+    bad = bad + (t.get("shop.test", "/", { body = "pay" }).status == 502
+                 and 1 or 0)
+end
+t.say(t.metric("pointsman_ejections_total"), " ", bad > 3, " ", bad < 8)
+--- response_body
+0 true true
+
+
+
+=== many idle connections that were closed at once eject nobody
+--- records
+route shop.test shop
+policy shop {"retries":0}
+inst shop a @a
+inst shop b @b
+--- lua
+local function slow()
+    return t.get("shop.test", "/sleep/0.2").status
+end
+for _ = 1, 3 do
+    t.together(slow, slow, slow, slow, slow, slow, slow, slow)
+    -- As the instance closes them, each request meets an idle one.
+    local bad = 0
+    for _ = 1, 8 do
+        bad = bad + (t.get("shop.test", "/close_if/b", { body = "pay" }).status
+                     == 502 and 1 or 0)
+    end
+    assert(bad == 4, bad)
+end
+t.say(t.metric("pointsman_ejections_total"))
 --- response_body
 0
-true true
 
 
 
-=== an instance that answers 500 or 502 is not set aside
+=== an answer whose header is too long ejects nobody
+--- records
+route shop.test shop
+policy shop {"retries":0}
+inst shop a @a
+inst shop b @b
+--- lua
+local bad = 0
+for _ = 1, 8 do
+    bad = bad + (t.get("shop.test", "/long_header").status == 502 and 1 or 0)
+end
+t.say(bad, " ", t.metric("pointsman_ejections_total"))
+--- response_body
+8 0
+
+
+
+=== a client that goes away ejects nobody
+--- records
+route shop.test shop
+policy shop {"fail_on":["connect","timeout","5xx"]}
+inst shop a @a
+inst shop b @b
+--- lua
+for _ = 1, 4 do
+    local connection = t.connect(0.05)
+    connection:request("shop.test", "/sleep/0.3")
+    connection:close()
+end
+t.wait("the aborts", function()
+    local n = t.metric('pointsman_requests_total{code="4xx"}')
+    return n >= 4, n
+end)
+t.say(t.metric("pointsman_ejections_total"))
+--- response_body
+0
+
+
+
+=== an instance that answers 500 or 502 is not ejected
 --- records
 route shop.test shop
 inst shop a @a
@@ -164,7 +329,7 @@ for _ = 1, 4 do
     t.get("shop.test", "/status/502")
     t.get("shop.test", "/status/500")
 end
-t.say(t.metric("pointsman_set_aside_total"))
+t.say(t.metric("pointsman_ejections_total"))
 t.say(t.requests("a"), " ", t.requests("b"))
 --- response_body
 0
@@ -183,13 +348,13 @@ local bad = 0
 for _ = 1, 10 do
     bad = bad + (t.get("shop.test").status == 502 and 1 or 0)
 end
-t.say(bad, " ", t.metric("pointsman_set_aside_total"))
+t.say(bad, " ", t.metric("pointsman_ejections_total"))
 --- response_body
 1 1
 
 
 
-=== set aside in one app is not set aside in another
+=== ejected in one app is not ejected in another
 --- records
 route one.test one
 route two.test two
@@ -211,7 +376,7 @@ true true
 
 
 
-=== the status page says who is set aside
+=== the status page says who is ejected
 --- records
 route shop.test shop
 inst shop a @a
@@ -220,9 +385,10 @@ inst shop gone @refused
 for _ = 1, 2 do
     t.get("shop.test")
 end
-t.say(t.status().set_aside.shop.gone > ngx.now())
+local gone = t.status().ejected.shop.gone
+t.say(gone.state, " ", gone.till > ngx.now())
 --- response_body
-true
+ejected true
 
 
 
@@ -236,6 +402,119 @@ inst shop gone @refused
 for _ = 1, 10 do
     assert(t.show("shop.test") == "200 a")
 end
-t.say(t.metric("pointsman_set_aside_total"))
+t.say(t.metric("pointsman_ejections_total"))
+--- response_body
+1
+
+
+
+=== an instance that is registered again starts fresh, whatever its address
+--- records
+route shop.test shop
+inst shop a @a
+inst shop b @refused
+--- lua
+for _ = 1, 4 do
+    t.get("shop.test")
+end
+assert(t.status().ejected.shop.b)
+t.change("inst shop b @refused")
+for _ = 1, 4 do
+    t.get("shop.test")
+end
+t.say(t.metric("pointsman_ejections_total"))
+--- response_body
+2
+
+
+
+=== a failure counts although the user's error page is served by an app
+--- config
+    error_page 502 /sorry;
+    location / {
+        include pointsman/location.conf;
+    }
+--- records
+rules shop.test [{"path":"/sorry","to":[{"app":"sorry"}]},{"path":"/","to":[{"app":"shop"}]}]
+inst shop closing @closing
+inst shop b @b
+inst sorry c @c
+--- lua
+local n = { b = 0, c = 0 }
+for _ = 1, 6 do
+    local response = t.get("shop.test", "/", { body = "pay" })
+    local id = response.headers["x-instance"]
+    n[id] = n[id] + 1
+end
+t.say(n.b, " ", n.c, " ", t.metric("pointsman_ejections_total"))
+--- response_body
+5 1 1
+
+
+
+=== subrequests: who refuses is ejected, who closes is not
+--- config
+    location = /checked {
+        auth_request /auth;
+        content_by_lua_block { ngx.exit(204) }
+    }
+    location = /auth {
+        internal;
+        proxy_pass_request_body off;
+        include pointsman/location.conf;
+    }
+--- records
+route one.test one
+route two.test two
+inst one a @a
+inst one gone @refused
+inst two b @b
+inst two closing @closing
+--- lua
+for _ = 1, 8 do
+    local connection = t.connect()
+    for _, host in ipairs { "one.test", "two.test" } do
+        local status = connection:request(host, "/checked").status
+        assert(status == 204 or status == 403, status)
+    end
+    connection:close()
+end
+t.say(t.metric("pointsman_ejections_total"), " ", t.requests("closing") > 2)
+--- response_body
+1 true
+
+
+
+=== subrequests: an instance that answers again comes back
+--- config
+    location = /bad {
+        auth_request /slow_if/b/0.3;
+        content_by_lua_block { ngx.exit(204) }
+    }
+    location = /good {
+        auth_request /fine;
+        content_by_lua_block { ngx.exit(204) }
+    }
+    location ~ ^/(?:slow_if|fine) {
+        internal;
+        include pointsman/location.conf;
+    }
+--- records
+route one.test one
+policy one {"fail_timeout_ms":200,"connect_timeout_ms":100,"send_timeout_ms":100,"read_timeout_ms":100}
+inst one a @a
+inst one b @b
+--- lua
+for _ = 1, 2 do
+    assert(t.get("one.test", "/bad").status == 204)
+end
+assert(t.status().ejected.one.b)
+-- Nobody sees an answer; that it has not failed by then is as good as one.
+t.wait("the end of it", function()
+    t.get("one.test", "/good")
+    local ejected = t.status().ejected
+    return ejected == ngx.null, ejected
+end)
+t.say(t.metric("pointsman_ejections_total"))
 --- response_body
 1
