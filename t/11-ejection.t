@@ -485,6 +485,39 @@ t.say(t.metric("pointsman_ejections_total"), " ", t.requests("closing") > 2)
 
 
 
+=== subrequests: the idle connections that they leave eject nobody
+--- config
+    location = /composed {
+        content_by_lua_block { ngx.location.capture("/part") }
+    }
+    location = /part {
+        internal;
+        include pointsman/location.conf;
+    }
+    location / {
+        include pointsman/location.conf;
+    }
+--- records
+route two.test two
+policy two {"balance":"hash","hash_by":{"header":"X-Key"}}
+inst two b @b
+inst two stale @stale
+--- lua
+local key = 0
+local function ask(path, body)
+    return t.get("two.test", path, { headers = { "X-Key: " .. key },
+                                     body = body })
+end
+repeat
+    key = key + 1
+    ask("/composed")
+until t.requests("stale") == 1
+t.say(ask("/", "pay").status, " ", t.metric("pointsman_ejections_total"))
+--- response_body
+502 0
+
+
+
 === subrequests: an instance that answers again comes back
 --- config
     location = /bad {
