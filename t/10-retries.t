@@ -29,6 +29,7 @@ t.say(t.requests("a"), " ", t.metric("pointsman_retries_total") >= 10)
 === a GET is retried when an instance closes without an answer
 --- records
 route shop.test shop
+policy shop {"fail_on":["timeout"]}
 inst shop a @a
 inst shop closing @closing
 --- lua
@@ -103,6 +104,7 @@ ok
 === however heavy an instance is, a retry goes to another one
 --- records
 route shop.test shop
+policy shop {"fail_on":["timeout"]}
 inst shop a @closing weight=1000
 inst shop b @a weight=1
 --- lua

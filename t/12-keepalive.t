@@ -33,7 +33,7 @@ inst shop b @a
 for _ = 1, 6 do
     ngx.print(t.get("shop.test").status, " ")
 end
-t.say(t.metric("pointsman_set_aside_total"))
+t.say(t.metric("pointsman_ejections_total"))
 --- no_error_log
 [alert]
 --- response_body

@@ -257,7 +257,7 @@ t.change("del inst shop b")
 for _ = 1, 10 do
     assert(t.show("shop.test") == "200 a")
 end
-t.say(t.metric("pointsman_set_aside_total"))
+t.say(t.metric("pointsman_ejections_total"))
 --- response_body
 1
 
@@ -313,6 +313,114 @@ end)
 t.say(table.concat(results, " "))
 --- response_body
 200 200 503 503
+
+
+
+=== max_conns: after a reload, what the old workers have in flight still counts
+--- records
+route shop.test shop
+policy shop {"max_conns":1}
+inst shop a @a
+--- lua
+local before = t.status().worker.pid
+local results = t.together(function()
+    return t.show("shop.test", "/drip")
+end, function()
+    t.wait("the slow request", function()
+        return t.requests("a") == 1
+    end)
+    t.shell("kill -HUP $(cat $POINTSMAN_TEST_DIR/nginx/logs/nginx.pid)")
+    t.wait("a new worker", function()
+        local pid = t.status().worker.pid
+        return pid ~= before, pid
+    end)
+    local response
+    repeat      -- the old worker may accept for a moment more
+        response = t.get("shop.test")
+    until response.headers["x-worker"] ~= tostring(before)
+    t.counts:set("drip", true)
+    return response.status .. " "
+           .. (response.headers["x-pointsman-error"] or response.body)
+end)
+t.say((results[1]:gsub("%s+", " ")), ", ", results[2])
+t.say(t.show("shop.test"))
+--- response_body
+200 one two, 503 overloaded
+200 a
+
+
+
+=== least_conn: the same
+--- records
+route shop.test shop
+policy shop {"balance":"least_conn"}
+inst shop a @a
+inst shop b @b
+--- lua
+local before = t.status().worker.pid
+local busy
+t.together(function()
+    busy = t.get("shop.test", "/drip").headers["x-instance"]
+end, function()
+    t.wait("the slow request", function()
+        return t.requests("a") + t.requests("b") == 1
+    end)
+    t.shell("kill -HUP $(cat $POINTSMAN_TEST_DIR/nginx/logs/nginx.pid)")
+    -- What a worker sees of others may be 50 ms old: only one is asked.
+    local connection
+    t.wait("a new worker", function()
+        connection = t.connect()
+        local pid = connection:request("localhost", "/worker")
+                    .headers["x-worker"]
+        return pid ~= tostring(before), pid
+    end)
+    for _ = 1, 12 do
+        connection:request("shop.test")
+    end
+    t.counts:set("drip", true)
+end)
+local other = busy == "a" and "b" or "a"
+t.say(t.requests(busy), " ", t.requests(other))
+--- response_body
+1 12
+
+
+
+=== max_conns: a worker that is killed leaves no requests behind
+--- workers: 2
+--- records
+route shop.test shop
+policy shop {"max_conns":1}
+inst shop a @a
+inst shop b @hanging
+--- no_error_log
+[emerg]
+--- lua
+local other, pid
+for _, connection in ipairs(t.connect_each(2)) do
+    local its = connection:request("localhost", "/worker").headers["x-worker"]
+    if tonumber(its) ~= ngx.worker.pid() then
+        other, pid = connection, its
+    end
+end
+t.together(function()
+    while other:request("shop.test") do end
+end, function()
+    t.wait("the hanging request", function()
+        return t.requests("hanging") == 1
+    end)
+    t.shell("kill -KILL " .. pid)
+end)
+local began = ngx.now()
+t.wait("the instance to be free again", function()
+    local connection = t.connect(0.05)
+    connection:request("shop.test")
+    connection:close()
+    return t.requests("hanging") > 1, t.requests("hanging")
+end)
+t.say(ngx.now() - began < 3)
+--- response_body
+true
 
 
 

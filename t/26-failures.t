@@ -5,7 +5,7 @@ run_edge_tests(trouble => 1);
 
 __DATA__
 
-=== max_fails: as many failures within fail_timeout set an instance aside
+=== max_fails: as many failures within fail_timeout eject an instance
 --- records
 route shop.test shop
 policy shop {"max_fails":3}
@@ -16,7 +16,7 @@ for _ = 1, 40 do
     assert(t.get("shop.test").status == 200)
 end
 t.say(t.metric("pointsman_retries_total"), " ",
-      t.metric("pointsman_set_aside_total"))
+      t.metric("pointsman_ejections_total"))
 --- response_body
 3 1
 
@@ -37,7 +37,7 @@ for _ = 1, 6 do
     assert(t.show("shop.test") == "200 a")
     assert(t.show("patient.test") == "200 b")
 end
-t.say(t.metric("pointsman_set_aside_total"), " ", t.requests("hanging") > 2)
+t.say(t.metric("pointsman_ejections_total"), " ", t.requests("hanging") > 2)
 --- response_body
 1 true
 
@@ -62,7 +62,7 @@ t.say(table.concat(statuses, " "))
 for _ = 1, 8 do
     t.get("lax.test", "/fail_if/a/500")
 end
-t.say(t.metric("pointsman_set_aside_total"))
+t.say(t.metric("pointsman_ejections_total"))
 --- response_body_like
 ^(?:500 200|200 500) (?:500 200|200 500)(?: 200){8}
 1$
@@ -83,7 +83,7 @@ for i = 1, 6 do
 end
 local before = t.requests("hanging")
 ngx.sleep(0.35)
--- A dozen at once: one of them is the trial.
+-- A dozen at once: one of them is the probe.
 local calls = {}
 for i = 1, 12 do
     calls[i] = function()
@@ -97,7 +97,7 @@ t.say(before, " ", t.requests("hanging") - before)
 
 
 
-=== half-open: an answer ends the trial for all workers
+=== half-open: a probe that is answered ends it for all workers
 --- workers: 2
 --- records
 route shop.test shop
@@ -110,7 +110,7 @@ for _ = 1, 4 do
     workers[1]:request("shop.test", "/fail_if/a/500")
 end
 ngx.sleep(0.25)
-t.wait("the trial", function()
+t.wait("the probe", function()
     return workers[2]:request("shop.test").headers["x-instance"] == "a"
 end)
 ngx.sleep(0.05)
@@ -125,7 +125,160 @@ t.say(n.a, " ", n.b)
 
 
 
-=== half-open: a failure on trial sets it aside again, whatever max_fails says
+=== half-open: an instance that hangs gets nothing more while its probe waits
+--- workers: 2
+--- records
+route shop.test shop
+policy shop {"fail_timeout_ms":300,"read_timeout_ms":100}
+inst shop a @a
+inst shop slow @hanging
+--- lua
+for _ = 1, 4 do
+    assert(t.get("shop.test").status == 200)
+end
+t.say(t.requests("hanging"))
+-- From now on it may take its time.
+t.change([[policy shop {"fail_timeout_ms":300}]])
+ngx.sleep(0.35)
+local calls = {}
+for i = 1, 4 do
+    calls[i] = function()
+        local connection = t.connect(30)
+        for _ = 1, 15 do
+            connection.sock:settimeout(3000)
+            if not connection:request("shop.test") then
+                connection:close()
+                return "waited"
+            end
+            ngx.sleep(0.2)
+        end
+        return "served"
+    end
+end
+local ends = t.together(unpack(calls))
+table.sort(ends)
+t.say(table.concat(ends, " "), " ", t.requests("hanging"))
+t.say(t.status().ejected.shop.slow.state)
+--- response_body
+1
+served served served waited 2
+half-open
+
+
+
+=== half-open: who gave the probe up is no proof, and the next one waits
+--- records
+route shop.test shop
+policy shop {"fail_timeout_ms":600,"read_timeout_ms":100}
+inst shop a @a
+inst shop slow @hanging
+--- lua
+for _ = 1, 4 do
+    assert(t.get("shop.test").status == 200)
+end
+t.change([[policy shop {"fail_timeout_ms":600}]])
+ngx.sleep(0.65)
+-- The probe's client has no patience.
+local before = t.requests("hanging")
+local function ask()
+    local connection = t.connect(0.1)
+    connection:request("shop.test")
+    connection:close()
+end
+for _ = 1, 6 do
+    ask()
+end
+t.say(before, " ", t.requests("hanging") - before)
+t.say(t.status().ejected.shop.slow.state, " ",
+      t.metric("pointsman_ejections_total"))
+t.wait("the next probe", function()
+    ask()
+    return t.requests("hanging") - before == 2
+end)
+--- response_body
+1 1
+half-open 1
+
+
+
+=== half-open: a WebSocket is a probe that does not end; another one may follow
+--- records
+route shop.test shop
+policy shop {"fail_timeout_ms":200,"fail_on":["5xx"]}
+inst shop a @a
+inst shop b @b
+--- lua
+for _ = 1, 4 do
+    t.get("shop.test", "/fail_if/a/500")
+end
+ngx.sleep(0.25)
+local upgrade = { headers = { "Upgrade: websocket", "Connection: upgrade" } }
+local sockets = {}
+t.wait("the probe", function()
+    local connection = t.connect()
+    sockets[#sockets + 1] = connection
+    local response = connection:request("shop.test", "/ws", upgrade)
+    return response.headers["x-tried"]:find("127.0.0.2:", 1, true)
+end)
+-- (This one, and a probe of its own soon after it.)
+t.wait("another probe, which ends", function()
+    return t.status().ejected == ngx.null,
+           t.get("shop.test").headers["x-instance"]
+end, 3)
+for _, connection in ipairs(sockets) do
+    assert(connection.sock:send("x\n"))
+    assert(connection.sock:receive() == "echo x")
+    connection:close()
+end
+--- response_body
+
+
+
+=== half-open: a probe whose worker is killed is not waited for
+--- workers: 2
+--- records
+route shop.test shop
+policy shop {"fail_timeout_ms":300,"read_timeout_ms":100}
+inst shop a @a
+inst shop slow @hanging
+--- no_error_log
+[emerg]
+--- lua
+for _ = 1, 4 do
+    assert(t.get("shop.test").status == 200)
+end
+t.change([[policy shop {"fail_timeout_ms":300}]])
+ngx.sleep(0.35)
+local other
+for _, connection in ipairs(t.connect_each(2)) do
+    local pid = connection:request("localhost", "/worker").headers["x-worker"]
+    if tonumber(pid) ~= ngx.worker.pid() then
+        other = { connection = connection, pid = pid }
+    end
+end
+local before = t.requests("hanging")
+t.together(function()
+    while other.connection:request("shop.test") do end
+end, function()
+    t.wait("the probe", function()
+        return t.requests("hanging") > before
+    end)
+    t.shell("kill -KILL " .. other.pid)
+end)
+local began = ngx.now()
+t.wait("the next probe", function()
+    local connection = t.connect(0.1)
+    connection:request("shop.test")
+    connection:close()
+    return t.requests("hanging") == before + 2
+end)
+t.say(ngx.now() - began < 3)
+--- response_body
+true
+
+
+
+=== half-open: a probe that fails ejects it again, whatever max_fails says
 --- records
 route shop.test shop
 policy shop {"fail_timeout_ms":200,"max_fails":3}
@@ -146,7 +299,7 @@ t.say(before, " ", t.metric("pointsman_retries_total"))
 
 
 
-=== if all are set aside, all are used, and the only instance never is
+=== if all are ejected, all are used, and the only instance never is
 --- records
 route shop.test shop
 route one.test one
@@ -167,7 +320,7 @@ t.say(seen["200 a"], seen["200 b"])
 for _ = 1, 3 do
     t.get("one.test", "/status/500")
 end
-t.say(t.show("one.test"), " ", t.metric("pointsman_set_aside_total"))
+t.say(t.show("one.test"), " ", t.metric("pointsman_ejections_total"))
 --- response_body
 truetrue
 200 c 2
@@ -334,7 +487,7 @@ end
 t.together(unpack(calls))
 t.say(statuses[200])
 t.say(t.requests("b") > 0, t.requests("hanging") > 0,
-      t.metric("pointsman_set_aside_total") > 2)
+      t.metric("pointsman_ejections_total") > 2)
 --- response_body
 5000
 truetruetrue

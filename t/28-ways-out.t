@@ -138,7 +138,7 @@ for _ = 1, 3 do
     end })
     ngx.print(response.status, " ")
 end
-t.say(t.metric("pointsman_set_aside_total"))
+t.say(t.metric("pointsman_ejections_total"))
 --- response_body
 200 200 200 0
 
@@ -154,7 +154,7 @@ inst shop b @b
 for _ = 1, 2 do
     t.get("shop.test", "/slow_if/b/0.2")
 end
-local aside = t.status().set_aside
+local aside = t.status().ejected
 t.say(aside.shop.slow ~= nil, " ", aside.shop.b)
 --- response_body
 true nil
@@ -178,7 +178,7 @@ end
 for _ = 1, 130 do
     t.get("again.test", "/status/503")
 end
-t.say(t.metric("pointsman_set_aside_total"))
+t.say(t.metric("pointsman_ejections_total"))
 --- response_body
 0
 

@@ -39,7 +39,7 @@ local PAGE = {
       { "no_route", "no_instance", "unavailable", "busy", "overloaded",
         "no_such_instance" } },
     { "retries", "Requests sent on to another instance" },
-    { "set_aside", "Instances set aside because they refused connections" },
+    { "ejections", "Instances ejected because they failed" },
     { "bad_records", "Records in Redis that could not be used" },
     { "redis_errors", "Look-ups in Redis that failed" },
     { "refills", "Look-ups repeated because of a change in between" },

@@ -83,6 +83,23 @@ function PATHS.fail_if(rest)
 end
 
 
+-- close_if/<instance>: that one reads the request and ends the connection.
+function PATHS.close_if(rest)
+    read_body()
+    if ngx.header["X-Instance"] == rest then
+        return ngx.exit(444)
+    end
+    ngx.say("answered")
+end
+
+
+-- Longer than the edge accepts.
+function PATHS.long_header()
+    ngx.header["X-Long"] = ("x"):rep(100000)
+    ngx.say("answered")
+end
+
+
 -- slow_if/<instance>/<seconds>
 function PATHS.slow_if(rest)
     local name, seconds = rest:match("^([^/]+)/([%d.]+)$")

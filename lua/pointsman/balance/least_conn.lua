@@ -3,7 +3,11 @@
 --
 -- As nginx's least_conn does it: among those that have equally few, the round
 -- goes on (see round_robin.lua), so that an idle app still has its shares.
+--
+-- To look at all instances of a large app costs more than the request itself.
+-- Of many, the better one of two drawn ones is taken, see random.lua.
 
+local random = require("pointsman.balance.random")
 local round_robin = require("pointsman.balance.round_robin")
 
 local max = math.max
@@ -13,6 +17,8 @@ local type = type
 -- LuaJIT gives up for ever on a loop that it saw end too soon, as that over two
 -- instances does; the next app may have a thousand.
 local MIN_STEPS = 16
+-- The most instances that are all looked at.
+local FEW = 32
 
 
 local _Picker = {}
@@ -61,7 +67,19 @@ local _M = {}
 -- As that of round_robin; `options.flight.of(peer)` says how many requests an
 -- instance has in flight.
 function _M.new(peers, previous, options)
-    local before = type(previous) == "table" and previous.round or previous
+    local before = previous
+    if type(previous) == "table" then
+        -- That of few instances has a round, that of many has none.
+        local is_many = not previous.round
+        if is_many ~= (#peers > FEW) then
+            before = options.seed
+        else
+            before = previous.round or previous
+        end
+    end
+    if #peers > FEW then
+        return random.new(peers, before, options)
+    end
     local round = round_robin.new(peers, before)
     return setmetatable({
         round = round, steps = max(round.n, MIN_STEPS),

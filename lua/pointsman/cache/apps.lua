@@ -54,7 +54,6 @@ local EMPTY_REST = 0.1
 -- Where rounds begin: each worker at another instance.
 local seed = ""
 local picker_options = {
-    flight = { of = function(peer) return flight.of(nil, peer) end },
 }
 local apps, apps_n = {}, 0
 
@@ -145,6 +144,11 @@ local function fill_picker(app, record)
     if app.parts then
         app.parts = nil
     end
+    if flight.is_needed(policy) then
+        app.flight = app.flight
+                     or { of = function(peer) return flight.of(app, peer) end }
+    end
+    picker_options.flight = app.flight
     app.picker = compose.new(policy, pickable, previous, picker_options)
 end
 

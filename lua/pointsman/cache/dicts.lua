@@ -114,9 +114,16 @@ function flights.get(key)
 end
 
 
--- syntax: flights.put(key, value)
-function flights.put(key, value)
-    shared.pointsman_flights:set(key, value)
+-- syntax: ok = flights.claim(key, value, seconds?)
+-- False if somebody else has it.
+function flights.claim(key, value, seconds)
+    return (shared.pointsman_flights:safe_add(key, value, seconds))
+end
+
+
+-- syntax: flights.drop(key)
+function flights.drop(key)
+    shared.pointsman_flights:delete(key)
 end
 
 

@@ -5,7 +5,7 @@
 --   touch        moves before the feed touches anything
 --   topology     moves when a route may have appeared or gone
 --   reval        moves when all cached records must be asked for anew
---   asides       the newest entry in the log of instances that are set aside
+--   ejections    the newest entry in the log of ejections, see ejection.lua
 --   live         1 while the feed follows the table
 --   grace        until when records in doubt will do, see doubt.lua
 --   stripes      count the changes of all apps, or routes, that hash to them
@@ -54,7 +54,7 @@ local ngx = ngx
 local pairs = pairs
 local tonumber = tonumber
 
-local GENERATION, TOUCH, TOPOLOGY, REVAL, ASIDES, LIVE, GRACE =
+local GENERATION, TOUCH, TOPOLOGY, REVAL, EJECTIONS, LIVE, GRACE =
     0, 1, 2, 3, 4, 5, 6
 -- Apps and routes have their own: apps change much more often.
 local APP_STRIPES, FIRST_APP = 1024, 8
@@ -70,7 +70,8 @@ local ORDERED = ffi.arch == "x64" or ffi.arch == "x86"
 -- What the dict calls them.
 local names = {
     [GENERATION] = "gen", [TOUCH] = "touch", [TOPOLOGY] = "topology",
-    [REVAL] = "reval", [ASIDES] = "asides", [LIVE] = "live", [GRACE] = "grace",
+    [REVAL] = "reval", [EJECTIONS] = "ejection_log", [LIVE] = "live",
+    [GRACE] = "grace",
     [FIRST_APP - 1] = "spare",
 }
 for at = FIRST_APP, LAST do
@@ -146,7 +147,7 @@ end
 
 
 local _M = {
-    TOUCH = TOUCH, TOPOLOGY = TOPOLOGY, REVAL = REVAL, ASIDES = ASIDES,
+    TOUCH = TOUCH, TOPOLOGY = TOPOLOGY, REVAL = REVAL, EJECTIONS = EJECTIONS,
     LIVE = LIVE, GRACE = GRACE,
 }
 

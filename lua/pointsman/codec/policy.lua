@@ -115,7 +115,7 @@ local policy = check.object {
     send_timeout_ms = check.seconds(1, HOUR),
     read_timeout_ms = check.seconds(1, HOUR),
     max_fails = check.integer(1, 1000),
-    -- An agent writes 100 or more; 0 sets nobody aside, as it always did.
+    -- An agent writes 100 or more; 0 ejects nobody.
     fail_timeout_ms = check.seconds(0, HOUR),
     fail_on = fail_on,
     slow_start_ms = check.seconds(1000, HOUR),

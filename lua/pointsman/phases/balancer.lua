@@ -87,7 +87,9 @@ end
 -- Sends the request to record.peer.
 local function connect(record)
     local app, peer = record.app, record.peer
-    if not record.is_sub then
+    if record.is_sub then
+        in_flight.hide(app, peer)
+    else
         record.load = begin(app, peer)
     end
     if record.is_upgrade or not app.plain then

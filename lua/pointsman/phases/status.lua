@@ -30,7 +30,6 @@ local _M = {}
 -- syntax: status.page()
 function _M.page()
     metrics.flush()
-    local asides = health.list()
     local body, err = cjson.encode({
         epoch = dict_get("epoch") or cjson.null,
         applied = doubt.applied(),
@@ -53,7 +52,7 @@ function _M.page()
         },
         log_handler = dict_get("log_handler_missing") and "missing" or "ok",
         bad_records = total("bad_records"),
-        set_aside = next(asides) and asides or cjson.null,
+        ejected = health.list() or cjson.null,
     })
     if not body then
         ngx.log(ngx.ERR, "failed to encode the status: ", err)

@@ -12,6 +12,7 @@
 
 local in_flight = require("pointsman.request.in_flight")
 local variables = require("pointsman.request.variables")
+local verdict = require("pointsman.health.verdict")
 
 local base = require("resty.core.base")
 local ffi = require("ffi")
@@ -27,6 +28,8 @@ local tonumber = tonumber
 local var = ngx.var
 
 local CLOSED, DECIDED, SENT = 0, 1, 2
+-- What leads to an error page of the user's.
+local FAILED = 502
 -- Closed records above so many are let go, once a second.
 local MAX_IDLE = 4096
 
@@ -81,9 +84,12 @@ end
 -- error page of the user's that leads back), or to a request that had no log
 -- phase.
 local function take_over(record)
-    if record.state == SENT and not record.is_sub
-            and record.began < start_time() then
-        lost = lost + 1
+    if record.state == SENT and not record.is_sub then
+        if record.began < start_time() then
+            lost = lost + 1
+        else
+            verdict.ended(record, FAILED)
+        end
     end
     reset(record)
     return record

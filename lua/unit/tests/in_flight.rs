@@ -99,6 +99,50 @@ fn least_conn_keeps_all_equally_full() {
 }
 
 #[test]
+fn least_conn_looks_at_two_of_many() {
+    check_pickers(
+        r#"
+        local asked = 0
+        local flight = flights()
+        local of = flight.of
+        flight.of = function(peer) asked = asked + 1; return of(peer) end
+        local list = many(5000)
+        local picker = new("least_conn", list, 0, flight)
+        for _ = 1, 1000 do picker:pick() end
+        assert(asked <= 2000, asked)
+
+        -- as many clients as instances: with one choice the fullest would have
+        -- seven, with two it has three or four
+        local takes = {}
+        for _, peer in ipairs(list) do takes[peer.id] = 1 end
+        local most = 0
+        for _ = 1, #list do
+            local id = picker:pick().id
+            flight.n[id] = (flight.n[id] or 0) + 1
+            most = math.max(most, flight.n[id])
+        end
+        assert(most <= 4, most)
+        "#,
+    );
+}
+
+#[test]
+fn least_conn_goes_on_when_an_app_grows_large_and_shrinks() {
+    check_pickers(
+        r#"
+        local flight = flights()
+        local picker = new("least_conn", many(32), 0.3, flight)
+        for _, n in ipairs { 33, 32, 34, 35, 31, 30, 5000, 2 } do
+            picker = new("least_conn", many(n), picker, flight)
+            local counts, seen = count(picker, 20 * n), 0
+            for _ in pairs(counts) do seen = seen + 1 end
+            same(seen, n)
+        end
+        "#,
+    );
+}
+
+#[test]
 fn random_avoids_the_fuller_one_of_two() {
     check_pickers(
         r#"
