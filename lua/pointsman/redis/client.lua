@@ -121,16 +121,14 @@ return cjson.encode({meta, {}, {app}, defaults})
 ]]
 
 -- ARGV: prefix. Returns what `meta` has, the ID of the stream's last entry, and
--- how many seconds ago an agent said that it is there: by Redis's own clock.
+-- for how many seconds `heard` will live.
 local PROBE = [[
 local prefix = ARGV[1]
 local meta = redis.call('HMGET', prefix .. 'meta',
                         'format', 'epoch', 'rev', 'state', 'claim')
 local last = redis.call('XREVRANGE', prefix .. 'changes', '+', '-', 'COUNT', 1)
-local heard = redis.pcall('GET', prefix .. 'heard')
-heard = type(heard) == 'string' and tonumber(heard)
-local now = tonumber(redis.call('TIME')[1])
-return {meta, last[1] and last[1][1] or false, heard and now - heard or false}
+return {meta, last[1] and last[1][1] or false,
+        redis.call('TTL', prefix .. 'heard')}
 ]]
 
 -- ARGV: prefix, the ID of an entry, and how many. Answers the entries after it:
@@ -156,6 +154,8 @@ return cjson.encode(entries) .. '\n' .. table.concat(changes)
 -- An older agent's records are a part of what we can read.
 local FORMATS = { ["1"] = true, ["2"] = true }
 local MAX_REV = 2 ^ 53
+-- An agent that follows etcd writes `heard` with this time to live each second.
+local HEARD_SECONDS = 86400
 -- Instances that a look-up of hosts brings along. An app of more is asked for
 -- by itself, and only if it is not cached: see lookups.lua.
 local ROOM = 128
@@ -276,7 +276,7 @@ local FEED = { __index = _Feed }
 -- syntax: table, err = feed:probe()
 -- { format =, epoch =, rev =, ready =, claim =, last_id =, silence = }; epoch
 -- and rev are nil when there is no table that we can read. `silence`: seconds
--- since an agent was heard, nil if none ever was.
+-- since an agent was heard, nil if none was for a day.
 function _Feed:probe()
     if sentinels then
         local place, err = sentinels:master()
@@ -290,9 +290,8 @@ function _Feed:probe()
     end
     local table = read_meta(reply[1])
     table.last_id = present(reply[2])
-    local silence = present(reply[3])
-    -- After a failover it may be another server's clock.
-    table.silence = silence and max(0, silence)
+    local left = reply[3]
+    table.silence = left >= 0 and max(0, HEARD_SECONDS - left) or nil
     return table
 end
 
