@@ -138,6 +138,47 @@ t.say(t.show("shop.test"), ", ", t.show("cold.test"))
 
 
 
+=== Sentinels that were silent are asked again once the master is gone
+--- at_once
+--- without: setup
+--- http_config
+    init_by_lua_block {
+        require("pointsman").setup {
+            redis = "redis+sentinel://127.0.0.1:$TEST_NGINX_DEAD_PORT,"
+                    .. "127.0.0.1:$TEST_NGINX_SENTINEL_PORT/table",
+            sentinel_password_file = os.getenv("POINTSMAN_TEST_DIR")
+                                     .. "/sentinel/password",
+            prefix = "test:", redis_timeout = 0.3,
+        }
+    }
+--- lua
+local here, there = t.redis_port, $TEST_NGINX_REPLICA_PORT
+local sentinel = require("sentinel").new(t, $TEST_NGINX_SENTINEL_PORT)
+sentinel:watch(here, there)
+t.say(t.show("shop.test"))
+sentinel:signal("STOP")
+-- the first lookup after a second asks them in vain; the known master is used
+t.sleep(1.1)
+t.say(t.show("unknown.test"))
+sentinel:signal("CONT")
+t.redis_port = there
+t.redis("REPLICAOF", "NO", "ONE")
+sentinel:monitor(there)
+t.redis_port = here
+t.redis_stop()
+t.redis_port = there
+t.change("inst shop a @b\nroute cold.test shop")
+t.say(t.show("shop.test"), ", ", t.show("cold.test"))
+t.redis_port = here
+t.redis_start()
+--- timeout: 60
+--- response_body
+200 a
+404 no_route
+200 b, 200 b
+
+
+
 === a wrong password of the Sentinel is told
 --- at_once
 --- without: setup

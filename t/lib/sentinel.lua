@@ -28,6 +28,15 @@ function _M:command(...)
 end
 
 
+-- Sends the process a signal.
+function _M:signal(name)
+    local dir = os.getenv("POINTSMAN_TEST_DIR")
+    local file = assert(io.open(dir .. "/sentinel/redis.pid"))
+    os.execute("kill -" .. name .. " " .. file:read("*l"))
+    file:close()
+end
+
+
 -- Has it watch the master at this port, and nothing else.
 function _M:monitor(port)
     pcall(self.command, self, "SENTINEL", "REMOVE", "table")
