@@ -208,3 +208,30 @@ t.say(collectgarbage("setstepmul", 40))
 t.say(collectgarbage("setstepmul", 200))
 --- response_body
 200
+
+
+
+=== docs/operations.md names every setting
+--- lua
+local function names(path, pattern)
+    local found = {}
+    for line in io.lines(os.getenv("POINTSMAN_TEST_LIB") .. "/../../" .. path) do
+        found[#found + 1] = line:match(pattern)
+    end
+    return table.concat(found, " ")
+end
+local function sorted(text)
+    local words = {}
+    for word in text:gmatch("%S+") do
+        words[#words + 1] = word
+    end
+    table.sort(words)
+    return table.concat(words, " ")
+end
+local known = sorted(names("lua/pointsman/settings.lua",
+                           "^    ([%l_]+) = {.*check = "))
+local documented = sorted(names("docs/operations.md",
+                                "^| `([%l_]+)` | [^|]* | [^|]* |$"))
+t.say(#known > 100, " ", known == documented or known .. "; " .. documented)
+--- response_body
+true true

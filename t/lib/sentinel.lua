@@ -29,7 +29,7 @@ end
 
 
 -- Sends the process a signal.
-function _M:signal(name)
+function _M.signal(_, name)
     local dir = os.getenv("POINTSMAN_TEST_DIR")
     local file = assert(io.open(dir .. "/sentinel/redis.pid"))
     os.execute("kill -" .. name .. " " .. file:read("*l"))
