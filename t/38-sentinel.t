@@ -37,7 +37,11 @@ END {
 }
 
 # Each block begins with the file's Redis as a master.
-add_block_preprocessor(sub { redis('REPLICAOF', 'NO', 'ONE') });
+add_block_preprocessor(sub {
+    # This runs before the harness's own.
+    TestPointsman::start_redis();
+    redis('REPLICAOF', 'NO', 'ONE');
+});
 
 # The Redis that a block ends is missed in nginx's log.
 run_edge_tests(trouble => 1);

@@ -59,16 +59,30 @@ local function check_role(red)
 end
 
 
+-- nginx verifies by lua_ssl_trusted_certificate. Both client libraries keep the
+-- socket in `_sock`.
+local function open_tls(red, place)
+    local sock = red._sock
+    -- A certificate that is refused at once fails an assertion in
+    -- lua-resty-core (its issue 499); with `false` instead of nil, the refusal
+    -- would go unnoticed.
+    local ok, _, err = pcall(sock.sslhandshake, sock, nil,
+                             place.tls_name or place.host, true)
+    if not ok or err then
+        return nil, "failed to open TLS: "
+                    .. (err or "the certificate was refused, see above")
+    end
+    return true
+end
+
+
 -- What a new connection needs before its first command.
 local function prepare(red, place)
     local ok, err
     if place.tls then
-        -- Both client libraries keep the socket there. nginx verifies by
-        -- lua_ssl_trusted_certificate.
-        ok, err = red._sock:sslhandshake(nil, place.tls_name or place.host,
-                                         true)
+        ok, err = open_tls(red, place)
         if not ok then
-            return nil, "failed to open TLS: " .. (err or "no reason given")
+            return nil, err
         end
     end
     ok, err = authenticate(red, place.login)
