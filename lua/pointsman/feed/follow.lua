@@ -15,6 +15,7 @@ local board = require("pointsman.cache.versions")
 local dicts = require("pointsman.cache.dicts")
 local doubt = require("pointsman.cache.revalidation")
 local redis = require("pointsman.redis.client")
+local slices = require("pointsman.feed.slices")
 
 local advance = board.advance
 local count = dicts.count
@@ -73,6 +74,14 @@ local function set_state(state, level, ...)
     if text ~= last_log then
         last_log = text
         ngx_log(level, "feed ", text)
+    end
+end
+
+
+-- When an agent was heard last, which may be `silence` seconds ago.
+local function note_agent(silence)
+    if silence then
+        dict_set("heard", ngx_now() - silence)
     end
 end
 
@@ -217,6 +226,7 @@ local function gather(source, entries, place)
                 sleep(max(SHORTEST_SLEEP, min(rest, GATHER_SECONDS)))
             end
             entries, err = source:read(last_id, true)
+            slices.begin()
             if not entries then
                 return nil, err
             end
@@ -281,6 +291,7 @@ local function follow(source)
         if not table then
             return nil, err
         end
+        note_agent(table.silence)
         if not check(table, place, forced) then
             sleep(POLL_SECONDS)
         else
@@ -292,10 +303,12 @@ local function follow(source)
                 waited = not is_storm
                 local came
                 entries, came = source:read(place.last_id, is_storm)
+                slices.begin()
                 if not entries then
                     return nil, came
                 end
                 if #entries > 0 then
+                    note_agent(0)
                     ok, err = take(source, entries, place)
                     if ok == nil then
                         return nil, err

@@ -24,6 +24,13 @@ local function usages()
 end
 
 
+-- Seconds since anything was heard from an agent; nil if nothing ever was.
+local function agent_silence()
+    local heard = dict_get("heard")
+    return heard and math.max(0, math.floor(ngx.now() - heard))
+end
+
+
 local _M = {}
 
 
@@ -40,6 +47,7 @@ function _M.page()
             errors = total("feed_errors"),
             revalidations = total("revalidations"),
         },
+        agent_silence_seconds = agent_silence() or cjson.null,
         worker = { pid = ngx.worker.pid(), id = ngx.worker.id() },
         workers = ngx.worker.count(),
         dicts = usages(),
@@ -71,6 +79,7 @@ function _M.metrics()
     ngx.print(metrics.render({
         applied = doubt.applied(),
         feed_live = board.read(board.LIVE) == 1,
+        agent_silence = agent_silence(),
         dicts = usages(),
     }))
 end
