@@ -11,11 +11,11 @@
 -- What one worker sees goes into a log in the shared dict; the others read the
 -- new entries when the generation has moved.
 
-local board = require("pointsman.cache.versions")
 local dicts = require("pointsman.cache.dicts")
 local metrics = require("pointsman.metrics")
+local versions = require("pointsman.cache.versions")
 
-local advance = board.advance
+local advance = versions.advance
 local count = dicts.count
 local count_for = dicts.count_for
 local dict_add = dicts.add
@@ -104,7 +104,7 @@ end
 
 
 local function publish(app, peer, till)
-    local number = board.count(board.ASIDES)
+    local number = versions.count(versions.EJECTIONS)
     dict_set(ring_key(number),
              format("%.0f %s %s %.0f %.3f", number, app.name, peer.id,
                     peer.rev, till))
@@ -161,7 +161,7 @@ local _M = {}
 -- syntax: health.sync()
 -- Reads what other workers (and this one) have noted since the last time.
 function _M.sync()
-    local newest = board.read(board.ASIDES)
+    local newest = versions.read(versions.EJECTIONS)
     if newest == last_read then
         return
     end
@@ -183,7 +183,7 @@ end
 _M.is_out = is_aside
 
 
--- syntax: list = health.asides_of(app_name)
+-- syntax: list = health.of(app_name)
 -- For is_aside; nil if none of the app's instances is set aside.
 function _M.of(app)
     return asides[app]
@@ -275,34 +275,7 @@ local function kind_of(policy, connect_time, header_time, status)
 end
 
 
--- In a large app the instance has been read, unless its line has changed since
--- the request went there. What waits to be read may know an address that has
--- gone to another instance.
-local function peer_in(app, addr)
-    local stale
-    for _, part in ipairs(app.parts) do
-        local peer = part:known(addr)
-        if peer and board.sheet(part.place) == part.seen then
-            return peer
-        end
-        stale = stale or peer
-    end
-    if stale then
-        return stale
-    end
-    for _, part in ipairs(app.parts) do
-        local peer = part:search(addr)
-        if peer then
-            return peer
-        end
-    end
-end
-
-
 local function peer_at(app, addr)
-    if app.parts then
-        return peer_in(app, addr)
-    end
     for _, peer in ipairs(app.peers) do
         if peer.addr == addr then
             return peer

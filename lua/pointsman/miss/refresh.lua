@@ -1,5 +1,5 @@
--- Asks Redis anew for hosts whose records are in doubt, while requests go on
--- with these. A timer, in each worker that is asked for such a host.
+-- Asks Redis again for hosts whose records need revalidation, while requests go
+-- on with these. A timer, in each worker that is asked for such a host.
 
 local cache = require("pointsman.cache.routes")
 local miss = require("pointsman.miss.fetch")
@@ -40,7 +40,7 @@ local function renew(host)
     local ok, err = true, nil
     -- Another host, or another worker, may have had it renewed.
     local _, how = find(host)
-    if how == "doubt" then
+    if how == "stale" then
         ok, err = pcall(miss.renew, host)
     end
     under_way[host] = nil

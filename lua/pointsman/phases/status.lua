@@ -1,10 +1,10 @@
 -- The facts of this edge, and the status page. For content_by_lua.
 
-local board = require("pointsman.cache.versions")
 local dicts = require("pointsman.cache.dicts")
-local doubt = require("pointsman.cache.revalidation")
 local health = require("pointsman.health.ejection")
 local metrics = require("pointsman.metrics")
+local revalidation = require("pointsman.cache.revalidation")
+local versions = require("pointsman.cache.versions")
 
 local cjson = require("cjson.safe")
 
@@ -33,10 +33,11 @@ function _M.page()
     local asides = health.list()
     local body, err = cjson.encode({
         epoch = dict_get("epoch") or cjson.null,
-        applied = doubt.applied(),
+        applied = revalidation.applied(),
         feed = {
             state = dict_get("feed") or "starting",
             last_id = dict_get("last_id") or cjson.null,
+            heard = dict_get("heard") or cjson.null,
             entries = total("feed_entries"),
             errors = total("feed_errors"),
             revalidations = total("revalidations"),
@@ -70,8 +71,8 @@ end
 function _M.metrics()
     ngx.header.content_type = "text/plain; version=0.0.4; charset=utf-8"
     ngx.print(metrics.render({
-        applied = doubt.applied(),
-        feed_live = board.read(board.LIVE) == 1,
+        applied = revalidation.applied(),
+        feed_live = versions.read(versions.LIVE) == 1,
         dicts = usages(),
     }))
 end
