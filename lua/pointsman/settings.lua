@@ -6,7 +6,6 @@ local secrets = require("pointsman.redis.secret")
 local url = require("pointsman.redis.url")
 
 local find = string.find
-local format = string.format
 local getenv = os.getenv
 local concat = table.concat
 local floor = math.floor
@@ -73,16 +72,6 @@ local function number(min, max, whole)
 end
 
 
-local function either(a, b)
-    return function(value)
-        if value ~= a and value ~= b then
-            return nil, format("must be %q or %q", a, b)
-        end
-        return value
-    end
-end
-
-
 -- Each setting has the environment variable POINTSMAN_<NAME>.
 local KNOWN = {
     -- See redis/url.lua.
@@ -105,9 +94,6 @@ local KNOWN = {
     -- What the cookies of sticky sessions are made with. The same for all
     -- edges; default: the registry's epoch.
     secret = { check = secret },
-    -- Which worker follows the stream of changes: the first one, that has
-    -- requests to serve as well, or the first one, which then takes none.
-    feed_worker = { default = "shared", check = either("shared", "own") },
     -- What LuaJIT's collector does at a time, in each worker, for all of its
     -- Lua; 200 is LuaJIT's own default. With less, requests wait less while
     -- garbage is collected, and there is more of it.

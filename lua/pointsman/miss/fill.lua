@@ -6,22 +6,23 @@
 -- are read before Redis is asked; if a stripe has moved by the time the record
 -- is in L2, the record is taken out and looked up again.
 
-local apps = require("pointsman.cache.shared_apps")
-local board = require("pointsman.cache.versions")
 local codec = require("pointsman.codec.records")
 local dicts = require("pointsman.cache.dicts")
+local known_apps = require("pointsman.cache.apps")
+local versions = require("pointsman.cache.versions")
 
-local advance = board.advance
-local app_stripe = board.app_stripe
+local advance = versions.advance
+local app_stripe = versions.app_stripe
+local apps = dicts.apps
 local count = dicts.count
 local dict_get = dicts.get
 local ipairs = ipairs
 local negatives = dicts.negatives
-local read = board.read
-local route_stripe = board.route_stripe
+local read = versions.read
+local route_stripe = versions.route_stripe
 local routes = dicts.routes
 
-local TOUCH, TOPOLOGY, REVAL = board.TOUCH, board.TOPOLOGY, board.REVAL
+local TOUCH, TOPOLOGY, REVAL = versions.TOUCH, versions.TOPOLOGY, versions.REVAL
 
 
 -- Whether a cached text is of this revalidation, so that it can stay.
@@ -59,19 +60,15 @@ local function undo(put)
         local zone, key, stripe, seen = entry[1], entry[2], entry[3], entry[4]
         if read(stripe) ~= seen then
             -- Another worker may have read it by now; the stripe tells it so.
-            if zone == apps then
-                apps.drop(key)
-            else
-                zone:drop(key)
-            end
-            board.count(stripe)
+            zone:drop(key)
+            versions.count(stripe)
             undone = undone or {}
             undone[key] = true
             rerouted = rerouted or zone ~= apps
         end
     end
     if rerouted then
-        board.count(TOPOLOGY)
+        versions.count(TOPOLOGY)
     end
     if undone then
         advance()
@@ -114,7 +111,7 @@ end
 -- syntax: yes = fill.has_app(name)
 -- Whether an app is cached and not stale. The feed keeps it up to date.
 function _M.has_app(name)
-    return is_of(apps.get(name), read(REVAL))
+    return is_of(apps:get(name), read(REVAL))
 end
 
 
@@ -142,10 +139,10 @@ end
 function _M.store_app(before, app, asof)
     -- The feed keeps a cached app up to date. It may have many instances, and
     -- is not written again for each route.
-    if is_of(apps.get(app.name), before.reval) then
+    if is_of(apps:get(app.name), before.reval) then
         return true
     end
-    apps.put(app.name, codec.pack_app(app, asof, before.reval))
+    known_apps.put(app.name, codec.pack_app(app, asof, before.reval))
     if read(TOUCH) == before.touch then
         return true
     end

@@ -41,6 +41,7 @@ local function tick(premature)
     versions.show()
     if not premature then
         ejection.purge()
+        cache.sweep()
         in_flight.tick()
         records.purge()
         check_log_handler()

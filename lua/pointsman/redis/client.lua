@@ -18,7 +18,6 @@ local ipairs = ipairs
 local match = string.match
 local max = math.max
 local ngx = ngx
-local ngx_now = ngx.now
 local null = ngx.null
 local setmetatable = setmetatable
 local sub = string.sub
@@ -309,7 +308,6 @@ end
 -- everything else.
 local function read_at_once(red, last_id)
     local text, err = run(red, READ, last_id, BATCH)
-    local came = ngx_now()
     if not text then
         return nil, err
     end
@@ -325,17 +323,16 @@ local function read_at_once(red, last_id)
         entries[i] = entry_of(entry[1], entry[2], entry[3], entry[4],
                               sub(text, at, behind - 1))
         at = behind
-        end
-    return entries, came
+    end
+    return entries
 end
 
 
 local function wait_for(red, last_id)
     local reply, err = red:xread("COUNT", BATCH, "BLOCK", BLOCK_MS, "STREAMS",
                                  prefix .. "changes", last_id)
-    local came = ngx_now()
     if reply == null then
-        return {}, came
+        return {}
     elseif type(reply) ~= "table" then
         return nil, err or "no list"
     end
@@ -347,23 +344,22 @@ local function wait_for(red, last_id)
         end
         entries[i] = entry_of(entry[1], of.epoch, of.from, of.kind,
                               of.changes or "")
-        end
-    return entries, came
+    end
+    return entries
 end
 
 
--- syntax: entries, came = feed:read(last_id, at_once?)
+-- syntax: entries, err = feed:read(last_id, at_once?)
 -- Waits for entries after `last_id`, about a second; then the list is empty.
 -- With `at_once` it does not wait. There are feed.BATCH of them at most. Each
--- is { id =, epoch =, from =, to =, kind =, changes = JSON, undecoded }. `came`
--- is when Redis had answered, or with nil the error.
+-- is { id =, epoch =, from =, to =, kind =, changes = JSON, undecoded }.
 function _Feed:read(last_id, at_once)
     local read = at_once and read_at_once or wait_for
-    local entries, came = read(self.red, last_id)
+    local entries, err = read(self.red, last_id)
     if not entries then
-        return nil, "failed to read the stream: " .. came
+        return nil, "failed to read the stream: " .. err
     end
-    return entries, came
+    return entries
 end
 
 
