@@ -97,6 +97,7 @@ l2 l2 l1 l1
 === hosts and apps that appear once and go leave the worker and the shared dict
 --- timeout: 20
 --- lua
+local apply = require("pointsman.feed.apply")
 local known_apps = require("pointsman.cache.apps")
 local hosts = require("pointsman.cache.hosts")
 local routes = require("pointsman.cache.routes")
@@ -144,6 +145,9 @@ for _ = 1, 8 do
     assert(select(2, routes.find("shop.test")) == "l1")
 end
 t.say(known_apps.count(), " ", targets(), " ", entries())
+-- (It has been a while.)
+apply.purge(0)
+t.say(entries())
 -- Until it is not.
 sweep(6)
 t.say(known_apps.count(), " ", targets())
@@ -151,13 +155,14 @@ t.say(t.show("shop.test"), " ", t.lookups())
 --- response_body
 1 1 1
 201 201 201
-1 1 1
+1 1 201
+1
 0 0
 200 a 201
 
 
 
-=== an app that has no instance is asked for again after a while
+=== an app that has no instance is kept for a while
 --- records
 route shop.test shop
 --- lua
@@ -168,14 +173,20 @@ t.say(left > 50 and left <= 60)
 t.change("inst shop a @a")
 t.say(t.show("shop.test"), " ", dict:ttl("shop"), " ", t.lookups())
 t.change("del inst shop a")
-t.say(dict:get("shop"))
-t.say(t.show("shop.test"), " ", t.show("shop.test"), " ", t.lookups())
+left = dict:ttl("shop")
+t.say(left > 50 and left <= 60)
+t.say(t.show("shop.test"), " ", t.lookups())
+-- One that has an instance again is not forgotten.
+t.change("inst shop a @b")
+require("pointsman.feed.apply").purge(0)
+t.say(t.show("shop.test"), " ", dict:ttl("shop"), " ", t.lookups())
 --- response_body
 503 no_instance 503 no_instance 1
 true
 200 a 0 1
-nil
-503 no_instance 503 no_instance 2
+true
+503 no_instance 1
+200 b 0 1
 
 
 

@@ -267,7 +267,7 @@ _EOC_
 200 a
 200 a, 200 b, 200 c 1
 200 a, 200 b, 200 c 3
-0 503 no_instance
+1 503 no_instance
 1 200 b
 
 

@@ -32,8 +32,7 @@ local REVAL, LIVE = versions.REVAL, versions.LIVE
 -- The generation of what needs revalidation: never the current one, so that the
 -- next request looks again.
 local STALE = -1
--- An app without instances may be gone for good. If it is asked for after that
--- time, Redis is asked again.
+-- An app without instances may be gone for good. So long it is kept.
 local EMPTY_SECONDS = 60
 
 -- Where rounds begin: each worker at another instance.
@@ -136,6 +135,7 @@ end
 
 
 local _M = {
+    EMPTY_SECONDS = EMPTY_SECONDS,
     -- The generation of what needs revalidation.
     STALE = STALE,
     -- syntax: yes = known_apps.is_stale(reval)

@@ -36,9 +36,9 @@
 -- a second.
 --
 -- Records carry the number of the revalidation that they were read under. It
--- starts at the time at which the dict was made. So a dict that is new (nginx
--- makes a new one when its size changes at a reload) makes all records in the
--- other dicts count as old.
+-- starts at the time at which the dict was made, in milliseconds. So a dict that
+-- is new (nginx makes a new one when its size changes at a reload) makes all
+-- records in the other dicts count as old.
 
 local dicts = require("pointsman.cache.dicts")
 
@@ -135,6 +135,12 @@ local function show(at)
 end
 
 
+-- Ten digits are enough to tell one dict from the next, and short.
+local function first_revalidation()
+    return floor(ngx.now() * 1000) % 1e10
+end
+
+
 local _M = {
     TOUCH = TOUCH, TOPOLOGY = TOPOLOGY, REVAL = REVAL, EJECTIONS = EJECTIONS,
     LIVE = LIVE, WINDOW = WINDOW,
@@ -146,7 +152,7 @@ local _M = {
 function _M.init()
     for at = 0, LAST do
         -- They must be there, so that counting never has to make room.
-        dict_add(names[at], at == REVAL and floor(ngx.now()) or 0)
+        dict_add(names[at], at == REVAL and first_revalidation() or 0)
     end
     if not page then
         return

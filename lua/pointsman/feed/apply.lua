@@ -41,6 +41,8 @@ local RECORDS, PAUSE_SECONDS = 200, 0.001
 
 -- The apps that were large when they were last changed, and when one was.
 local large, last_large = {}, 0
+-- Since when apps have no instance.
+local empty = {}
 local done = 0
 
 
@@ -129,13 +131,11 @@ end
 
 
 local function forget(name)
-    large[name] = nil
+    large[name], empty[name] = nil, nil
     dicts.apps:drop(name)
 end
 
 
--- An app that has no instance left may be gone for good: whoever still needs it
--- asks Redis.
 local function apply_app(name, changes)
     if loses_policy(changes) then
         return forget(name)
@@ -169,15 +169,13 @@ local function apply_app(name, changes)
     local edited, err = codec.edit_app(text, policy, edits, newest, reval)
     if not edited then
         complain(err, "app", name)
-    end
-    if not edited or codec.is_empty(edited) then
         return forget(name)
     end
     known_apps.put(name, edited)
-    if #edited > LARGE_BYTES then
-        large[name], last_large = true, ngx_now()
-    else
-        large[name] = nil
+    empty[name] = codec.is_empty(edited) and ngx_now() or nil
+    large[name] = #edited > LARGE_BYTES or nil
+    if large[name] then
+        last_large = ngx_now()
     end
 end
 
@@ -274,6 +272,22 @@ function _M.run(plan, reval)
         versions.count(versions.TOPOLOGY)
     end
     return true
+end
+
+
+-- syntax: apply.purge(seconds)
+-- Forgets apps that have had no instance for so long: they may be gone for
+-- good. (They expire in the shared dict, but would keep their memory there.)
+function _M.purge(seconds)
+    local now = ngx_now()
+    for name, since in pairs(empty) do
+        if now - since >= seconds or now < since then
+            empty[name] = nil
+            if codec.is_empty(dicts.apps:get(name) or "") then
+                forget(name)
+            end
+        end
+    end
 end
 
 

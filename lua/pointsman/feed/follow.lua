@@ -15,6 +15,7 @@
 
 local apply = require("pointsman.feed.apply")
 local dicts = require("pointsman.cache.dicts")
+local known_apps = require("pointsman.cache.apps")
 local redis = require("pointsman.redis.client")
 local revalidation = require("pointsman.cache.revalidation")
 local versions = require("pointsman.cache.versions")
@@ -36,6 +37,7 @@ local timer_at = ngx.timer.at
 local timer_every = ngx.timer.every
 
 local WATCH_SECONDS = 1
+local EMPTY_SECONDS = known_apps.EMPTY_SECONDS
 -- nginx's timers have whole milliseconds; to sleep for 0 of them is a warning
 -- in the log, where nginx lacks OpenResty's patches.
 local SHORTEST = 0.001
@@ -345,6 +347,7 @@ end
 
 
 local function run(premature)
+    apply.purge(EMPTY_SECONDS)
     if premature or running then
         return
     end
