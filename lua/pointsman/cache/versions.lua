@@ -36,9 +36,9 @@
 -- a second.
 --
 -- Records carry the number of the revalidation that they were read under. It
--- starts at the time at which the dict was made, in milliseconds. So a dict that
--- is new (nginx makes a new one when its size changes at a reload) makes all
--- records in the other dicts count as old.
+-- starts at the time at which the dict was made, in milliseconds. So a dict
+-- that is new (nginx makes a new one when its size changes at a reload) makes
+-- all records in the other dicts count as old.
 
 local dicts = require("pointsman.cache.dicts")
 
