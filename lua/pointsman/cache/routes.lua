@@ -45,8 +45,10 @@ local type = type
 local valid_app = known_apps.is_valid
 
 local MAX_HOST = 253
--- How many names beneath wildcards a worker remembers to have seen once.
-local MAX_ONCE = 65536
+-- A name beneath a wildcard is kept when it is looked up for the third time: a
+-- request looks it up twice, in the rewrite and in the balancer phase. So many
+-- names a worker remembers until then.
+local LOOKUPS, MAX_NEW = 3, 16384
 local ASTERISK = byte("*")
 -- Of a route that is the best match whatever else the table has.
 local ANY_TOPOLOGY = -1
@@ -54,8 +56,10 @@ local STALE = known_apps.STALE
 local TOPOLOGY = versions.TOPOLOGY
 
 local wildcards = {}
--- Hashes of names beneath wildcards that were asked for, each at its place.
-local once = ffi.new("int32_t[?]", MAX_ONCE)
+-- Of names beneath wildcards that are not kept: the hash, at the place that it
+-- gives, and how often one of it was looked up.
+local new_hashes = ffi.new("int32_t[?]", MAX_NEW)
+local lookups = ffi.new("uint8_t[?]", MAX_NEW)
 
 -- What the version counters were when the generation last moved.
 local gen, topology = -1, 0
@@ -178,16 +182,16 @@ local function load_route(pattern)
 end
 
 
--- Whether a name beneath a wildcard was asked for before, lately. A flood of
+-- Whether a name beneath a wildcard is asked for again and again. A flood of
 -- random names, each asked for once, does not fill the table.
 local function is_repeated(host)
     local hash = C.pointsman_murmur_hash2(host, #host)
-    local at = band(hash, MAX_ONCE - 1)
-    if once[at] == hash then
-        return true
+    local at = band(hash, MAX_NEW - 1)
+    if new_hashes[at] ~= hash then
+        new_hashes[at], lookups[at] = hash, 0
     end
-    once[at] = hash
-    return false
+    lookups[at] = min(LOOKUPS, lookups[at] + 1)
+    return lookups[at] == LOOKUPS
 end
 
 
@@ -294,7 +298,7 @@ end
 
 
 -- What L2 has of a pattern, however old; false if it was deleted.
-local function known_once(pattern)
+local function known_at_all(pattern)
     local text = dicts.routes:get(pattern)
     if text then
         return (codec.unpack_route(text, decode))
@@ -309,7 +313,7 @@ end
 -- deleted: of that, L2 has a negative entry or nothing, and its stripe has
 -- moved.
 function _M.find_stale(host)
-    local record = resolve(candidates(host), known_once)
+    local record = resolve(candidates(host), known_at_all)
     if record == nil then
         -- It may have been evicted.
         local slot, facts = find_host(host, #host)
