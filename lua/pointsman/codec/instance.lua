@@ -21,7 +21,7 @@ local sort = table.sort
 local tonumber = tonumber
 local type = type
 
-local LINE = "^(%S+) (%d+) ((%S+):(%d+)) (%d+)(d?)(x?) ?(%S*)$"
+local LINE = "^(%S+) (%d+) ((%S+):(%d+)) (%d+)(d?)(x?) ?(%S*)\n"
 
 
 -- draining and down are 1 where they hold, and not there else.
@@ -99,17 +99,17 @@ function _M.line(peer)
 end
 
 
--- syntax: peer = instance.read_line(line)
--- The instance, with its line; nil for what instance.line did not make.
-function _M.read_line(line)
+-- syntax: peer = instance.read_line(text, at)
+-- The instance whose line begins there; nil if it is none.
+function _M.read_line(text, at)
     local id, rev, addr, host, port, weight, draining, down, zone =
-        match(line, LINE)
+        match(text, LINE, at)
     if not id then
         return nil
     end
     return {
         id = id, rev = tonumber(rev), addr = addr, host = host,
-        port = tonumber(port), weight = tonumber(weight), line = line,
+        port = tonumber(port), weight = tonumber(weight),
         zone = zone ~= "" and zone or nil,
         draining = draining ~= "" or nil, down = down ~= "" or nil,
     }

@@ -11,23 +11,28 @@
 -- each would take the next larger slot of the shared dict, twice the memory.
 -- Names hold neither blanks nor control characters.
 
+local check = require("pointsman.codec.check")
 local instance = require("pointsman.codec.instance")
 local policies = require("pointsman.codec.policy")
 local routes = require("pointsman.codec.route")
 
+local check_id = check.id
 local concat = table.concat
 local find = string.find
 local format = string.format
 local line_of = instance.line
 local match = string.match
 local pairs = pairs
+local pcall = pcall
 local read_line = instance.read_line
 local sort = table.sort
 local sub = string.sub
+local require = require
 local tonumber = tonumber
 
 local APP = "^a (%d+) (%d+) (%S+)\n([^\n]*)\n()"
 local DEFAULTS = "-"
+local NOTHING = { peers = {}, text = "", starts = {} }
 
 local DEEPER_TEXT = { [true] = "1", [false] = "0" }
 local DEEPER = { ["1"] = true, ["0"] = false }
@@ -52,35 +57,81 @@ local function read_policy(json, line, before)
 end
 
 
+-- Whether n bytes of two texts, each from a place on, are the same (0), or
+-- which of them comes first (below 0: the former).
+local function compare(a, at, b, from, n)
+    local x, y = sub(a, at, at + n - 1), sub(b, from, from + n - 1)
+    return x == y and 0 or x < y and -1 or 1
+end
+
+
+-- The same without making strings. LuaJIT finds a string by a hash of its
+-- length and a few of its bytes: lines that look alike have the same by the
+-- hundred, and then each string that is made costs microseconds. (Where the
+-- pure modules are tested there is no FFI.)
+local has_ffi, ffi = pcall(require, "ffi")
+if has_ffi then
+    ffi.cdef [[
+    int pointsman_memcmp(const void *a, const void *b, size_t n)
+        __asm__("memcmp");
+    ]]
+    local C, cast = ffi.C, ffi.cast
+
+    function compare(a, at, b, from, n)
+        return C.pointsman_memcmp(cast("const char *", a) + (at - 1),
+                                  cast("const char *", b) + (from - 1), n)
+    end
+end
+
+
+-- Whether the line that begins at a place is the ith one of an older text.
+local function is_line(text, at, before, i)
+    local from, stop = before.starts[i], before.starts[i + 1]
+    return stop and at + stop - from <= #text + 1
+           and compare(text, at, before.text, from, stop - from) == 0
+end
+
+
 -- An instance whose line is as it was is the one that was read then: of 5,000
 -- instances, of which a few have changed, few are made again. Both lists are
--- sorted by id. Returns also whether all are as they were.
+-- sorted by id. Returns also where the lines begin, and whether all are as they
+-- were.
 local function read_peers(text, at, before)
-    local peers, n, i, is_same = {}, 0, 1, true
+    local old = before.peers
+    local peers, starts, n, i, is_same = {}, {}, 0, 1, true
     while at <= #text do
-        local stop = find(text, "\n", at, true)
-        local line = stop and sub(text, at, stop - 1)
-        local peer = before[i]
-        if not peer or peer.line ~= line then
-            peer, is_same = line and read_line(line), false
+        local peer
+        n = n + 1
+        starts[n] = at
+        if is_line(text, at, before, i) then
+            peer, i = old[i], i + 1
+        else
+            is_same = false
+            peer = read_line(text, at)
             if not peer then
                 return nil
             end
-            while before[i] and before[i].id <= peer.id do
+            while old[i] and old[i].id <= peer.id do
                 i = i + 1
             end
-            -- The next one may be the one that was to be here.
-            if before[i - 1] and before[i - 1].line == line then
-                peer = before[i - 1]
+            -- Those before it may have gone.
+            if i > 1 and is_line(text, at, before, i - 1) then
+                peer = old[i - 1]
             end
-        else
-            i = i + 1
         end
-        n = n + 1
         peers[n] = peer
-        at = stop + 1
+        at = find(text, "\n", at, true) + 1
     end
-    return peers, is_same and n == #before
+    starts[n + 1] = at
+    return peers, starts, is_same and n == #old
+end
+
+
+-- Whether the line at a place begins with an id (0), or comes before (below 0)
+-- or after the one that does. There is nothing but lines that are longer.
+local function order_of(text, at, id)
+    local left = #text - at + 1
+    return left < #id and 1 or compare(text, at, id, 1, #id)
 end
 
 
@@ -149,13 +200,14 @@ function _M.read_app(text, json, before)
     if not policy then
         return nil, err
     end
-    local peers, is_same = read_peers(text, at, before and before.peers or {})
+    local peers, starts, is_same = read_peers(text, at, before or NOTHING)
     if not peers then
         return nil, "not a packed app"
     end
     local app = before
     if not before or not is_same or before.policy ~= policy then
-        app = { name = name, policy = policy, peers = peers }
+        app = { name = name, policy = policy, peers = peers, text = text,
+                starts = starts }
     end
     return app, tonumber(asof), tonumber(v)
 end
@@ -172,8 +224,11 @@ function _M.edit_app(text, policy, edits, asof, v)
     end
     local ids, n = {}, 0
     for id in pairs(edits) do
-        n = n + 1
-        ids[n] = id
+        -- What is no id could be the begin of a line.
+        if check_id(id) then
+            n = n + 1
+            ids[n] = id
+        end
     end
     sort(ids)
 
@@ -181,21 +236,20 @@ function _M.edit_app(text, policy, edits, asof, v)
                            v) }
     local from = at
     for i = 1, n do
-        local id = ids[i]
-        local blank = find(text, " ", at, true)
-        local its_id = blank and sub(text, at, blank - 1)
-        while its_id and its_id < id do
-            at = find(text, "\n", blank, true) + 1
-            blank = find(text, " ", at, true)
-            its_id = blank and sub(text, at, blank - 1)
+        -- A blank comes before all that an id may have.
+        local id = ids[i] .. " "
+        local order = order_of(text, at, id)
+        while order < 0 do
+            at = find(text, "\n", at, true) + 1
+            order = order_of(text, at, id)
         end
         out[#out + 1] = sub(text, from, at - 1)
-        if edits[id] then
-            out[#out + 1] = edits[id]
+        if edits[ids[i]] then
+            out[#out + 1] = edits[ids[i]]
             out[#out + 1] = "\n"
         end
-        if its_id == id then
-            at = find(text, "\n", blank, true) + 1
+        if order == 0 then
+            at = find(text, "\n", at, true) + 1
         end
         from = at
     end

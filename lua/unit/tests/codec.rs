@@ -206,9 +206,7 @@ fn golden_apps_survive_the_cache_whole_and_sorted() {
             end
             local text = codec.pack_app(app, 77, 3)
             local got, asof, v = codec.unpack_app(text, json)
-            for _, peer in ipairs(got.peers) do
-                peer.line = nil
-            end
+            got.text, got.starts = nil, nil
             same(got, app)
             same({ asof, v }, { 77, 3 })
             n = n + 1
@@ -224,7 +222,8 @@ fn an_app_without_instances_survives_the_cache() {
         r#"
         local codec = require "pointsman.codec.records"
         local app = { name = "shop", policy = codec.policy(json), peers = {} }
-        same(codec.unpack_app(codec.pack_app(app, 0, 0), json), app)
+        local got = codec.unpack_app(codec.pack_app(app, 0, 0), json)
+        same({ got.name, got.policy, got.peers }, { "shop", app.policy, {} })
         "#,
     );
 }
@@ -274,7 +273,7 @@ fn great_revisions_are_written_out_digit_by_digit() {
             text = codec.pack_app(app, n, n)
             assert(not text:find("[eE]%+"), text)
             local got, asof, v = codec.unpack_app(text, json)
-            got.peers[1].line = nil
+            got.text, got.starts = nil, nil
             same({ got, asof, v }, { app, n, n })
             same({ codec.stamp(codec.pack_negative(n, n)) }, { n, n })
         end

@@ -30,16 +30,9 @@ fn check_text(chunk: &str) {
             return codec.edit_app(text, policy, by_line, asof, v)
         end
         local function never() error("JSON was read") end
-        -- without the lines, which unpack_app keeps for the next time
+        -- without what unpack_app keeps for the next time
         local function bare(app)
-            local peers = {}
-            for i, one in ipairs(app.peers) do
-                peers[i] = {}
-                for field, value in pairs(one) do
-                    peers[i][field] = field ~= "line" and value or nil
-                end
-            end
-            return { name = app.name, policy = app.policy, peers = peers }
+            return { name = app.name, policy = app.policy, peers = app.peers }
         end
         "#
     ));
