@@ -29,9 +29,9 @@ t.wait("the feed to notice", function()
 end)
 local before = t.status().worker.pid
 local folder = os.getenv("POINTSMAN_TEST_DIR") .. "/nginx"
-os.execute("sed -i 's/pointsman_state     2m/pointsman_state     3m/' "
-           .. folder .. "/conf/nginx.conf && kill -HUP $(cat " .. folder
-           .. "/logs/nginx.pid)")
+t.shell("sed -i 's/pointsman_state     2m/pointsman_state     3m/' "
+        .. folder .. "/conf/nginx.conf && kill -HUP $(cat " .. folder
+        .. "/logs/nginx.pid)")
 t.wait("the old worker, which runs this, to take no more requests", function()
     return ngx.worker.exiting()
 end)
@@ -87,8 +87,7 @@ true true 1
 local state = ngx.shared.pointsman_state
 t.say(t.show("shop.test"))
 local before = t.status().worker.pid
-os.execute("kill -HUP $(cat " .. os.getenv("POINTSMAN_TEST_DIR")
-           .. "/nginx/logs/nginx.pid)")
+t.reload()
 t.wait("the new worker to hold the lease", function()
     local pid = t.status().worker.pid
     local holder = state:get("feed_lease")
