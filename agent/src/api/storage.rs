@@ -4,6 +4,7 @@ use std::future::Future;
 
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use percent_encoding::{AsciiSet, CONTROLS, PercentEncode, utf8_percent_encode};
 use serde_json::{Value, json};
 
 use super::ApiState;
@@ -187,6 +188,7 @@ pub(super) fn json_body(body: &Value) -> Response {
 }
 
 /// A path segment; only brackets of IPv6 hosts need it.
-fn encoded(segment: &str) -> String {
-    segment.replace('[', "%5B").replace(']', "%5D")
+fn encoded(segment: &str) -> PercentEncode<'_> {
+    const BRACKETS: &AsciiSet = &CONTROLS.add(b'[').add(b']');
+    utf8_percent_encode(segment, BRACKETS)
 }

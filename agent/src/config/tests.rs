@@ -339,3 +339,76 @@ fn the_documentation_names_every_setting_with_its_default() {
         "docs/configuration.md must have exactly these rows:\n{wanted}"
     );
 }
+
+/// A password can stand in an endpoint however wrong the rest of it is, and
+/// reach a log by way of the message about it.
+#[test]
+fn no_mistake_in_an_endpoint_shows_its_password() {
+    let wrong = [
+        "http://u:geheim@a:1",
+        "https://u:geheim@a:1",
+        "http://geheim@a:1",
+        "http://u:geheim@a",
+        "http://u:geheim@a:0",
+        "http://u:geheim@a:70000",
+        "http://u:geheim@a:1/path",
+        "http://u:geheim@a:1?query",
+        "http://u:geheim@a:1#fragment",
+        "http://u:geheim@",
+        "http://u:geheim@:1",
+        "http://u:geheim",
+        "http://u:geheim%40a:1",
+        "http://u:ge/geheim@a:1",
+        "http://u:ge?geheim@a:1",
+        "http://u:ge#geheim@a:1",
+        "http://u:ge geheim@a:1",
+        "http://u:ge@geheim@a:1",
+        "http://u:ge,geheim@a:1",
+        "http://u:ge[geheim@a:1",
+        "http://u:ge\\geheim@a:1",
+        "http://u:ge\u{e9}geheim@a:1",
+        "http://u:ge%zzgeheim@a:1",
+        "http://a:1/?password=geheim",
+        "http://a:1/geheim",
+        "http://[::1:geheim@a:1",
+        "http:/u:geheim@a:1",
+        "http:u:geheim@a:1",
+        "//u:geheim@a:1",
+        "u:geheim@a:1",
+        "geheim@a:1",
+        "etcd://u:geheim@a:1",
+        "HTTP//u:geheim@a:1",
+        "http://a:1,http://u:geheim@b",
+        "http://a:1;http://u:geheim@b:1",
+        "http://a:1 http://u:geheim@b:1",
+        "http://a:1,https://u:geheim@b:1",
+        "\"http://u:geheim@a:1\"",
+        "geheim",
+    ];
+    for text in wrong {
+        let array: Vec<_> = text.split(',').collect();
+        let from_file = from_file(&format!("[etcd]\nendpoints = {array:?}\n"));
+        let from_flag = Config::load(Sources {
+            flags: vec![("etcd.endpoints", text.to_owned())],
+            ..Sources::default()
+        });
+        let ways = [
+            from_env(&[("POINTSMAN_AGENT_ETCD_ENDPOINTS", text)]),
+            from_file,
+            from_flag.map_err(|error| error.mistakes),
+        ];
+        for mistakes in ways {
+            let mistakes = mistakes.expect_err(text);
+            let told = ConfigError { mistakes };
+            assert!(!told.to_string().contains("geheim"), "{text}: {told}");
+            assert!(!format!("{told:?}").contains("geheim"), "{text}: {told:?}");
+            assert!(told.to_string().contains("accepted: http://"), "{told}");
+        }
+    }
+    let mistakes = from_env(&[("POINTSMAN_AGENT_ETCD_ENDPOINTS", "http://a:1,http://b")]);
+    let told = mistakes.unwrap_err()[0].to_string();
+    assert!(
+        told.contains("endpoint 2 of 2 lacks a host or a port"),
+        "{told}"
+    );
+}
