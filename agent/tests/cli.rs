@@ -105,6 +105,33 @@ fn a_command_that_cannot_be_executed_exits_as_in_a_shell() {
     }
 }
 
+#[test]
+fn the_settings_are_not_passed_on_to_the_command() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let etcd = format!("http://{}", nobody());
+    let args = ["register", "--app", "shop", "--id", "a"];
+    let mut command = pointsman(&args);
+    command.args(["--addr", "10.0.0.5:8080", "--", "env"]);
+    command.env("POINTSMAN_AGENT_CONFIG", file.path());
+    command.env("POINTSMAN_AGENT_ETCD_ENDPOINTS", etcd);
+    command.env("POINTSMAN_AGENT_ETCD_USER", "u");
+    command.env("POINTSMAN_AGENT_ETCD_PASSWORD", "geheim");
+    command.env("POINTSMAN_AGENT_LOG_LEVEL", "warn");
+    // No setting of ours: the command may need what its platform says.
+    command.env("POINTSMAN_AGENT_SERVICE_HOST", "10.0.0.1");
+    command.env("POINTSMAN_REDIS", "redis://127.0.0.1");
+    let output = ends(command, 0);
+    let environment = text(&output.stdout);
+    let names = environment.lines().filter_map(|line| line.split_once('='));
+    let mut ours: Vec<_> = names
+        .map(|(name, _)| name)
+        .filter(|name| name.starts_with("POINTSMAN_"))
+        .collect();
+    ours.sort_unstable();
+    assert_eq!(ours, ["POINTSMAN_AGENT_SERVICE_HOST", "POINTSMAN_REDIS"]);
+    assert!(environment.contains("PATH="), "{environment}");
+}
+
 /// An agent that has neither etcd nor Redis.
 struct Lonely {
     child: Child,

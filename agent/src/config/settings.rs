@@ -39,6 +39,12 @@ impl Setting {
         self.key.replace('.', "_").to_ascii_uppercase()
     }
 
+    /// The environment variables of all settings, and that which names the file.
+    pub fn variables() -> impl Iterator<Item = String> {
+        let file = format!("{ENV_PREFIX}CONFIG");
+        SETTINGS.iter().map(Setting::env).chain([file])
+    }
+
     /// The setting of this key.
     pub fn of(key: &str) -> Option<&'static Setting> {
         SETTINGS.iter().find(|s| s.key == key)

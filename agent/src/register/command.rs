@@ -15,6 +15,8 @@ use tokio::process::{Child, Command as Process};
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
+use crate::config::Setting;
+
 /// The subcommand that becomes the command.
 const GUARD: &str = "guard";
 /// How often it is looked whether it has.
@@ -29,7 +31,7 @@ pub(super) struct Command {
 }
 
 impl Command {
-    /// Starts it. With `guard`, the path of this program, the command is told
+    /// Starts it, without our settings in its environment. With `guard`, the path of this program, the command is told
     /// to end (SIGTERM) when this process is killed.
     pub(super) fn spawn(command: &[OsString], guard: Option<&Path>) -> io::Result<Self> {
         let (program, args) = command
@@ -46,6 +48,10 @@ impl Command {
                 process
             }
         };
+        // Our settings are ours alone: a password of etcd is among them.
+        for variable in Setting::variables() {
+            process.env_remove(variable);
+        }
         let child = process
             .args(args)
             .process_group(0)
