@@ -114,7 +114,9 @@ impl RedisSink {
             Place::Master(sentinels) => sentinels.connect().await,
         }
         .map_err(classify)?;
-        let (cluster, memory): (String, String) = pipe()
+        let (server, cluster, memory): (String, String, String) = pipe()
+            .cmd("INFO")
+            .arg("server")
             .cmd("INFO")
             .arg("cluster")
             .cmd("INFO")
@@ -122,7 +124,7 @@ impl RedisSink {
             .query_async(&mut connection)
             .await
             .map_err(classify)?;
-        check_fit(&cluster, &memory)?;
+        check_fit(&server, &cluster, &memory)?;
         *held = Some(connection.clone());
         Ok(connection)
     }
@@ -348,11 +350,20 @@ async fn connect(client: &Client, patience: Duration) -> RedisResult<Multiplexed
 }
 
 /// Whether this Redis can hold the table, by what it says about itself.
-fn check_fit(cluster: &str, memory: &str) -> Result<(), SinkError> {
+fn check_fit(server: &str, cluster: &str, memory: &str) -> Result<(), SinkError> {
+    if let Some(version) = info_field(server, "redis_version")
+        && is_too_old(version)
+    {
+        return Err(SinkError::Unfit(format!(
+            "its version is {version}, and the change stream needs Redis 7.0 or later; \
+             upgrade it, or use Valkey"
+        )));
+    }
     if info_field(cluster, "cluster_enabled") == Some("1") {
         return Err(SinkError::Unfit(
             "it runs in cluster mode, which spreads one batch over several nodes; \
-             use one Redis with replicas and Sentinel",
+             use one Redis with replicas and Sentinel"
+                .to_owned(),
         ));
     }
     let limited = info_field(memory, "maxmemory").is_some_and(|bytes| bytes != "0");
@@ -360,10 +371,17 @@ fn check_fit(cluster: &str, memory: &str) -> Result<(), SinkError> {
     if limited && policy.is_some_and(|policy| policy != "noeviction") {
         return Err(SinkError::Unfit(
             "it has a maxmemory and a policy that evicts, so that records would vanish; \
-             set maxmemory-policy to noeviction",
+             set maxmemory-policy to noeviction"
+                .to_owned(),
         ));
     }
     Ok(())
+}
+
+/// Redis takes entries of the form `XADD <revision>-*` since version 7.0.
+fn is_too_old(version: &str) -> bool {
+    let major = version.split('.').next().unwrap_or_default();
+    major.parse::<u32>().is_ok_and(|major| major < 7)
 }
 
 /// A field of an answer to INFO.
