@@ -211,6 +211,26 @@ fn an_agent_without_etcd_and_redis_lives_says_what_it_lacks_and_ends_when_told()
 }
 
 #[test]
+fn half_a_head_and_half_a_body_do_not_hold_up_a_shutdown() {
+    let agent = Lonely::start();
+    let put = "PUT /v1/routes/a.example HTTP/1.1\r\nHost: agent\r\nX-Half: ";
+    let body = "1\r\nContent-Type: application/json\r\nContent-Length: 10\r\n\r\n{";
+    let hanging: Vec<_> = [put.to_owned(), format!("{put}{body}")]
+        .iter()
+        .map(|sent| {
+            let mut stream = TcpStream::connect(agent.addr).unwrap();
+            stream.write_all(sent.as_bytes()).unwrap();
+            stream
+        })
+        .collect();
+    // They were accepted before this.
+    agent.get("/livez").unwrap();
+    agent.signal(Signal::SIGTERM);
+    assert_eq!(agent.exit_code(), Some(0));
+    drop(hanging);
+}
+
+#[test]
 fn a_second_signal_does_not_wait_for_a_request_in_flight() {
     let mut agent = Lonely::start();
     let mut stream = TcpStream::connect(agent.addr).unwrap();
