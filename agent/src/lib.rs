@@ -14,6 +14,7 @@ pub mod listen;
 pub mod metrics;
 pub mod model;
 pub mod operator;
+pub mod pauses;
 pub mod probe;
 pub mod readiness;
 pub mod register;

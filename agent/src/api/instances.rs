@@ -78,8 +78,13 @@ async fn leased(
     let mut beat = None;
     if let Some(kv) = unchanged {
         match state.call(state.store.lease_renew(kv.lease)).await {
-            Ok(granted) if granted == ttl => return Ok(thing.written(kv.mod_revision)),
-            Ok(granted) => beat = Some((kv.mod_revision, granted)),
+            Ok(()) => {
+                let granted = state.call(state.store.lease(kv.lease)).await?.ttl;
+                if granted == ttl {
+                    return Ok(thing.written(kv.mod_revision));
+                }
+                beat = Some((kv.mod_revision, granted));
+            }
             Err(StoreError::NoLease(_)) => {}
             Err(error) => return Err(error.into()),
         }
@@ -89,7 +94,7 @@ async fn leased(
     // one with another ttl, and must not lead to a new one at each heartbeat.
     if let Some((revision, granted)) = beat
         && granted > ttl
-        && state.call(state.store.lease_renew(lease)).await? == granted
+        && state.call(state.store.lease(lease)).await?.ttl == granted
     {
         let _ = state.call(state.store.lease_revoke(lease)).await;
         return Ok(thing.written(revision));

@@ -27,6 +27,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::pauses::Pauses;
 use crate::store::{
     Condition, Event, KeyValue, LeaseId, Revision, Store, StoreError, Watch, WatchItem, Written,
 };
@@ -73,7 +74,7 @@ pub struct Holder {
     first: bool,
     renew_at: Instant,
     retry_at: Instant,
-    pause: Duration,
+    pauses: Pauses,
     /// A failure has been logged, the recovery from it has not.
     complained: bool,
     status: watch::Sender<Registration>,
@@ -118,7 +119,7 @@ impl Holder {
             first: true,
             renew_at: now,
             retry_at: now,
-            pause: FIRST_PAUSE,
+            pauses: Pauses::new(FIRST_PAUSE, LONGEST_PAUSE),
             complained: false,
             status,
         };
@@ -156,7 +157,7 @@ impl Holder {
         };
         match outcome {
             Ok(()) => {
-                self.pause = FIRST_PAUSE;
+                self.pauses.reset();
                 if std::mem::take(&mut self.complained) {
                     info!("etcd answers again");
                 }
@@ -165,9 +166,7 @@ impl Holder {
                 if !std::mem::replace(&mut self.complained, true) {
                     warn!(error = %Chain(&error), "etcd does not do as asked; trying on");
                 }
-                let pause = self.pause.mul_f64(rand::random_range(0.5..1.0));
-                self.retry_at = Instant::now() + pause;
-                self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+                self.retry_at = Instant::now() + self.pauses.following();
             }
         }
     }
@@ -316,7 +315,8 @@ impl Holder {
                 Ok(())
             }
             Err(error) => {
-                self.renew_at = Instant::now() + self.pause.min(self.holding.ttl / 3);
+                let pause = self.pauses.following().min(self.holding.ttl / 3);
+                self.renew_at = Instant::now() + pause;
                 Err(error)
             }
         }

@@ -17,5 +17,7 @@ mod etcd {
 mod access;
 mod bench;
 mod cut_off;
+mod leases;
 mod members;
+mod names;
 mod sizes;
