@@ -189,17 +189,21 @@ impl Holder {
             }
         };
         (self.lease, self.renew_at) = (Some(lease), renew_at);
-        let condition = if self.first {
-            Condition::Always
-        } else {
-            Condition::Absent
+        let put = |condition| {
+            let put = store.put(&key, value.as_bytes(), lease, condition);
+            within(patience, put)
         };
-        let put = within(
-            patience,
-            store.put(&key, value.as_bytes(), lease, condition),
-        )
-        .await;
-        match put {
+        let mut answer = put(Condition::Absent).await;
+        if self.first
+            && let Ok(Written::Conflict(Some(kv))) = &answer
+            && kv.lease != lease
+        {
+            // An earlier life's. Overwritten, it would stay as old as it is,
+            // and others could have its address.
+            within(patience, store.delete(&key, Condition::Present)).await?;
+            answer = put(Condition::Always).await;
+        }
+        match answer {
             Ok(Written::Done(revision)) => {
                 info!(revision, lease = format_args!("{lease:x}"), "registered");
                 self.first = false;
