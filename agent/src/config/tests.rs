@@ -256,6 +256,17 @@ fn halves_of_a_pair_are_mistakes() {
             ],
             "redis.url holds a password too",
         ),
+        (
+            &[("REDIS_SENTINEL_PASSWORD_FILE", path(&pem))],
+            "no effect unless redis.url is redis+sentinel://",
+        ),
+        (
+            &[
+                ("REDIS_URL", "redis+sentinel://h:1/table"),
+                ("REDIS_SENTINEL_USER", "u"),
+            ],
+            "redis.sentinel_password_file belongs to it",
+        ),
     ];
     for (pairs, expected) in cases {
         let pairs: Vec<_> = pairs

@@ -41,12 +41,14 @@ impl fmt::Debug for Secret {
 pub struct RedisUrl(String);
 
 impl RedisUrl {
-    /// Reads `redis://`, `rediss://` and `redis+sentinel://` URLs.
+    /// Reads `redis://`, `rediss://`, and URLs of Sentinels, with TLS or not.
     pub fn parse(text: &str) -> Result<Self, String> {
         // The text may hold a password: no message repeats it.
         let accepted = "accepted: redis://[[user]:password@]host[:port][/db], rediss:// for TLS, \
-                        or redis+sentinel://[[user]:password@]host:port,…/master[/db]";
-        if let Some(rest) = text.strip_prefix("redis+sentinel://") {
+                        or redis+sentinel://[[user]:password@]host:port,…/master[/db], \
+                        rediss+sentinel:// for TLS";
+        let plain = text.strip_prefix("redis+sentinel://");
+        if let Some(rest) = plain.or_else(|| text.strip_prefix("rediss+sentinel://")) {
             check_sentinels(rest).map_err(|e| format!("{e} ({accepted})"))?;
             return Ok(Self(text.to_owned()));
         }
@@ -77,7 +79,15 @@ impl RedisUrl {
 
     /// Whether the connection is to be encrypted.
     pub fn is_tls(&self) -> bool {
-        self.0.starts_with("rediss:")
+        self.0.starts_with("rediss:") || self.0.starts_with("rediss+")
+    }
+
+    /// Whether Sentinels say where Redis is.
+    pub fn is_sentinels(&self) -> bool {
+        self.0
+            .split("://")
+            .next()
+            .is_some_and(|scheme| scheme.ends_with("+sentinel"))
     }
 
     /// Whether the URL carries a password.

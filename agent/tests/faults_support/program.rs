@@ -169,26 +169,39 @@ impl Redis {
 
     /// A Sentinel that watches `master` under the name `table`.
     pub async fn sentinel(master: SocketAddr) -> Self {
+        let mut sentinel = Self::spawn_sentinel(master, &[]);
+        let url = sentinel.url();
+        sentinel.answers(&url).await;
+        sentinel
+    }
+
+    /// Starts one, with more lines in its configuration.
+    pub fn spawn_sentinel(master: SocketAddr, more: &[String]) -> Self {
         let (dir, listen) = (TempDir::new().unwrap(), ports::free_loopback());
         let file = dir.path().join("sentinel.conf");
         let (ip, port) = (master.ip(), master.port());
-        let lines = [
-            format!("bind 127.0.0.1\nport {}\n", listen.port()),
+        let kind = if more.iter().any(|line| line.starts_with("tls-port")) {
+            "port 0\ntls-port"
+        } else {
+            "port"
+        };
+        let mut lines = vec![
+            format!("bind 127.0.0.1\n{kind} {}\n", listen.port()),
             format!("dir {}\n", dir.path().display()),
             format!("sentinel monitor table {ip} {port} 1\n"),
             "sentinel down-after-milliseconds table 500\n".to_owned(),
             "sentinel failover-timeout table 5000\n".to_owned(),
         ];
+        let more = more.iter().filter(|line| !line.starts_with("tls-port"));
+        lines.extend(more.map(|line| format!("{line}\n")));
         std::fs::write(&file, lines.concat()).unwrap();
         let args = [file.display().to_string(), "--sentinel".to_owned()];
         let spec = Spec::new("sentinel", "redis-server", args, dir.path());
-        let mut sentinel = Self {
+        Self {
             process: Process::spawn(&launcher(), spec).unwrap(),
             listen,
             dir,
-        };
-        sentinel.answers(&format!("redis://{listen}")).await;
-        sentinel
+        }
     }
 
     async fn answers(&mut self, url: &str) {
