@@ -170,6 +170,7 @@ fn a_redis_url_is_checked_and_never_shown_with_its_password() {
         "redis://:p@h:1",
         "redis://u:p%40x@[::1]:1/0",
         "redis+sentinel://h:1/table",
+        "rediss+sentinel://:p@h:1/table",
         "redis+sentinel://:p@h:1,[::1]:2,i:3/table/4",
     ] {
         let config = from_env(&[("POINTSMAN_AGENT_REDIS_URL", good)]).unwrap();
@@ -194,7 +195,8 @@ fn a_redis_url_is_checked_and_never_shown_with_its_password() {
         "redis+sentinel://h:1,i:0/table",
         "redis+sentinel://h:1/table/x",
         "redis+sentinel://h:1/ta ble",
-        "rediss+sentinel://h:1/table",
+        "rediss+sentinel://h/table",
+        "redis+tls+sentinel://h:1/table",
         "unix:/run/redis.sock",
     ] {
         let result = from_env(&[("POINTSMAN_AGENT_REDIS_URL", bad)]);
@@ -223,7 +225,7 @@ fn passwords_come_from_a_file_too_and_are_redacted() {
 #[test]
 fn halves_of_a_pair_are_mistakes() {
     let pem = temp_file("-----BEGIN CERTIFICATE-----\n");
-    let cases: [(&[(&str, &str)], &str); 7] = [
+    let cases: [(&[(&str, &str)], &str); 9] = [
         (&[("ETCD_USER", "u")], "a password belongs to it"),
         (&[("ETCD_PASSWORD", "p")], "a user belongs to it"),
         (
