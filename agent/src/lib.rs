@@ -10,6 +10,7 @@ pub mod cli;
 pub mod config;
 pub mod connect;
 pub mod dev;
+pub mod group;
 pub mod listen;
 pub mod metrics;
 pub mod model;
