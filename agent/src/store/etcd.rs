@@ -386,7 +386,7 @@ impl Store for EtcdStore {
             async move { lease.grant(ttl, Some(options)).await }
         })
         .await?;
-        unanswered.is_answered();
+        unanswered.keep();
         Ok(answer.id())
     }
 
@@ -456,7 +456,7 @@ struct Unanswered {
 }
 
 impl Unanswered {
-    fn is_answered(mut self) {
+    fn keep(mut self) {
         self.lease = None;
     }
 }
