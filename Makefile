@@ -98,12 +98,22 @@ test-e2e: deps ## Real etcd, Redis, nginx and agents; ends with the churn test.
 	$(CARGO) test --locked -p pointsman --test churn -- --nocapture
 
 .PHONY: lint
-lint: deps ## Formatting, clippy, luacheck, the edge's layers, file paths in the docs.
+lint: deps deny msrv ## Formatting, clippy, rustdoc, dependencies, luacheck, the edge's layers, file paths in the docs.
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --workspace --no-deps --document-private-items
 	$(LUACHECK) --quiet lua t
 	.ci/check-layers
 	.ci/check-paths
+
+.PHONY: deny
+deny: ## Licences, bans and sources of dependencies; advisories, where their database can be reached.
+	@.ci/deps lint
+	@.ci/deny
+
+.PHONY: msrv
+msrv: ## That rust-version is enough for every dependency. (The standard library's part: clippy's incompatible_msrv.)
+	@.ci/check-msrv
 
 .PHONY: fmt
 fmt: ## Format the Rust code.

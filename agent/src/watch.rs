@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
+use crate::pauses::Pauses;
 use crate::store::{Event, KeyValue, Revision, Store, StoreError, Watch, WatchItem};
 
 /// A watch that is silent for so long is asked for a sign of life.
@@ -80,7 +81,7 @@ pub struct Watcher {
     store: Arc<dyn Store>,
     epoch: String,
     state: State,
-    pause: Duration,
+    pauses: Pauses,
     paused_until: Option<Instant>,
 }
 
@@ -88,7 +89,7 @@ enum State {
     /// The next page of the listing is to be read.
     List {
         at: Option<Revision>,
-        from: String,
+        from: Vec<u8>,
         limit: usize,
     },
     /// The listing is complete, which is still to be told.
@@ -112,7 +113,10 @@ enum State {
 impl std::fmt::Debug for State {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            State::List { at, from, .. } => write!(f, "List(at {at:?}, from {from:?})"),
+            State::List { at, from, .. } => {
+                let from = String::from_utf8_lossy(from);
+                write!(f, "List(at {at:?}, from {from:?})")
+            }
             State::Listed { at } => write!(f, "Listed({at})"),
             State::Open { next } => write!(f, "Open({next})"),
             State::Watching { next, .. } => write!(f, "Watching({next})"),
@@ -130,12 +134,19 @@ impl Watcher {
             epoch: epoch.to_owned(),
             state: State::List {
                 at,
-                from: String::new(),
+                from: Vec::new(),
                 limit: FIRST_PAGE,
             },
-            pause: FIRST_PAUSE,
+            pauses: Pauses::new(FIRST_PAUSE, LONGEST_PAUSE),
             paused_until: None,
         }
+    }
+
+    /// The same watcher, with its pauses drawn from `seed`.
+    #[must_use]
+    pub fn seeded(mut self, seed: u64) -> Self {
+        self.pauses = self.pauses.seeded(seed);
+        self
     }
 
     /// The registry that is watched.
@@ -167,13 +178,12 @@ impl Watcher {
             // A watch that opens and then breaks off at once is no success.
             Ok(Step::Watching) => Step::Watching,
             Ok(step) => {
-                self.pause = FIRST_PAUSE;
+                self.pauses.reset();
                 step
             }
             Err(StoreError::Compacted { .. }) => self.end(End::Compacted),
             Err(error) => {
-                self.paused_until = Some(Instant::now() + self.pause);
-                self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+                self.paused_until = Some(Instant::now() + self.pauses.following());
                 Step::Failed(error)
             }
         }
@@ -190,17 +200,13 @@ impl Watcher {
         };
         let page = self.store.list(from, *limit, *at).await?;
         let at = page.revision;
-        self.state = match page.items.last() {
-            Some(last) if page.more => {
-                // The successor of a key in byte order.
-                let from = format!("{}\0", last.key);
-                State::List {
-                    at: Some(at),
-                    from,
-                    limit: next_limit(&page.items),
-                }
-            }
-            _ => State::Listed { at },
+        self.state = match page.next {
+            Some(from) => State::List {
+                at: Some(at),
+                from,
+                limit: next_limit(&page.items),
+            },
+            None => State::Listed { at },
         };
         Ok(Step::Page(page.items))
     }

@@ -11,7 +11,8 @@ use pointsman::sink::script::{self, Call, Protocol};
 use pointsman::sink::{Batch, Claim, Found, Outcome, Reading, Scanned, Sink, SinkError, Step};
 use pointsman::store::memory::MemoryStore;
 use pointsman::store::{
-    Condition, KeyValue, LeaseId, Page, Revision, Store, StoreError, Watch, WatchItem, Written,
+    Committed, Condition, KeyValue, Lease, LeaseId, Op, Page, Revision, Store, StoreError, Watch,
+    WatchItem,
 };
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
@@ -298,7 +299,7 @@ impl Sink for Link {
 impl Store for Link {
     async fn list(
         &self,
-        from: &str,
+        from: &[u8],
         limit: usize,
         at: Option<Revision>,
     ) -> Result<Page, StoreError> {
@@ -329,46 +330,19 @@ impl Store for Link {
         }))
     }
 
-    async fn put(
+    async fn txn(
         &self,
-        key: &str,
-        value: &[u8],
-        lease: LeaseId,
-        condition: Condition,
-    ) -> Result<Written, StoreError> {
-        let (key, value) = (key.to_owned(), value.to_owned());
+        conditions: &[(&str, Condition)],
+        ops: &[Op],
+    ) -> Result<Committed, StoreError> {
+        let conditions = conditions.iter().map(|(key, c)| ((*key).to_owned(), *c));
+        let (conditions, ops): (Vec<_>, _) = (conditions.collect(), ops.to_vec());
         self.to_store(move |store| {
-            let (key, value) = (key.clone(), value.clone());
-            async move { store.put(&key, &value, lease, condition).await }
-        })
-        .await
-    }
-
-    async fn put_beside(
-        &self,
-        key: &str,
-        value: &[u8],
-        lease: LeaseId,
-        other: &str,
-        condition: Condition,
-    ) -> Result<Written, StoreError> {
-        let (key, value, other) = (key.to_owned(), value.to_owned(), other.to_owned());
-        self.to_store(move |store| {
-            let (key, value, other) = (key.clone(), value.clone(), other.clone());
+            let (conditions, ops) = (conditions.clone(), ops.clone());
             async move {
-                store
-                    .put_beside(&key, &value, lease, &other, condition)
-                    .await
+                let conditions: Vec<_> = conditions.iter().map(|(key, c)| (&**key, *c)).collect();
+                Store::txn(&store, &conditions, &ops).await
             }
-        })
-        .await
-    }
-
-    async fn delete(&self, key: &str, condition: Condition) -> Result<Written, StoreError> {
-        let key = key.to_owned();
-        self.to_store(move |store| {
-            let key = key.clone();
-            async move { store.delete(&key, condition).await }
         })
         .await
     }
@@ -378,8 +352,13 @@ impl Store for Link {
             .await
     }
 
-    async fn lease_renew(&self, lease: LeaseId) -> Result<u64, StoreError> {
+    async fn lease_renew(&self, lease: LeaseId) -> Result<(), StoreError> {
         self.to_store(move |store| async move { store.lease_renew(lease).await })
+            .await
+    }
+
+    async fn lease(&self, lease: LeaseId) -> Result<Lease, StoreError> {
+        self.to_store(move |store| async move { store.lease(lease).await })
             .await
     }
 

@@ -418,3 +418,31 @@ async fn a_shutdown_does_not_wait_for_probes() {
     tokio::task::yield_now().await;
     assert_eq!(agent.instances.under_way.load(Ordering::Relaxed), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn draining_that_has_outlived_its_instance_is_removed() {
+    let store = registry(&[("a", A), ("b", B), ("c", A)]).await;
+    for id in ["a", "b", "c", "never-there"] {
+        put(
+            &store,
+            &format!("overrides/shop/{id}"),
+            r#"{"draining":true}"#,
+        )
+        .await;
+    }
+    // By hand, past the API: gone, and registered again.
+    delete(&store, "instances/shop/a").await;
+    delete(&store, "instances/shop/b").await;
+    put(&store, "instances/shop/b", B).await;
+    let _agent = Agent::start("a", &store);
+    let left = async || {
+        let page = store.list(b"overrides/", 0, None).await.unwrap();
+        let keys = page.items.into_iter().map(|kv| kv.key);
+        keys.collect::<Vec<_>>()
+    };
+    intervals(1).await;
+    assert_eq!(left().await, ["overrides/shop/c"]);
+    delete(&store, "instances/shop/c").await;
+    intervals(1).await;
+    assert_eq!(left().await, [""; 0]);
+}

@@ -12,8 +12,9 @@ use tracing::{debug, info, warn};
 
 use super::queue::{Parcel, Queue};
 use super::reconcile::Finding;
-use super::{FIRST_PAUSE, GLANCE, LONGEST_PAUSE, Phase, STALLED, Side, Sync, Turn};
+use super::{GLANCE, Phase, STALLED, Side, Sync, Turn};
 use crate::model::Key;
+use crate::pauses::Pauses;
 use crate::sink::{Found, Outcome, SinkError};
 use crate::store::{Event, Revision};
 use crate::watch::{Step, Watcher};
@@ -41,7 +42,7 @@ struct Stream {
     again: Option<Parcel>,
     /// Nothing is sent before then.
     not_before: Option<Instant>,
-    pause: Duration,
+    pauses: Pauses,
     probe_due: bool,
     building: Option<Building>,
 }
@@ -86,7 +87,7 @@ impl Sync {
             call: None,
             again: None,
             not_before: None,
-            pause: FIRST_PAUSE,
+            pauses: self.pauses(),
             probe_due: false,
             building: None,
         };
@@ -165,10 +166,9 @@ impl Sync {
             },
         };
         if failed {
-            stream.not_before = Some(Instant::now() + stream.pause);
-            stream.pause = (stream.pause * 2).min(LONGEST_PAUSE);
+            stream.not_before = Some(Instant::now() + stream.pauses.following());
         } else {
-            stream.pause = FIRST_PAUSE;
+            stream.pauses.reset();
         }
         Ok(())
     }

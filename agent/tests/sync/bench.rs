@@ -221,7 +221,7 @@ impl Bench {
             Ok(meta) => meta,
             Err(error) => return Some(error.to_string()),
         };
-        let page = self.store.list("", 0, None).await.unwrap();
+        let page = self.store.list(b"", 0, None).await.unwrap();
         let word = |field: &str| meta.get(field).map(String::as_str);
         if word("state") != Some("ready") || word("rev") != Some(&page.revision.to_string()) {
             return Some(format!("meta is {meta:?}, etcd is at {}", page.revision));

@@ -147,7 +147,7 @@ pub(super) async fn feed(
     table: SharedTable,
     status: watch::Sender<SyncStatus>,
 ) {
-    let page = store.list("", 0, None).await.unwrap();
+    let page = store.list(b"", 0, None).await.unwrap();
     {
         let mut table = table.write().unwrap();
         page.items.iter().for_each(|kv| table.load(kv));
