@@ -119,8 +119,9 @@ for i = 1, 6 do
 end
 calls[7] = function()
     local shown = t.show("shop.test")
-    t.wait("three look-ups", function() return t.lookups() >= 4 end)
-    t.sleep(0.05)
+    t.wait("three to be turned away", function()
+        return t.metric('pointsman_errors_total{reason="busy"}') == 3
+    end)
     t.counts:delete("hold_lookups")
     return shown
 end

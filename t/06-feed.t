@@ -457,17 +457,17 @@ t.say(t.status().feed.revalidations)
 === workers of before and after a reload see the generation in the same place
 --- lua
 local state = ngx.shared.pointsman_state
-local board = require("pointsman.cache.versions")
-local page = state:get("board")
+local versions = require("pointsman.cache.versions")
+local page = state:get("versions")
 t.reload()
-t.say(page ~= nil, " ", state:get("board") == page)
+t.say(page ~= nil, " ", state:get("versions") == page)
 -- This request is still with the old worker, whose timers have ended.
 t.change("inst shop a @b")
 local number = state:get("gen")
-t.say(t.show("shop.test"), " ", board.generation() == number)
-local stripe = board.app_stripe("shop")
-t.say(board.read(stripe) == state:get("s" .. stripe - 8), " ",
-      board.read(stripe) > 0)
+t.say(t.show("shop.test"), " ", versions.generation() == number)
+local stripe = versions.app_stripe("shop")
+t.say(versions.read(stripe) == state:get("s" .. stripe - 8), " ",
+      versions.read(stripe) > 0)
 --- response_body
 true true
 200 b true

@@ -1,5 +1,19 @@
 use TestPointsman;
 
+# For the blocks about TLS.
+$ENV{TEST_NGINX_TLS_PORT} = free_port();
+add_block_preprocessor(sub {
+    my ($block) = @_;
+    return unless $block->name =~ /TLS|certificate/;
+    my $dir = $ENV{TEST_NGINX_TLS};
+    # This runs before the harness's own.
+    TestPointsman::start_redis();
+    redis('CONFIG', 'SET', 'tls-auth-clients', 'no');
+    redis('CONFIG', 'SET', 'tls-cert-file', "$dir/app.pem",
+          'tls-key-file', "$dir/app.key", 'tls-ca-cert-file', "$dir/ca.pem");
+    redis('CONFIG', 'SET', 'tls-port', $ENV{TEST_NGINX_TLS_PORT});
+});
+
 # Redis is missing here at times, and nginx may say so.
 run_edge_tests(trouble => 1);
 
@@ -11,7 +25,6 @@ __DATA__
 local response = t.get("shop.test")
 t.say(response.status, " ", response.headers["x-pointsman-error"], " ",
       response.headers["retry-after"])
-ngx.print(response.body)
 t.redis_start()
 t.publish("route shop.test shop\ninst shop a @a")
 t.wait("the feed", function()
@@ -23,7 +36,6 @@ t.change("inst shop a @b")
 t.say(t.show("shop.test"))
 --- response_body
 503 unavailable 1
-the routing table is not available
 200 a
 200 b
 
@@ -285,3 +297,150 @@ t.say(t.show("shop.test"))
 failed to authenticate
 --- response_body
 503 unavailable
+
+
+
+=== a password that is rotated is read from its file again
+--- at_once
+--- without: setup
+--- http_config
+    init_by_lua_block {
+        local path = os.getenv("POINTSMAN_TEST_DIR") .. "/password"
+        local file = assert(io.open(path, "w"))
+        file:write("first\n")
+        file:close()
+        require("kit").shell("chmod 666 " .. path)
+        require("pointsman").setup {
+            redis = "redis://127.0.0.1:$TEST_NGINX_REDIS_PORT",
+            redis_password_file = path,
+            prefix = "test:",
+        }
+    }
+--- redis
+CONFIG SET requirepass first
+--- lua
+t.login = { "first", 0 }
+t.say(t.show("shop.test"))
+t.redis("CONFIG", "SET", "requirepass", "second")
+t.login = { "second", 0 }
+local file = io.open(os.getenv("POINTSMAN_TEST_DIR") .. "/password", "w")
+file:write("second\n")
+file:close()
+t.redis("CLIENT", "KILL", "TYPE", "normal")
+t.publish("inst shop a @b\nroute cold.test shop")
+t.wait("the change", function()
+    local shown = t.show("shop.test")
+    return shown == "200 b", shown
+end)
+t.say(t.show("cold.test"))
+t.wait("the feed", function()
+    local state = t.status().feed.state
+    return state == "live", state
+end)
+t.redis("CONFIG", "SET", "requirepass", "")
+t.login = nil
+--- error_log
+read a new password from
+--- response_body
+200 a
+200 b
+
+
+
+=== TLS to Redis is verified against the authority that nginx trusts
+--- without: setup
+--- http_config
+    lua_ssl_trusted_certificate $TEST_NGINX_TLS/ca.pem;
+    init_by_lua_block {
+        require("pointsman").setup {
+            redis = "rediss://127.0.0.1:$TEST_NGINX_TLS_PORT",
+            redis_tls_name = "app.test",
+            prefix = "test:",
+        }
+    }
+--- no_error_log
+[error]
+--- lua
+t.say(t.show("shop.test"))
+t.change("inst shop a @b\nroute cold.test shop")
+t.say(t.show("shop.test"), ", ", t.show("cold.test"))
+--- response_body
+200 a
+200 b, 200 b
+
+
+
+=== a certificate of another name is refused
+--- at_once
+--- without: setup
+--- http_config
+    lua_ssl_trusted_certificate $TEST_NGINX_TLS/ca.pem;
+    init_by_lua_block {
+        require("pointsman").setup {
+            redis = "rediss://127.0.0.1:$TEST_NGINX_TLS_PORT",
+            prefix = "test:",
+        }
+    }
+--- lua
+t.say(t.show("shop.test"))
+--- error_log
+failed to open TLS
+--- response_body
+503 unavailable
+
+
+
+=== without an authority no certificate of Redis is trusted
+--- at_once
+--- without: setup
+--- http_config
+    init_by_lua_block {
+        require("pointsman").setup {
+            redis = "rediss://127.0.0.1:$TEST_NGINX_TLS_PORT",
+            redis_tls_name = "app.test",
+            prefix = "test:",
+        }
+    }
+--- lua
+t.say(t.show("shop.test"))
+--- error_log
+failed to open TLS
+--- response_body
+503 unavailable
+
+
+
+=== the status and the metrics show for how long no agent was heard
+--- redis
+SET test:heard 1 EX 86341
+--- lua
+t.wait("the probe", function()
+    local seconds = t.status().agent_silence_seconds
+    return type(seconds) == "number" and seconds >= 59 and seconds < 70, seconds
+end)
+local seconds = t.metric("pointsman_agent_silence_seconds")
+t.say(seconds >= 59 and seconds < 70)
+-- an agent is there again
+t.redis("SET", t.prefix .. "heard", 1, "EX", 86400)
+t.wait("it to be heard", function()
+    local now = t.status().agent_silence_seconds
+    return now < 5, now
+end)
+-- and goes; the edge stays live
+t.redis("SET", t.prefix .. "heard", 1, "EX", 86300)
+t.wait("its silence", function()
+    local now = t.status().agent_silence_seconds
+    return now >= 100, now
+end)
+t.say(t.status().feed.state)
+--- response_body
+true
+live
+
+
+
+=== an edge that never heard an agent says so
+--- lua
+t.say(t.status().agent_silence_seconds, " ",
+      pcall(t.metric, "pointsman_agent_silence_seconds"))
+--- response_body_like: ^null false

@@ -179,7 +179,7 @@ t.change("inst app1 i1 @b\ninst app100 i1 @b\n"
          .. "del inst app100 i4\ndel inst app100 i5")
 t.say(t.show("r1.test"), " ", t.show("r100.test"))
 --- error_log
-failed to cache
+pointsman_apps is full
 --- response_body
 true
 200 b 200 b

@@ -62,17 +62,98 @@ there is no lua_shared_dict pointsman_routes: include pointsman/http.conf
 
 
 
-=== TLS to Redis is refused, not left out
+=== mistakes in what leads to Redis are told together with the others
 --- without: setup
 --- http_config
     init_by_lua_block {
-        require("pointsman").setup { redis = "rediss://127.0.0.1:1" }
+        require("pointsman").setup {
+            redis = "redis+sentinel://:hidden@127.0.0.1:1,127.0.0.1:70000/one",
+            redis_tls_name = 1, prefix = "",
+        }
     }
 --- config
 --- must_die
 --- suppress_stderr
 --- error_log
-must not ask for TLS
+redis must name a host and a port
+redis_tls_name must be
+prefix must be
+--- no_error_log
+hidden
+
+
+
+=== Sentinels without the name of a master are refused
+--- without: setup
+--- http_config
+    init_by_lua_block {
+        require("pointsman").setup { redis = "redis+sentinel://127.0.0.1" }
+    }
+--- config
+--- must_die
+--- suppress_stderr
+--- error_log
+redis must name the master
+
+
+
+=== a password file that cannot be read is told
+--- without: setup
+--- http_config
+    init_by_lua_block {
+        require("pointsman").setup {
+            redis_password_file = "/nowhere/password",
+            sentinel_password = "of no Sentinel",
+        }
+    }
+--- config
+--- must_die
+--- suppress_stderr
+--- error_log
+redis_password_file cannot be used (nginx's workers read it, too): /nowhere/password: No such file
+sentinel_password is only for redis+sentinel://
+
+
+
+=== two passwords for one Redis are refused
+--- without: setup
+--- http_config
+    init_by_lua_block {
+        require("pointsman").setup {
+            redis = "redis://:secret@127.0.0.1",
+            redis_password_file = "/dev/null",
+        }
+    }
+--- config
+--- must_die
+--- suppress_stderr
+--- error_log
+redis_password_file must not be set beside a password
+
+
+
+=== lua_code_cache off is refused when nginx starts
+--- http_config
+    lua_code_cache off;
+--- config
+--- must_die
+--- suppress_stderr
+--- error_log
+lua_code_cache must not be off
+
+
+
+=== a location with lua_code_cache off says so at each request
+--- config
+    location /off {
+        lua_code_cache off;
+        content_by_lua_block { ngx.say("never") }
+    }
+--- request
+GET /off
+--- error_code: 500
+--- error_log
+lua_code_cache must not be off
 
 
 
@@ -127,3 +208,30 @@ t.say(collectgarbage("setstepmul", 40))
 t.say(collectgarbage("setstepmul", 200))
 --- response_body
 200
+
+
+
+=== docs/operations.md names every setting
+--- lua
+local function names(path, pattern)
+    local found = {}
+    for line in io.lines(os.getenv("POINTSMAN_TEST_LIB") .. "/../../" .. path) do
+        found[#found + 1] = line:match(pattern)
+    end
+    return table.concat(found, " ")
+end
+local function sorted(text)
+    local words = {}
+    for word in text:gmatch("%S+") do
+        words[#words + 1] = word
+    end
+    table.sort(words)
+    return table.concat(words, " ")
+end
+local known = sorted(names("lua/pointsman/settings.lua",
+                           "^    ([%l_]+) = {.*check = "))
+local documented = sorted(names("docs/operations.md",
+                                "^| `([%l_]+)` | [^|]* | [^|]* |$"))
+t.say(#known > 100, " ", known == documented or known .. "; " .. documented)
+--- response_body
+true true

@@ -62,13 +62,7 @@ true true
 --- lua
 local apply = require("pointsman.feed.apply")
 local cjson = require("cjson")
-local slices = require("pointsman.feed.slices")
-local rows, turns = {}, 0
-local turn = slices.turn
-function slices.turn()
-    turns = turns + 1
-    turn()
-end
+local rows = {}
 for i = 1, 200 do
     rows[i] = ('["inst:shop","i%03d","[\\"%d\\",\\"127.0.0.1:80\\",1]"]'):format(i, i)
 end
@@ -81,22 +75,18 @@ local function read(text)
     if not ok then
         return err
     end
-    local out = { tostring(plan.defaults), plan.entries }
+    local out = { tostring(plan.defaults) }
     for host, change in pairs(plan.routes) do
         out[#out + 1] = host .. change[1] .. cjson.encode(change[2])
     end
     for _, change in ipairs(plan.apps.shop or {}) do
-        out[#out + 1] = change[1] .. tostring(change[2]) .. change[3]
+        out[#out + 1] = change.to .. tostring(change.id) .. change.value
     end
     return table.concat(out, "\n")
 end
 local plain = read("[" .. table.concat(rows, ",") .. "]")
 t.say(select(2, plain:gsub("\n", "\n")), " ", plain:sub(1, 40))
--- One of the list, and one of each of its changes; the same in pieces.
-t.say(turns)
-turns = 0
 t.say(read("[" .. table.concat(rows, ",\n") .. "]") == plain)
-t.say(turns > 220)
 t.say(read(" [" .. table.concat(rows, ",\n") .. "] ") == plain)
 t.say(read("[" .. table.concat(rows, "\n,") .. "]") == plain)
 t.say(read("[" .. table.concat(rows, ",\n"):gsub('","', '"\n,\n  "') .. "]") == plain)
@@ -108,21 +98,17 @@ for _, text in ipairs { "", "[", "]", "[]]", "null", "7", '"[]"', "[" .. rows[1]
                         "[" .. table.concat(rows, ",\n") .. ",\n]" } do
     t.say((read(text):gsub(": .*", "")))
 end
-slices.turn = turn
 --- response_body
-200 true
-1
+199 true
 a.test7null
-7i001["1","127.0.0.1:
-201
+7i001["1","127.0.0.1:80
 true
 true
 true
 true
 true
-true
-nil 1 7i001["1","127.0.0.1:80",1]
-nil 1
+nil 7i001["1","127.0.0.1:80",1]
+nil
 failed to decode entry 7-0
 failed to decode entry 7-0
 failed to decode entry 7-0
@@ -167,143 +153,48 @@ t.say(t.show("shop.test"), " ", calls("xrevrange") < 10)
 
 
 
-=== long work is cut into slices, between which the worker does all else
---- lua
-local real = { at = ngx.timer.at, sleep = ngx.sleep }
--- With these in place of nginx's own. Counts how often there was a pause, or one
--- was tried, and how often the work looked whether it is time for one.
-local function slices_with(at, sleep)
-    local pauses = 0
-    local function counted(pause)
-        return function(...)
-            pauses = pauses + 1
-            return pause(...)
+=== a long change is applied in parts, and nothing waits for a timer of 0
+--- without: setup
+--- http_config
+    init_by_lua_block {
+        -- Before any module has taken these for itself.
+        local at, sleep, kit = ngx.timer.at, ngx.sleep, ngx.shared.testkit
+        ngx.timer.at = function(delay, ...)
+            kit:incr("zero", delay == 0 and 1 or 0, 0)
+            return at(delay, ...)
         end
-    end
-    package.loaded["pointsman.feed.slices"] = nil
-    ngx.timer.at, ngx.sleep = counted(at), counted(sleep)
-    local slices = require("pointsman.feed.slices")
-    ngx.timer.at, ngx.sleep = real.at, real.sleep
-    return function(milliseconds)
-        pauses = 0
-        local turns = 0
-        ngx.update_time()
-        local stop = ngx.now() + milliseconds / 1000
-        slices.begin()
-        repeat
-            slices.turn()
-            turns = turns + 1
-            ngx.update_time()
-        until ngx.now() >= stop
-        return pauses, turns
-    end
-end
--- What else the worker did while such work went on for 0.1 s.
-local function meanwhile(work)
-    local rounds, going = 0, true
-    ngx.timer.at(0, function()
-        while going do
-            rounds = rounds + 1
-            real.sleep(0.001)
+        ngx.sleep = function(seconds)
+            kit:incr(seconds == 0 and "zero" or "pauses", 1, 0)
+            return sleep(seconds)
         end
-    end)
-    local pauses, turns = work(100)
-    going = false
-    return rounds, pauses, turns
-end
-local function none()
-    return nil, "too many pending timers"
-end
-
-local work = slices_with(real.at, real.sleep)
--- Forty slices, if it were cut.
-t.say("after a while: ", work(1) < 5)
-local rounds, pauses, most = meanwhile(work)
-t.say("pauses: ", pauses > 100, ", others ran: ", rounds > 10)
-
--- What was read is a slice, too. (It was there before timers are due, so it takes
--- two turns for others to be served.)
-t.say("reading: ", (work(0)) >= 2)
-
--- The answer to a request that was sent on meanwhile comes before the work, which
--- waits one turn for it, and no longer.
-local counts = require("pointsman.metrics").counts
-local function turns_to_begin(requests)
-    local work = slices_with(function(...)
-        counts.hits_l1 = counts.hits_l1 + requests
-        return real.at(...)
-    end, real.sleep)
-    work(20)
-    local least = math.huge
-    for _ = 1, 20 do
-        local turns = work(0)
-        -- After a long stall it is not cut.
-        least = turns > 0 and math.min(least, turns) or least
-    end
-    return least
-end
-t.say("no request: ", turns_to_begin(0), ", requests: ", turns_to_begin(1))
-
--- Where nginx takes no timers, forgets them, or is late with one.
-t.say("none: ", meanwhile(slices_with(none, real.sleep)) > 5)
-t.say("forgotten: ", meanwhile(slices_with(function() return true end,
-                                           real.sleep)) > 1)
-local waits, asked = {}, 0
-work = slices_with(function(_, post, semaphore)
-    asked = asked + 1
-    waits[semaphore] = true
-    return real.at(0.1, post, semaphore)
-end, real.sleep)
-work(200)
-local distinct = 0
-for _ in pairs(waits) do
-    distinct = distinct + 1
-end
-t.say("late: ", asked > 2, ", one for each: ", distinct == asked)
-t.sleep(0.2)
-
--- A worker that is long with its requests is given longer slices. (What is not
--- cut after a while is used up first.)
-work = slices_with(none, function() real.sleep(0.02) end)
-work(50)
-local _, turns = work(100)
-t.say("busy: ", turns > most / 50)
---- response_body
-after a while: true
-pauses: true, others ran: true
-reading: true
-no request: 2, requests: 3
-none: true
-forgotten: true
-late: true, one for each: true
-busy: true
-
-
-
-=== the feed's work is cut so
---- hook
-    local slices = require("pointsman.feed.slices")
-    local turn = slices.turn
-    slices.turn = function()
-        ngx.shared.testkit:incr("turns", 1, 0)
-        return turn()
-    end
+        require("pointsman").setup {
+            redis = "redis://127.0.0.1:$TEST_NGINX_REDIS_PORT",
+            prefix = "test:",
+        }
+        require("between")
+    }
 --- lua
-local function turns_of(changes)
-    ngx.shared.testkit:set("turns", 0)
-    t.change(table.concat(changes, "\n"))
-    return ngx.shared.testkit:get("turns")
+local function lines(rest)
+    local list = {}
+    for i = 1, 3000 do
+        list[i] = ("inst shop i%05d "):format(i) .. rest
+    end
+    return table.concat(list, "\n")
 end
-t.show("shop.test")
-local changes = {}
-for i = 1, 800 do
-    changes[i] = ("inst shop a%03d @a"):format(i)
+t.say(t.show("shop.test"))
+t.counts:set("zero", 0)
+t.counts:set("pauses", 0)
+local revision = t.publish(lines("@b"))
+while t.status().applied < revision do
+    -- Each request is a turn of the worker, between two parts of the work.
+    t.counts:incr("turns", 1, 0)
 end
--- At each change of the entry, at the line that is made of it, and when that is
--- chosen.
-t.say(turns_of(changes) > 3 * #changes)
--- Now the app is in sheets: at each line that is looked up, and put in, too.
-t.say(turns_of(changes) > 5 * #changes)
+t.say(t.counts:get("pauses") > 10, " ", t.counts:get("turns") > 5)
+t.say(t.counts:get("zero"))
+t.change("inst shop a @c\n" .. lines("@c"))
+t.say(t.show("shop.test"))
 --- response_body
-true
-true
+200 a
+true true
+0
+200 c

@@ -129,7 +129,8 @@ end
 
 
 -- syntax: text = metrics.render(facts)
--- facts = { applied =, feed_live =, dicts = { name = usage } }
+-- facts = { applied =, feed_live =, agent_silence = seconds or nil,
+-- dicts = { name = usage } }
 function _M.render(facts)
     _M.flush()
     local out = {}
@@ -149,6 +150,11 @@ function _M.render(facts)
               "The etcd revision that this edge has applied", facts.applied)
     add_gauge(out, "feed_live", "Whether the feed follows the table",
               facts.feed_live and 1 or 0)
+    if facts.agent_silence then
+        add_gauge(out, "agent_silence_seconds",
+                  "Seconds since anything was heard from an agent",
+                  facts.agent_silence)
+    end
     add_dicts(out, facts.dicts)
     out[#out + 1] = ""
     return concat(out, "\n")

@@ -1,10 +1,12 @@
 -- The edge's settings: defaults, environment, checks. For init_by_lua and
 -- init_worker_by_lua.
 
+local code_cache = require("pointsman.phases.code_cache")
+local secrets = require("pointsman.redis.secret")
+local url = require("pointsman.redis.url")
+
 local find = string.find
-local format = string.format
 local getenv = os.getenv
-local match = string.match
 local concat = table.concat
 local floor = math.floor
 local pairs = pairs
@@ -20,6 +22,14 @@ local function text(value)
         return nil, "must be a string"
     end
     return value
+end
+
+
+local function place(value)
+    if type(value) ~= "string" then
+        return nil, "must be a string"
+    end
+    return url.parse(value)
 end
 
 
@@ -62,24 +72,21 @@ local function number(min, max, whole)
 end
 
 
-local function either(a, b)
-    return function(value)
-        if value ~= a and value ~= b then
-            return nil, format("must be %q or %q", a, b)
-        end
-        return value
-    end
-end
-
-
 -- Each setting has the environment variable POINTSMAN_<NAME>.
 local KNOWN = {
-    redis = { default = "redis://127.0.0.1:6379", check = text },
+    -- See redis/url.lua.
+    redis = { default = "redis://127.0.0.1:6379", check = place },
+    -- A file that holds the password, instead of one in `redis`.
+    redis_password_file = { check = text },
+    -- The name that Redis's certificate must have (rediss://); default: the
+    -- host of `redis`.
+    redis_tls_name = { check = text },
+    -- The password of the Sentinels themselves, or a file that holds it.
+    sentinel_password = { check = text },
+    sentinel_password_file = { check = text },
     prefix = { default = "pointsman:", check = prefix },
     -- Seconds to connect to Redis, and for each of its answers.
     redis_timeout = { default = 1, check = number(0.01, 60) },
-    -- Idle connections to Redis that a worker keeps for misses.
-    redis_pool = { default = 32, check = number(1, 10000, true) },
     -- Hosts without a cached route that wait for Redis at once in a worker.
     max_misses = { default = 4096, check = number(1, HUGE, true) },
     -- Where this edge is; what an app with prefer_zone goes by.
@@ -87,9 +94,6 @@ local KNOWN = {
     -- What the cookies of sticky sessions are made with. The same for all
     -- edges; default: the registry's epoch.
     secret = { check = secret },
-    -- Which worker follows the stream of changes: the first one, that has
-    -- requests to serve as well, or the first one, which then takes none.
-    feed_worker = { default = "shared", check = either("shared", "own") },
     -- What LuaJIT's collector does at a time, in each worker, for all of its
     -- Lua; 200 is LuaJIT's own default. With less, requests wait less while
     -- garbage is collected, and there is more of it.
@@ -97,60 +101,6 @@ local KNOWN = {
     -- Hosts that a worker keeps in its own table; never less than 8,000.
     max_hosts = { default = 1048576, check = number(256, HUGE, true) },
 }
-
-
--- redis://[[user]:password@]host[:port][/db] or unix:/path[?db=n]
-local function parse_redis(url)
-    local path, query = match(url, "^unix:(/[^?]*)(.*)$")
-    if path then
-        local db = query == "" and "0" or match(query, "^%?db=(%d+)$")
-        if not db then
-            return nil, 'must be like "unix:/path" or "unix:/path?db=1"'
-        end
-        return { path = "unix:" .. path, db = tonumber(db) }
-    end
-
-    if find(url, "^rediss:") then
-        return nil, "must not ask for TLS, which the edge does not speak"
-    end
-    local rest = match(url, "^redis://(.+)$")
-    if not rest then
-        return nil, 'must be like "redis://127.0.0.1:6379" or "unix:/path"'
-    end
-
-    local login, place = match(rest, "^(.*)@([^@]*)$")
-    local user, password
-    if login then
-        user, password = match(login, "^([^:]*):(.*)$")
-        if not password or password == "" then
-            return nil, 'must have a password before the "@"'
-        end
-    end
-
-    local authority, db = match(place or rest, "^([^/]+)/?(%d*)$")
-    if not authority then
-        return nil, "must end in a host, a port and a database number"
-    end
-    local host, port = match(authority, "^(%[[%x:.]+%]):?(%d*)$")
-    if not host then
-        host, port = match(authority, "^([^:%[%]]+):?(%d*)$")
-    end
-    port = tonumber(port ~= "" and port or 6379)
-    if not host or not port or port < 1 or port > 65535 then
-        return nil, "must name a host and a port"
-    end
-
-    local function unescape(escaped)
-        return escaped and (escaped:gsub("%%(%x%x)", function(hex)
-            return string.char(tonumber(hex, 16))
-        end))
-    end
-    return {
-        host = host, port = port, db = tonumber(db) or 0,
-        user = user ~= "" and unescape(user) or nil,
-        password = unescape(password),
-    }
-end
 
 
 local function read(name, known, given, mistakes)
@@ -163,7 +113,10 @@ local function read(name, known, given, mistakes)
         end
     end
     if value == nil then
-        return known.default
+        value, from = known.default, name
+    end
+    if value == nil then
+        return nil
     end
 
     local checked, err = known.check(value)
@@ -174,13 +127,55 @@ local function read(name, known, given, mistakes)
 end
 
 
+-- Completes a login by the password in a file.
+local function read_password(login, name, file, mistakes)
+    if not file then
+        return
+    elseif login.password then
+        mistakes[#mistakes + 1] = name .. " must not be set beside a password"
+        return
+    end
+    local err
+    login.file = file
+    login.password, err = secrets.read(file)
+    if err then
+        mistakes[#mistakes + 1] = name .. " cannot be used (nginx's workers "
+                                  .. "read it, too): " .. err
+    end
+end
+
+
+local function resolve_logins(resolved, mistakes)
+    local redis = resolved.redis
+    if not redis then
+        return
+    end
+    read_password(redis.login, "redis_password_file",
+                  resolved.redis_password_file, mistakes)
+    if redis.login.user and not redis.login.password then
+        mistakes[#mistakes + 1] = "redis must have a password for its user, "
+                                  .. "or redis_password_file be set"
+    end
+    redis.tls_name = resolved.redis_tls_name
+
+    local login = { password = resolved.sentinel_password }
+    read_password(login, "sentinel_password_file",
+                  resolved.sentinel_password_file, mistakes)
+    if login.password and not redis.sentinels then
+        mistakes[#mistakes + 1] = "sentinel_password is only for "
+                                  .. "redis+sentinel://"
+    end
+    resolved.sentinel_login = login
+end
+
+
 local _M = {}
 
 
 -- syntax: settings, err = settings.resolve(given)
 -- What `given` leaves out comes from the environment (nginx hands a variable
 -- to its workers only if the main configuration has an `env` line for it),
--- else from the defaults. `err` names all mistakes at once.
+-- otherwise from the defaults. `err` names all mistakes at once.
 function _M.resolve(given)
     local mistakes, resolved = {}, {}
     for name in pairs(given) do
@@ -192,13 +187,8 @@ function _M.resolve(given)
         resolved[name] = read(name, known, given[name], mistakes)
     end
 
-    if resolved.redis then
-        local redis, err = parse_redis(resolved.redis)
-        if not redis then
-            mistakes[#mistakes + 1] = "redis " .. err
-        end
-        resolved.redis = redis
-    end
+    resolve_logins(resolved, mistakes)
+    mistakes[#mistakes + 1] = code_cache.check()
 
     if #mistakes > 0 then
         sort(mistakes)

@@ -10,7 +10,8 @@ local PREFIX = os.getenv("POINTSMAN_TEST_PREFIX")
 local REDIS_PORT = os.getenv("POINTSMAN_TEST_REDIS_PORT")
 local DEADLINE = 8
 
-local _M = { port = PORT, prefix = PREFIX, counts = ngx.shared.testkit }
+local _M = { port = PORT, prefix = PREFIX, counts = ngx.shared.testkit,
+             redis_port = REDIS_PORT }
 
 _M.say = ngx.say
 _M.sleep = ngx.sleep
@@ -63,11 +64,12 @@ end
 
 
 -- t.redis("SET", key, value): one command; raises what Redis complains about.
--- t.login = { password, database } is for a Redis that asks for it.
+-- t.login = { password, database } is for a Redis that asks for it, and
+-- t.redis_port for one beside the file's own.
 function _M.redis(...)
     local sock = ngx.socket.tcp()
     sock:settimeout(5000)
-    assert(sock:connect("127.0.0.1", REDIS_PORT))
+    assert(sock:connect("127.0.0.1", _M.redis_port))
     if _M.login then
         assert(command(sock, "AUTH", _M.login[1]))
         assert(command(sock, "SELECT", _M.login[2]))

@@ -146,6 +146,11 @@ pub trait Sink: Send + Sync + fmt::Debug {
     /// Reads what Redis says about its table.
     async fn meta(&self) -> Result<Found, SinkError>;
 
+    /// The same from an agent that follows etcd; tells edges that it is there.
+    async fn probe(&self) -> Result<Found, SinkError> {
+        self.meta().await
+    }
+
     /// Applies a batch iff the epoch matches, the table is ready and
     /// `from <= rev < to`; a repair iff `rev` is its revision.
     async fn batch(&self, batch: &Batch) -> Result<Outcome, SinkError>;

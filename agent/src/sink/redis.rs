@@ -10,6 +10,7 @@ use ::redis::{
 };
 use async_trait::async_trait;
 use tokio::sync::Mutex;
+use tracing::debug;
 
 use super::script::{self, Call, META_FIELDS, Protocol, Script};
 use super::{Batch, Claim, Found, Outcome, Reading, Scanned, Sink, SinkError, Step};
@@ -26,6 +27,9 @@ const SENTINELS: [(&str, &str); 2] = [
     ("redis+sentinel://", "redis://"),
     ("rediss+sentinel://", "rediss://"),
 ];
+/// How long `heard` lives, in seconds. Edges tell by the rest of it when an
+/// agent was there: no clock but Redis's is involved.
+const HEARD_SECONDS: u32 = 86_400;
 
 /// The table in one Redis.
 pub struct RedisSink {
@@ -205,6 +209,26 @@ impl Sink for RedisSink {
         }
         let fields = self.settle(answer).await?;
         Ok(script::found(fields))
+    }
+
+    async fn probe(&self) -> Result<Found, SinkError> {
+        let found = self.meta().await?;
+        if matches!(found, Found::Table(_)) {
+            let mut connection = self.connection().await?;
+            let answer: RedisResult<()> = cmd("SET")
+                .arg(self.protocol.key("heard"))
+                .arg(1)
+                .arg("EX")
+                .arg(HEARD_SECONDS)
+                .query_async(&mut connection)
+                .await;
+            // A Redis that is full can still be read, and the batch says so. One
+            // that became a replica is left.
+            if let Err(error) = self.settle(answer).await {
+                debug!(%error, "redis did not take the sign of life");
+            }
+        }
+        Ok(found)
     }
 
     async fn batch(&self, batch: &Batch) -> Result<Outcome, SinkError> {

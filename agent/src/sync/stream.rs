@@ -134,7 +134,7 @@ impl Sync {
         }
         let sink = Arc::clone(&self.sink);
         if std::mem::take(&mut stream.probe_due) || stream.building.is_some() {
-            stream.call = Some(Box::pin(async move { Answer::Probe(sink.meta().await) }));
+            stream.call = Some(Box::pin(async move { Answer::Probe(sink.probe().await) }));
         } else if let Some(parcel) = stream.again.take().or_else(|| stream.queue.take()) {
             stream.call = Some(Box::pin(async move {
                 let begun = Instant::now();

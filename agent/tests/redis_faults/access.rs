@@ -11,6 +11,7 @@ use pointsman_harness::services::{Agent as Serve, AgentConfig, Service as _};
 
 use crate::bench::Bench;
 use crate::faults::agent::{self, Agent, SHOP};
+use crate::faults::until;
 use pointsman_harness::certificates::Certificates;
 use pointsman_harness::records::REDIS_PREFIX;
 
@@ -146,4 +147,25 @@ async fn sentinels_with_a_password_and_tls_are_asked_with_both() {
     let launcher = launcher();
     let mut serve = Serve::spawn(&launcher, &config).unwrap();
     serve.ready().await.unwrap();
+}
+
+/// Edges tell by it since when no agent is there.
+#[tokio::test]
+async fn an_idle_agent_shows_that_it_is_there() {
+    let mut bench = Bench::start().await;
+    let rules = "on >s3cret ~pointsman:* +@read +@write +@scripting +info +type";
+    bench.command(&format!("ACL SETUSER agent {rules}")).await;
+    let at = bench.redis.listen;
+    let agent = bench.agent_with(redis_node::sink(&format!("redis://agent:s3cret@{at}")));
+    bench.settled().await;
+    for _ in 0..2 {
+        bench.command("DEL pointsman:heard").await;
+        until("it is heard", async || {
+            let mut connection = bench.redis.connection().await;
+            let left: i64 = redis_node::command(&mut connection, "TTL pointsman:heard").await;
+            if left > 86_000 { Ok(()) } else { Err(left.to_string()) }
+        })
+        .await;
+    }
+    drop(agent);
 }

@@ -20,11 +20,6 @@ local BY_NAME = {
 }
 
 
--- The shape of a round over parts of a list: it goes on where one over the
--- whole list was, and the other way round.
-local PARTED = "round_robin"
-
-
 -- A picker whose state can be taken over; else the seed.
 local function of_shape(previous, shape, seed)
     if type(previous) == "table" and previous.shape ~= shape then
@@ -65,37 +60,6 @@ function _M.live(peers)
         return those_of(peers, true)
     end
     return live, n
-end
-
-
--- syntax: n = compose.even(parts)
--- How many of the instances in a list of { live = { number, ... }, weight = }
--- may get new requests, if these have the same weight, one and all, and there
--- are any; else nil. (lines.scan says what `live` and `weight` are.)
-function _M.even(parts)
-    local n, weight = 0, nil
-    for i = 1, #parts do
-        local part = parts[i]
-        local its = part.weight
-        if its then
-            weight = weight or its
-            if its == 0 or its ~= weight then
-                return nil
-            end
-            n = n + #part.live
-        end
-    end
-    return n > 0 and n or nil
-end
-
-
--- syntax: picker = compose.in_parts(parts, n, previous, options)
--- A round over what compose.even has counted. Else as compose.new.
-function _M.in_parts(parts, n, previous, options)
-    local picker = round_robin.in_parts(parts, n, of_shape(previous, PARTED,
-                                                           options.seed))
-    picker.shape = PARTED
-    return picker
 end
 
 

@@ -7,8 +7,6 @@
 -- 5, 1, 1 give a a b a c a a, where a plain wheel would give a a a a a b c.
 
 local floor = math.floor
-local ipairs = ipairs
-local max = math.max
 local setmetatable = setmetatable
 local type = type
 
@@ -19,10 +17,8 @@ local MAX_WIND = 64
 
 local _Even = {}
 local _Weighted = {}
-local _Parted = {}
 local EVEN = { __index = _Even }
 local WEIGHTED = { __index = _Weighted }
-local PARTED = { __index = _Parted }
 
 
 -- syntax: peer = picker:pick(skip?)
@@ -47,47 +43,6 @@ function _Even:last()
     return self.peers[self.at]
 end
 _Weighted.last = _Even.last
-
-
--- syntax: peer = picker:pick(skip?, request?)
--- `request` is for the picker that may have taken the place of this one.
-function _Parted:pick(skip, request)
-    local parts, part, at = self.parts, self.part, self.at
-    local is_due, live = self.is_due, parts[part].live
-    if is_due and at < #live and is_due(self.app, parts[part]) then
-        local picker, its_request = self.enter(self.app, part)
-        if picker ~= self then
-            return picker:pick(skip, request or its_request)
-        end
-    end
-    for _ = 1, self.n do
-        while at >= #live do
-            part = part < #parts and part + 1 or 1
-            live, at = parts[part].live, 0
-            if is_due and is_due(self.app, parts[part]) then
-                local picker, its_request = self.enter(self.app, part)
-                if picker ~= self then
-                    return picker:pick(skip, request or its_request)
-                end
-            end
-        end
-        at = at + 1
-        local peer = parts[part]:peer(live[at])
-        if not skip or not skip(peer) then
-            self.part, self.at = part, at
-            return peer
-        end
-    end
-    return nil
-end
-
-
--- syntax: peer = picker:last()
-function _Parted:last()
-    local part = self.parts[self.part]
-    local number = part.live[self.at]
-    return number and part:peer(number)
-end
 
 
 -- syntax: peer = picker:pick(skip?)
@@ -116,28 +71,13 @@ function _Weighted:pick(skip)
 end
 
 
-local function first_of(parts, i)
-    return parts[i].first
-end
-
-
-local function id_of(peers, i)
-    return peers[i].id
-end
-
-
-local function live_id_of(part, i)
-    return part:peer(part.live[i]).id
-end
-
-
 -- The last one of n whose id is not greater than this one, or 0: they are
--- sorted, and `get(list, i)` is the id of one.
-local function place_of(list, n, get, id)
+-- sorted.
+local function place_of(peers, n, id)
     local low, high = 0, n
     while low < high do
         local middle = floor((low + high + 1) / 2)
-        if get(list, middle) <= id then
+        if peers[middle].id <= id then
             low = middle
         else
             high = middle - 1
@@ -152,26 +92,7 @@ end
 -- below (peers are sorted by id).
 local function resume_at(peers, n, previous)
     local last = previous:last()
-    return last and place_of(peers, n, id_of, last.id) or 0
-end
-
-
--- The peers of a round in their order, and the place of the last one picked.
-local function flat(previous)
-    if not previous.parts then
-        return previous.peers, previous.at
-    end
-    local peers, n, at = {}, 0, 0
-    for i, part in ipairs(previous.parts) do
-        if i == previous.part then
-            at = n + previous.at
-        end
-        for _, number in ipairs(part.live) do
-            n = n + 1
-            peers[n] = part:peer(number)
-        end
-    end
-    return peers, at
+    return last and place_of(peers, n, last.id) or 0
 end
 
 
@@ -179,8 +100,7 @@ end
 -- share). In an even round, the longer ago its turn was, the more.
 local function owed(previous)
     local by_id = {}
-    local peers, at = flat(previous)
-    local n = previous.n
+    local peers, n, at = previous.peers, previous.n, previous.at
     for i = 1, n do
         if previous.current then
             by_id[peers[i].id] = previous.current[i] / previous.total
@@ -258,45 +178,6 @@ function _M.new(peers, previous)
         end
     end
     return self
-end
-
-
--- syntax: picker = round_robin.in_parts(parts, n, previous)
--- Over n peers of equal weight in a list of { first =, live = { number, ... }
--- }, both sorted by id: part:peer(number) is a peer. `first` is no greater than
--- the ids of a part's peers, and greater than those of the part before. When a
--- part changes, the others need not be looked at.
---
--- If picker.is_due is set, parts may be out of date: before an instance of one
--- is picked for which picker.is_due(picker.app, part), picker.enter(picker.app,
--- its place) brings it up to date if it can, and returns the picker that goes
--- on: this one, or another one in its place, with what that one may want to
--- know of the request.
-function _M.in_parts(parts, n, previous)
-    local self = { parts = parts, n = n, part = 1, at = 0 }
-    if type(previous) == "table" then
-        local last = previous:last()
-        -- Nobody, where all of a part have gone.
-        local id = last and last.id or previous.parts
-                   and previous.parts[previous.part].first
-        if id then
-            self.part = max(1, place_of(parts, #parts, first_of, id))
-            local chosen = parts[self.part]
-            if last then
-                self.at = place_of(chosen, #chosen.live, live_id_of, id)
-            else
-                self.at = chosen.first == id and 0 or #chosen.live
-            end
-        end
-    else
-        local left = previous < 1 and floor(previous * n) or floor(previous) % n
-        while left > #parts[self.part].live do
-            left = left - #parts[self.part].live
-            self.part = self.part + 1
-        end
-        self.at = left
-    end
-    return setmetatable(self, PARTED)
 end
 
 

@@ -6,12 +6,13 @@
 --   pointsman_flights                     requests in flight, by worker
 
 local ipairs = ipairs
+local max = math.max
 local ngx_log = ngx.log
 local shared = ngx.shared
 local setmetatable = setmetatable
 local sub = string.sub
 
--- A dict that is full stays so: one line in a while is enough.
+-- A dict that is full stays so: one line a minute is enough.
 local LOG_SECONDS = 60
 local NAMES = {
     "pointsman_routes", "pointsman_apps", "pointsman_negatives",
@@ -25,12 +26,9 @@ local _Zone = {}
 local ZONE = { __index = _Zone }
 
 
-local function new_zone(name, evicts)
-    local dict = shared["pointsman_" .. name]
+local function new_zone(name, is_small)
     return setmetatable({
-        name = name, dict = dict,
-        add = dict and (evicts and dict.add or dict.safe_add),
-        set = dict and (evicts and dict.set or dict.safe_set),
+        name = name, dict = shared["pointsman_" .. name], is_small = is_small,
     }, ZONE)
 end
 
@@ -44,22 +42,30 @@ local function count(name, by)
 end
 
 
+local function say_full(zone, what, ...)
+    if state:safe_add("full_logged_" .. zone.name, 1, LOG_SECONDS) then
+        ngx_log(ngx.WARN, "pointsman_", zone.name, " is full: ", what, ...)
+    end
+end
+
+
 -- syntax: text = zone:get(key)
 function _Zone:get(key)
     return (self.dict:get(key))
 end
 
 
--- syntax: ok = zone:put(key, text)
--- Failing, it leaves nothing behind: a dict that is full has by then thrown the
--- old value away, or has not, and a record may be missing but not be old.
-function _Zone:put(key, text)
+-- syntax: ok = zone:put(key, text, seconds?)
+-- What was not used for longest makes room. Failing, it leaves nothing behind:
+-- a dict that is full has by then thrown the old value away, or has not, and a
+-- record may be missing but not be old.
+function _Zone:put(key, text, seconds)
     local dict = self.dict
-    local ok, err, forced = self.add(dict, key, text)
+    local ok, err, forced = dict:add(key, text, seconds)
     if ok then
         count("entries_" .. self.name)
     elseif err == "exists" then
-        ok, err, forced = self.set(dict, key, text)
+        ok, err, forced = dict:set(key, text, seconds)
     end
     if forced then
         count("evicted_" .. self.name)
@@ -68,11 +74,13 @@ function _Zone:put(key, text)
     if not ok then
         self:drop(key)
         count("full_" .. self.name)
-        if state:safe_add("full_logged_" .. self.name, 1, LOG_SECONDS) then
-            ngx_log(ngx.WARN, "failed to cache ", key, " in pointsman_",
-                    self.name, ": ", err)
-        end
+        say_full(self, "there is no room for ", key, " (", err, "), so Redis ",
+                 "is asked for each request; give lua_shared_dict more memory")
         return false
+    end
+    if forced and self.is_small then
+        say_full(self, "records that were not used for longest make room; ",
+                 "give lua_shared_dict more memory")
     end
     return true
 end
@@ -96,7 +104,7 @@ function _Zone:usage()
     return {
         capacity = dict:capacity(),
         free = dict:free_space(),
-        entries = state:get("entries_" .. self.name) or 0,
+        entries = max(0, state:get("entries_" .. self.name) or 0),
         evicted = state:get("evicted_" .. self.name) or 0,
         full = state:get("full_" .. self.name) or 0,
     }
@@ -156,9 +164,11 @@ end
 
 local _M = {
     flights = flights,
-    routes = new_zone("routes", true),
-    apps = new_zone("apps", false),
-    negatives = new_zone("negatives", true),
+    routes = new_zone("routes"),
+    -- There are few enough apps that all in use fit; if they do not, an
+    -- operator must know. (Routes and unknown hosts may be any number.)
+    apps = new_zone("apps", true),
+    negatives = new_zone("negatives"),
     count = count,
 }
 

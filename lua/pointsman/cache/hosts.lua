@@ -15,7 +15,8 @@
 --     self-organizing sequential search heuristics", 1976). So those that are
 --     asked for most are found at once, and who is pushed out was not of late.
 --   * The table is cut into SHARDS, each of which grows by itself: no request
---     ever waits for a million names to be moved.
+--     ever waits for a million names to be moved. A sweep goes through one
+--     shard at a time, and leaves behind the names that nobody asks for.
 
 local bit = require("bit")
 local ffi = require("ffi")
@@ -35,6 +36,9 @@ local MIN_SIZE = 16
 local MAX_SIZE = 32768
 local MAX_LOAD = 0.7
 local GROWTH = 1.5
+-- A name that was found stays for so many sweeps of its shard, one that was put
+-- and never found for one.
+local FOUND, PUT = 4, 1
 
 ffi.cdef [[
 typedef struct {
@@ -42,7 +46,8 @@ typedef struct {
     int32_t hash;
     int32_t target;     /* 0: nobody is here */
     uint16_t len;
-    char name[46];      /* if it fits */
+    uint16_t use;       /* how many sweeps it stays */
+    char name[44];      /* if it fits */
 } __attribute__((aligned(64))) pointsman_host_t;
 
 /* What the route was read under: see cache.lua. */
@@ -69,7 +74,7 @@ int pointsman_memcmp(const void *a, const void *b, size_t n)
 local C = ffi.C
 local SLOT_BYTES = ffi.sizeof("pointsman_host_t")
 local FACTS_BYTES = ffi.sizeof("pointsman_facts_t")
-local MAX_SHORT = 46
+local MAX_SHORT = 44
 
 -- What slots name by number, and by how many of them it is named.
 local targets, uses = {}, {}
@@ -80,6 +85,7 @@ local shards = new("pointsman_shard_t[?]", SHARDS)
 local anchors = {}      -- luacheck: ignore anchors
 local hash_of
 local max_size = MIN_SIZE
+local next_shard = 0
 local spare, spare_facts = new("pointsman_host_t[1]"),
                            new("pointsman_facts_t[1]")
 
@@ -218,6 +224,7 @@ local function find_beyond(shard, home, hash, text, len)
         end
         if is_at(shard, i, hash, text, len) then
             local at = bring_home(shard, home, i)
+            slots[at].use = FOUND
             return slots[at], shard.facts[at]
         end
     end
@@ -261,7 +268,7 @@ local function claim(hash, text, len)
         release(shard.slots[i].target)
     end
     local slot = shard.slots[i]
-    slot.hash, slot.target = hash, 0
+    slot.hash, slot.target, slot.use = hash, 0, PUT
     write(shard, i, text, len)
     return slot, shard.facts[i]
 end
@@ -306,7 +313,9 @@ function _M.find(text, len)
     local shard = shards[band(hash, SHARDS - 1)]
     local home = place(hash, shard.size)
     if is_at(shard, home, hash, text, len) then
-        return shard.slots[home], shard.facts[home]
+        local slot = shard.slots[home]
+        slot.use = FOUND
+        return slot, shard.facts[home]
     end
     return find_beyond(shard, home, hash, text, len)
 end
@@ -326,6 +335,31 @@ function _M.put(name, target)
     end
     slot.target = number
     return slot, facts
+end
+
+
+-- syntax: is_last = hosts.sweep()
+-- Goes through the next shard; true after the last one of all.
+function _M.sweep()
+    local at = next_shard
+    next_shard = (at + 1) % SHARDS
+    local shard, left, gone = shards[at], 0, 0
+    for i = 0, shard.size + WINDOW - 1 do
+        local slot = shard.slots[i]
+        if slot.target ~= 0 then
+            if slot.use == 0 then
+                release(slot.target)
+                slot.target, gone = 0, gone + 1
+            else
+                slot.use, left = slot.use - 1, left + 1
+            end
+        end
+    end
+    if gone > 0 then
+        local size = min(shard.size, max(MIN_SIZE, floor(left * 2)))
+        rebuild(at, size, 0)
+    end
+    return next_shard == 0
 end
 
 

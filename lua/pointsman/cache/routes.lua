@@ -2,54 +2,66 @@
 -- shared dicts (L2). All phases; nothing here yields.
 --
 -- A hit compares one number, the generation. When it has moved, a route and
--- its app (known_apps.lua) are checked against their stripes, and only what did
+-- its app (apps.lua) are checked against their stripes, and only what did
 -- change is read from L2 again. Not being in L2 is no change: it may have been
 -- evicted.
+--
+-- L1 is bounded by use: hosts that nobody asks for leave it, and then the apps
+-- that no host leads to (see sweep).
 
-local l2 = require("pointsman.cache.shared_apps")
-local board = require("pointsman.cache.versions")
 local codec = require("pointsman.codec.records")
 local dicts = require("pointsman.cache.dicts")
-local health = require("pointsman.health.ejection")
+local ejection = require("pointsman.health.ejection")
 local hosts = require("pointsman.cache.hosts")
 local known_apps = require("pointsman.cache.apps")
 local match = require("pointsman.routing.match")
 local rules = require("pointsman.routing.rules")
+local versions = require("pointsman.cache.versions")
 
+local bit = require("bit")
 local cjson = require("cjson.safe")
 local ffi = require("ffi")
 
-local ejected_of = health.of
+local band = bit.band
 local byte = string.byte
 local candidates = match.candidates
 local decode = cjson.decode
+local ejected_of = ejection.of
 local ffi_string = ffi.string
 local fill_app = known_apps.fill
 local find_host = hosts.find
 local get_app = known_apps.get
 local ipairs = ipairs
-local is_doubted = known_apps.is_doubted
-local is_suspect = known_apps.is_suspect
+local is_expired = known_apps.is_expired
+local is_stale = known_apps.is_stale
 local min = math.min
 local pairs = pairs
-local read = board.read
-local read_app = l2.read
-local read_generation = board.generation
+local read = versions.read
+local read_generation = versions.generation
 local resolve = match.resolve
+local stamp = codec.stamp
 local targets = hosts.targets
 local type = type
 local valid_app = known_apps.is_valid
 
 local MAX_HOST = 253
-local MAX_WILDCARDS = 4096
+-- A name beneath a wildcard is kept when it is looked up for the third time: a
+-- request looks it up twice, in the rewrite and in the balancer phase. So many
+-- names a worker remembers until then.
+local LOOKUPS, MAX_NEW = 3, 16384
 local ASTERISK = byte("*")
 -- Of a route that is the best match whatever else the table has.
 local ANY_TOPOLOGY = -1
-local DOUBTED = known_apps.DOUBTED
-local TOPOLOGY = board.TOPOLOGY
-local wildcards, wildcards_n = {}, 0
+local STALE = known_apps.STALE
+local TOPOLOGY = versions.TOPOLOGY
 
--- What the board said when the generation last moved.
+local wildcards = {}
+-- Of names beneath wildcards that are not kept: the hash, at the place that it
+-- gives, and how often one of it was looked up.
+local new_hashes = ffi.new("int32_t[?]", MAX_NEW)
+local lookups = ffi.new("uint8_t[?]", MAX_NEW)
+
+-- What the version counters were when the generation last moved.
 local gen, topology = -1, 0
 
 ffi.cdef [[
@@ -62,10 +74,10 @@ local C = ffi.C
 
 local function advance(moved)
     gen = moved
-    board.fence()
+    versions.fence()
     topology = read(TOPOLOGY)
     known_apps.advance(moved)
-    health.sync()
+    ejection.sync()
 end
 
 
@@ -94,8 +106,8 @@ local function target_of(record, app_of)
         all[name] = app
     end
     return {
-        plain = false, live = 1, apps = all,
-        rules = rules.compile(record.rules), gen = oldest(all),
+        plain = false, live = 1, rules = rules.compile(record.rules),
+        apps = all, gen = oldest(all),
         is_usable = function(name) return all[name].live > 0 end,
     }
 end
@@ -120,15 +132,15 @@ local function known(pattern)
     local text = dicts.routes:get(pattern)
     if text then
         local record, _, record_reval = codec.unpack_route(text, decode)
-        if record and not is_suspect(record_reval) then
+        if record and not is_expired(record_reval) then
             return record
         end
         return nil
     end
     text = dicts.negatives:get(pattern)
     if text then
-        local _, record_reval = codec.unpack_negative(text)
-        if record_reval and not is_doubted(record_reval) then
+        local _, record_reval = stamp(text)
+        if record_reval and not is_stale(record_reval) then
             return false
         end
     end
@@ -141,13 +153,13 @@ end
 -- better.
 local function load_route(pattern)
     local wild = byte(pattern) == ASTERISK
-    local stripe = board.route_stripe(pattern)
+    local stripe = versions.route_stripe(pattern)
     local seen = read(stripe)
     local text = dicts.routes:get(pattern)
     if not text then
         return nil
     end
-    local _, record_reval = codec.stamp(text)
+    local _, record_reval = stamp(text)
     local route = wild and wildcards[pattern]
     if route and route.topology == topology and route.seen == seen
             and route.reval == record_reval and valid_target(route.target) then
@@ -164,15 +176,22 @@ local function load_route(pattern)
         topology = wild and topology or ANY_TOPOLOGY,
     }
     if wild then
-        if not wildcards[pattern] then
-            if wildcards_n >= MAX_WILDCARDS then
-                wildcards, wildcards_n = {}, 0
-            end
-            wildcards_n = wildcards_n + 1
-        end
         wildcards[pattern] = route
     end
     return route
+end
+
+
+-- Whether a name beneath a wildcard is asked for again and again. A flood of
+-- random names, each asked for once, does not fill the table.
+local function is_repeated(host)
+    local hash = C.pointsman_murmur_hash2(host, #host)
+    local at = band(hash, MAX_NEW - 1)
+    if new_hashes[at] ~= hash then
+        new_hashes[at], lookups[at] = hash, 0
+    end
+    lookups[at] = min(LOOKUPS, lookups[at] + 1)
+    return lookups[at] == LOOKUPS
 end
 
 
@@ -193,11 +212,11 @@ local function find_in_l2(host)
     if not route then
         return nil, "miss"
     end
-    local found_gen = is_doubted(route.reval) and DOUBTED or route.target.gen
-    if #host <= MAX_HOST then
+    local found_gen = is_stale(route.reval) and STALE or route.target.gen
+    if #host <= MAX_HOST and (pattern == host or is_repeated(host)) then
         keep(host, route, found_gen)
     end
-    return route.target, found_gen == DOUBTED and "stale" or "l2"
+    return route.target, found_gen == STALE and "stale" or "l2"
 end
 
 
@@ -205,7 +224,7 @@ local function is_valid(slot, facts)
     if slot.gen == gen then
         return true
     end
-    if is_doubted(facts.reval)
+    if is_stale(facts.reval)
             or facts.topology ~= ANY_TOPOLOGY and facts.topology ~= topology
             or read(facts.stripe) ~= facts.seen
             or not valid_target(targets[slot.target]) then
@@ -219,7 +238,7 @@ end
 -- All that is not a hit of the plainest kind.
 local function find_beyond(slot, facts, host, len)
     if slot and is_valid(slot, facts) then
-        return targets[slot.target], slot.gen == DOUBTED and "stale" or "l1"
+        return targets[slot.target], slot.gen == STALE and "stale" or "l1"
     end
     return find_in_l2(type(host) == "string" and host or ffi_string(host, len))
 end
@@ -239,12 +258,11 @@ end
 -- syntax: app, how = cache.find_at(text, len)
 -- The host: a string, or a pointer to so many bytes.
 -- app = { name =, policy =, peers =, live =, tries =, picker =, ejected =,
--- requests =, plain = true } and "l1", "l2" or "stale": Redis is asked
--- anew (refresh.lua), but no request need wait for that; or nil and "no_route"
--- or "miss": Redis must be asked. Without `plain` it takes more than the
+-- requests =, plain = } and "l1", "l2" or "stale": Redis must be asked again
+-- (refresh.lua), but no request need wait for that; or nil and "no_route" or
+-- "miss": Redis must be asked. Unless it is `plain`, it takes more than the
 -- picker's next instance: an app with such a policy, or { rules =, apps =,
--- is_usable = }. A large app with a plain policy, that is without sessions or
--- pinned instances, may have parts = { sheet, ... } in place of `peers`.
+-- is_usable =, plain = false }.
 -- The hot path.
 function _M.find_at(host, len)
     local moved = read_generation()
@@ -279,25 +297,34 @@ function _M.renew(app)
 end
 
 
--- syntax: app = cache.find_stale(host)
--- What there is, however old, for when Redis cannot be asked.
-function _M.find_stale(host)
-    local slot = find_host(host, #host)
-    if slot then
-        return targets[slot.target]
+-- What L2 has of a pattern, however old; false if it was deleted.
+local function known_at_all(pattern)
+    local text = dicts.routes:get(pattern)
+    if text then
+        return (codec.unpack_route(text, decode))
+    elseif dicts.negatives:get(pattern) then
+        return false
     end
+end
 
-    local record = resolve(candidates(host), function(pattern)
-        local text = dicts.routes:get(pattern)
-        return text and codec.unpack_route(text, decode)
-               or dicts.negatives:get(pattern) and false or nil
-    end)
-    if not record then
+
+-- syntax: app = cache.find_stale(host)
+-- What there is, however old, for when Redis cannot be asked. Nothing that was
+-- deleted: of that, L2 has a negative entry or nothing, and its stripe has
+-- moved.
+function _M.find_stale(host)
+    local record = resolve(candidates(host), known_at_all)
+    if record == nil then
+        -- It may have been evicted.
+        local slot, facts = find_host(host, #host)
+        return slot and read(facts.stripe) == facts.seen
+               and targets[slot.target] or nil
+    elseif not record then
         return nil
     end
     local found = {}
     for _, name in ipairs(rules.apps(record.rules)) do
-        local app = read_app(name, decode)
+        local app = codec.unpack_app(dicts.apps:get(name) or "", decode)
         if not app then
             return nil
         end
@@ -318,6 +345,36 @@ function _M.transient(route, records)
         by_name[record.name] = app
     end
     return target_of(route, function(name) return by_name[name] end)
+end
+
+
+-- What no host leads to any more.
+local function prune()
+    for pattern, route in pairs(wildcards) do
+        if not route.target.number then
+            wildcards[pattern] = nil
+        end
+    end
+    local used = {}
+    for _, target in ipairs(targets) do
+        if target and target.apps then
+            for name in pairs(target.apps) do
+                used[name] = true
+            end
+        elseif target then
+            used[target.name] = true
+        end
+    end
+    known_apps.prune(used)
+end
+
+
+-- syntax: cache.sweep()
+-- From a timer, each second: lets go of what was not used for minutes.
+function _M.sweep()
+    if hosts.sweep() then
+        prune()
+    end
 end
 
 

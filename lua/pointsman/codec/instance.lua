@@ -1,5 +1,9 @@
--- An instance's record in Redis: ["<rev>","<addr>",<weight>,{<extras>}?]. Pure
--- Lua; see codec.lua.
+-- An instance's record in Redis: ["<rev>","<addr>",<weight>,{<extras>}?], and
+-- its line in the cache's text form:
+--
+--     <id> <rev> <host>:<port> <weight>[d][x][ <zone>]
+--
+-- d: draining, x: failed its checks. Pure Lua; see codec/records.lua.
 
 local addresses = require("pointsman.codec.address")
 local check = require("pointsman.codec.check")
@@ -11,8 +15,13 @@ local check_rev = check.rev
 local check_weight = check.weight
 local check_zone = check.zone
 local decode = record.decode
+local format = string.format
+local match = string.match
 local sort = table.sort
+local tonumber = tonumber
 local type = type
+
+local LINE = "^(%S+) (%d+) ((%S+):(%d+)) (%d+)(d?)(x?) ?(%S*)\n"
 
 
 -- draining and down are 1 where they hold, and not there else.
@@ -78,6 +87,32 @@ function _M.read(json, id, raw)
         return nil, "bad instance: bad down"
     end
     return peer
+end
+
+
+-- syntax: line = instance.line(peer)
+function _M.line(peer)
+    return format("%s %.0f %s %.0f%s%s%s%s", peer.id, peer.rev, peer.addr,
+                  peer.weight, peer.draining and "d" or "",
+                  peer.down and "x" or "", peer.zone and " " or "",
+                  peer.zone or "")
+end
+
+
+-- syntax: peer = instance.read_line(text, at)
+-- The instance whose line begins there; nil if it is none.
+function _M.read_line(text, at)
+    local id, rev, addr, host, port, weight, draining, down, zone =
+        match(text, LINE, at)
+    if not id then
+        return nil
+    end
+    return {
+        id = id, rev = tonumber(rev), addr = addr, host = host,
+        port = tonumber(port), weight = tonumber(weight),
+        zone = zone ~= "" and zone or nil,
+        draining = draining ~= "" or nil, down = down ~= "" or nil,
+    }
 end
 
 

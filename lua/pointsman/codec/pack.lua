@@ -1,49 +1,137 @@
--- The cache's text form of records. Pure Lua; see codec.lua.
+-- The cache's text form of records. Pure Lua; see codec/records.lua.
 --
---     r <asof> <v> <rev> <deeper>\n
---       /\t<app>=<weight>\n   or, for a route that is not plain, its JSON\n
---     a <asof> <v> <name> <rev> <balance> <retries> <fail_timeout_ms>\n
---       <JSON>\n              of a policy that has other fields than those
---       ...                   the instances, see lines.lua
---     n <asof> <v>\n
+--     r <asof> <v> <deeper> <app> <weight>\n    a plain route
+--     r <asof> <v> <JSON>\n                     any other route
+--     a <asof> <v> <name>\n                     an app,
+--       <JSON>\n                                its policy ("-": the defaults),
+--       ...                                     a line for each instance
+--     n <asof> <v>\n                            no route
 --
--- Names hold neither blanks nor control characters, so that the separators
--- cannot occur in them. A large app has another form, see sheets.lua.
+-- Plain routes have no JSON because there may be a million of them: with JSON
+-- each would take the next larger slot of the shared dict, twice the memory.
+-- Names hold neither blanks nor control characters.
 
-local bytes = require("pointsman.codec.bytes")
-local head = require("pointsman.codec.head")
-local lines = require("pointsman.codec.lines")
+local check = require("pointsman.codec.check")
+local instance = require("pointsman.codec.instance")
+local policies = require("pointsman.codec.policy")
 local routes = require("pointsman.codec.route")
 
-local byte = string.byte
+local check_id = check.id
 local concat = table.concat
-local edit_lines = lines.edit
-local ends_well = head.ends_well
+local find = string.find
 local format = string.format
-local line_of = lines.of
+local line_of = instance.line
 local match = string.match
-local read_lines = lines.read
-local read_number = bytes.number
+local pairs = pairs
+local pcall = pcall
+local read_line = instance.read_line
+local sort = table.sort
 local sub = string.sub
+local require = require
 local tonumber = tonumber
 
-local BRACE, BLANK, NEWLINE = byte("{ \n", 1, 3)
-local ZERO, NINE = byte("09", 1, 2)
-local KINDS = { [byte("r")] = true, [byte("a")] = true, [byte("n")] = true,
-                [byte("l")] = true }
+local APP = "^a (%d+) (%d+) (%S+)\n([^\n]*)\n()"
+local DEFAULTS = "-"
+local NOTHING = { peers = {}, text = "", starts = {} }
 
 local DEEPER_TEXT = { [true] = "1", [false] = "0" }
 local DEEPER = { ["1"] = true, ["0"] = false }
 
--- From so many instances on, it pays to compare with the text before.
-local MIN_KEPT = 32
+
+local function app_head(name, policy_line, asof, v)
+    return format("a %.0f %.0f %s\n%s\n", asof, v, name, policy_line)
+end
 
 
-local function number_at(text, at)
-    local digit = byte(text, at)
-    if digit and digit >= ZERO and digit <= NINE then
-        return read_number(text, at)
+local function policy_line(policy)
+    return policy.json or DEFAULTS
+end
+
+
+local function read_policy(json, line, before)
+    local raw = line ~= DEFAULTS and line or nil
+    if before and before.json == raw then
+        return before
     end
+    return policies.read(json, raw)
+end
+
+
+-- Whether n bytes of two texts, each from a place on, are the same (0), or
+-- which of them comes first (below 0: the former).
+local function compare(a, at, b, from, n)
+    local x, y = sub(a, at, at + n - 1), sub(b, from, from + n - 1)
+    return x == y and 0 or x < y and -1 or 1
+end
+
+
+-- The same without making strings. LuaJIT finds a string by a hash of its
+-- length and a few of its bytes: lines that look alike have the same by the
+-- hundred, and then each string that is made costs microseconds. (Where the
+-- pure modules are tested there is no FFI.)
+local has_ffi, ffi = pcall(require, "ffi")
+if has_ffi then
+    ffi.cdef [[
+    int pointsman_memcmp(const void *a, const void *b, size_t n)
+        __asm__("memcmp");
+    ]]
+    local C, cast = ffi.C, ffi.cast
+
+    function compare(a, at, b, from, n)
+        return C.pointsman_memcmp(cast("const char *", a) + (at - 1),
+                                  cast("const char *", b) + (from - 1), n)
+    end
+end
+
+
+-- Whether the line that begins at a place is the ith one of an older text.
+local function is_line(text, at, before, i)
+    local from, stop = before.starts[i], before.starts[i + 1]
+    return stop and at + stop - from <= #text + 1
+           and compare(text, at, before.text, from, stop - from) == 0
+end
+
+
+-- An instance whose line is as it was is the one that was read then: of 5,000
+-- instances, of which a few have changed, few are made again. Both lists are
+-- sorted by id. Returns also where the lines begin, and whether all are as they
+-- were.
+local function read_peers(text, at, before)
+    local old = before.peers
+    local peers, starts, n, i, is_same = {}, {}, 0, 1, true
+    while at <= #text do
+        local peer
+        n = n + 1
+        starts[n] = at
+        if is_line(text, at, before, i) then
+            peer, i = old[i], i + 1
+        else
+            is_same = false
+            peer = read_line(text, at)
+            if not peer then
+                return nil
+            end
+            while old[i] and old[i].id <= peer.id do
+                i = i + 1
+            end
+            -- Those before it may have gone.
+            if i > 1 and is_line(text, at, before, i - 1) then
+                peer = old[i - 1]
+            end
+        end
+        peers[n] = peer
+        at = find(text, "\n", at, true) + 1
+    end
+    starts[n + 1] = at
+    return peers, starts, is_same and n == #old
+end
+
+
+-- Whether the line at a place begins with an id (0), or comes before (below 0)
+-- or after the one that does. There is nothing but lines that are longer.
+local function order_of(text, at, id)
+    local left = #text - at + 1
+    return left < #id and 1 or compare(text, at, id, 1, #id)
 end
 
 
@@ -52,47 +140,36 @@ local _M = {}
 
 -- syntax: text = pack.route(route, asof, v)
 function _M.route(route, asof, v)
-    local front = format("r %.0f %.0f %.0f %s\n", asof, v, route.rev,
-                        DEEPER_TEXT[route.deeper] or "-")
     if route.json then
-        return front .. route.json .. "\n"
+        return format("r %.0f %.0f %s\n", asof, v, route.json)
     end
     local to = route.rules[1].to[1]
-    return front .. format("/\t%s=%.0f\n", to.app, to.weight)
+    return format("r %.0f %.0f %s %s %.0f\n", asof, v,
+                  DEEPER_TEXT[route.deeper] or "-", to.app, to.weight)
 end
 
 
 -- syntax: route, asof, v = pack.read_route(text, json)
--- nil and an error for a text that pack.route did not make.
+-- nil and an error for a text that pack.route did not make. A plain route comes
+-- back without its revision.
 function _M.read_route(text, json)
-    local asof, v, rev, deeper, at
-    if ends_well(text) then
-        asof, v, rev, deeper, at =
-            match(text, "^r (%d+) (%d+) (%d+) ([01-])\n()")
-    end
+    local asof, v, rest = match(text, "^r (%d+) (%d+) (.*)\n$")
     if not asof then
         return nil, "not a packed route"
     end
-
+    local deeper, app, weight = match(rest, "^([01-]) (%S+) (%d+)$")
     local route, err
-    if byte(text, at) == BRACE then
-        if not json then
-            return nil, "no decoder for this route"
-        end
-        route, err = routes.read(json, sub(text, at, -2))
-        if not route then
-            return nil, err
-        end
-    else
-        local app, weight = match(text, "^/\t([^\t\n=]+)=(%d+)\n$", at)
-        if not app then
-            return nil, "not a packed route"
-        end
+    if app then
         route = {
-            rev = tonumber(rev), deeper = DEEPER[deeper], plain = true,
+            deeper = DEEPER[deeper], plain = true,
             rules = { { path = "/", to = { { app = app,
                                              weight = tonumber(weight) } } } },
         }
+    else
+        route, err = routes.read(json, rest)
+        if not route then
+            return nil, err
+        end
     end
     return route, tonumber(asof), tonumber(v)
 end
@@ -101,7 +178,7 @@ end
 -- syntax: text = pack.app(app, asof, v)
 -- app = { name =, policy =, peers = { peer, ... } }, the peers sorted by id.
 function _M.app(app, asof, v)
-    local out = { head.of("a", app.name, app.policy, asof, v) }
+    local out = { app_head(app.name, policy_line(app.policy), asof, v) }
     local peers = app.peers
     for i = 1, #peers do
         out[2 * i], out[2 * i + 1] = line_of(peers[i]), "\n"
@@ -112,46 +189,79 @@ end
 
 -- syntax: app, asof, v = pack.read_app(text, json, before?)
 -- nil and an error for a text that pack.app did not make. Of `before`, what
--- this function returned for an older text, all is taken that is the same. If
--- the policy is a plain one and nothing changed that concerns which instances
--- are used and where they are, that one is brought up to date and returned.
+-- this function returned for an older text, all is taken that is the same: it
+-- is returned itself if nothing has changed.
 function _M.read_app(text, json, before)
-    local its, err = head.read(text, "a", json, before and before.policy)
-    if not its then
+    local asof, v, name, line, at = match(text, APP)
+    if not asof then
+        return nil, "not a packed app"
+    end
+    local policy, err = read_policy(json, line, before and before.policy)
+    if not policy then
         return nil, err
     end
-    local asof, v, policy = its.asof, its.v, its.policy
-    if before and before.text == text then
-        return before, asof, v
-    end
-
-    local in_place = policy.plain and before and before.policy == policy
-    local peers, n, starts, as_before =
-        read_lines(text, its.at, before, in_place)
+    local peers, starts, is_same = read_peers(text, at, before or NOTHING)
     if not peers then
         return nil, "not a packed app"
-    elseif in_place and as_before then
-        before.text, before.starts = text, starts
-        return before, asof, v
     end
-    local app = { name = its.name, policy = policy, peers = peers }
-    if n >= MIN_KEPT then
-        app.text, app.starts = text, starts
+    local app = before
+    if not before or not is_same or before.policy ~= policy then
+        app = { name = name, policy = policy, peers = peers, text = text,
+                starts = starts }
     end
-    return app, asof, v
+    return app, tonumber(asof), tonumber(v)
 end
 
 
 -- syntax: text, err = pack.edit_app(text, policy?, edits, asof, v)
 -- The text of an app with another policy, if one is given, and other instances:
--- edits = { [id] = line, or false for one that is gone }. It costs as much as
--- there are edits, and a copy of the text.
+-- edits = { [id] = line, or false for one that is gone }. Of the lines only the
+-- ids are looked at, and what stands between two edits is copied as it is.
 function _M.edit_app(text, policy, edits, asof, v)
-    local front, kept, from = head.renew(text, "a", policy, asof, v)
-    if not front then
+    local _, _, name, line, at = match(text, APP)
+    if not name then
         return nil, "not a packed app"
     end
-    return edit_lines(text, from, front, edits, kept)
+    local ids, n = {}, 0
+    for id in pairs(edits) do
+        -- What is no id could be the begin of a line.
+        if check_id(id) then
+            n = n + 1
+            ids[n] = id
+        end
+    end
+    sort(ids)
+
+    local out = { app_head(name, policy and policy_line(policy) or line, asof,
+                           v) }
+    local from = at
+    for i = 1, n do
+        -- A blank comes before all that an id may have.
+        local id = ids[i] .. " "
+        local order = order_of(text, at, id)
+        while order < 0 do
+            at = find(text, "\n", at, true) + 1
+            order = order_of(text, at, id)
+        end
+        out[#out + 1] = sub(text, from, at - 1)
+        if edits[ids[i]] then
+            out[#out + 1] = edits[ids[i]]
+            out[#out + 1] = "\n"
+        end
+        if order == 0 then
+            at = find(text, "\n", at, true) + 1
+        end
+        from = at
+    end
+    out[#out + 1] = sub(text, from)
+    return concat(out)
+end
+
+
+-- syntax: yes = pack.is_empty(text)
+-- Whether it is the text of an app without instances.
+function _M.is_empty(text)
+    return find(text, "^a[^\n]*\n[^\n]*\n$") ~= nil
 end
 
 
@@ -161,35 +271,13 @@ function _M.negative(asof, v)
 end
 
 
--- syntax: asof, v = pack.read_negative(text)
--- nil and an error for a text that pack.negative did not make.
-function _M.read_negative(text)
-    local asof, v
-    if ends_well(text) then
-        asof, v = match(text, "^n (%d+) (%d+)\n$")
-    end
-    if not asof then
-        return nil, "not a packed negative"
-    end
-    return tonumber(asof), tonumber(v)
-end
-
-
 -- syntax: asof, v = pack.stamp(text)
--- Of any of these texts.
+-- Of any of these texts; nothing for another one.
 function _M.stamp(text)
-    local asof, v, at
-    if ends_well(text) and KINDS[byte(text)] and byte(text, 2) == BLANK then
-        asof, at = number_at(text, 3)
+    local asof, v = match(text, "^[arn] (%d+) (%d+)[ \n]")
+    if asof then
+        return tonumber(asof), tonumber(v)
     end
-    if asof and byte(text, at) == BLANK then
-        v, at = number_at(text, at + 1)
-    end
-    local behind = v and byte(text, at)
-    if behind ~= BLANK and behind ~= NEWLINE then
-        return nil, "not a packed record"
-    end
-    return asof, v
 end
 
 

@@ -21,12 +21,6 @@ local DEFAULTS = {
 }
 local POLICY = { __index = DEFAULTS }
 
--- These alone stand in the header of an app's text; with others the text has
--- the record's JSON.
-local IN_HEADER = {
-    rev = true, balance = true, retries = true, fail_timeout_ms = true,
-}
-
 -- What the balancer phase's shortest way does not look at, and need not.
 local IN_PLAIN = {
     rev = true, balance = true, retries = true, fail_timeout_ms = true,
@@ -170,24 +164,17 @@ end
 local _M = {}
 
 
--- syntax: policy = policy.new(rev, balance, retries, fail_timeout)
--- One with no other fields than these.
-function _M.new(rev, balance, retries, fail_timeout)
-    return setmetatable({
-        rev = rev, balance = balance, retries = retries,
-        fail_timeout = fail_timeout, plain = balance == "round_robin",
-    }, POLICY)
-end
-
-
 -- syntax: policy, err = policy.read(json, raw?, default_raw?)
+-- policy.json is what it was read from, nil for the defaults.
 function _M.read(json, raw, default_raw)
     if raw == nil then
         raw = default_raw
     end
     if raw == nil then
-        return _M.new(0, DEFAULTS.balance, DEFAULTS.retries,
-                      DEFAULTS.fail_timeout)
+        return setmetatable({
+            rev = 0, balance = DEFAULTS.balance, retries = DEFAULTS.retries,
+            fail_timeout = DEFAULTS.fail_timeout, plain = true,
+        }, POLICY)
     end
     local value, err = record.decode(json, raw, "app")
     if not value then
@@ -213,9 +200,7 @@ function _M.read(json, raw, default_raw)
     out.retries = out.retries or DEFAULTS.retries
     out.fail_timeout = out.fail_timeout or DEFAULTS.fail_timeout
     out.plain = out.balance == DEFAULTS.balance and has_only(value, IN_PLAIN)
-    if not has_only(value, IN_HEADER) then
-        out.json = record.line(raw)
-    end
+    out.json = record.line(raw)
     return setmetatable(out, POLICY)
 end
 

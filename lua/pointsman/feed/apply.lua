@@ -2,27 +2,27 @@
 -- feed's timer.
 --
 -- Entries that were read together are applied together: an instance list that
--- changes ten times is written once. The order is all: touch and stripes move
--- first (who is about to fill L2 notices), then the records, then the stripes
--- once more (who read an old record in between lets it go), topology, and last,
--- by the feed, the generation.
+-- changes ten times is written once. The order matters: touch and stripes move
+-- first (so that a worker that is about to fill L2 notices), then the records,
+-- then the stripes once more (so that a worker that read an old record in
+-- between lets it go), topology, and last, by the feed, the generation.
 --
--- The worker may have requests to serve: it turns to them again and again. To
--- them that is as if another worker applied the entries.
+-- A large app is copied, and read by each worker, whole. So its changes are
+-- batched: those that come within LARGE_SECONDS after it was written wait in
+-- the plan until then. One that was left alone changes at once.
+--
+-- The worker has requests to serve: after so many records it turns to them.
 
-local apps = require("pointsman.cache.shared_apps")
-local board = require("pointsman.cache.versions")
 local codec = require("pointsman.codec.records")
 local dicts = require("pointsman.cache.dicts")
-local slices = require("pointsman.feed.slices")
+local known_apps = require("pointsman.cache.apps")
+local versions = require("pointsman.cache.versions")
 
 local cjson = require("cjson.safe")
 
-local byte = string.byte
 local concat = table.concat
 local count = dicts.count
 local decode = cjson.decode
-local find = string.find
 local ipairs = ipairs
 local max = math.max
 local next = next
@@ -30,22 +30,29 @@ local ngx_log = ngx.log
 local ngx_now = ngx.now
 local null = cjson.null
 local pairs = pairs
-local sub = string.sub
+local sleep = ngx.sleep
 local type = type
 
--- For so many seconds a large app is left alone once it was changed: changes of
--- it that come together cost less, here and in each worker.
-local REST = 0.01
--- A longer rest comes of a clock that was set back.
-local MAX_REST = 1
--- So many bytes of changes are decoded at a time, and the rest of a line.
-local PIECE = 300
-local OPEN, FIRST = byte("["), 2
--- How often an app is changed anew because its record was written meanwhile.
-local MAX_TRIES = 3
+-- Of some 400 instances.
+local LARGE_BYTES = 20000
+local LARGE_SECONDS = 0.05
+-- Records take some microseconds each; together a millisecond or less.
+local RECORDS, PAUSE_SECONDS = 200, 0.001
 
--- Until when the large apps rest that were changed last.
-local rests = {}
+-- The apps that were large when they were last changed, and when one was.
+local large, last_large = {}, 0
+-- Since when apps have no instance.
+local empty = {}
+local done = 0
+
+
+local function pause_after(records)
+    done = done + records
+    if done >= RECORDS then
+        done = 0
+        sleep(PAUSE_SECONDS)
+    end
+end
 
 
 local function complain(err, ...)
@@ -57,8 +64,7 @@ end
 
 local function move(stripes)
     for stripe in pairs(stripes) do
-        board.count(stripe)
-        slices.turn()
+        versions.count(stripe)
     end
 end
 
@@ -71,7 +77,7 @@ local function apply_route(host, to, value, reval)
     if old or absent then
         asof = codec.stamp(old or absent)
     end
-    -- A look-up that has brought it in already has not said that it is new.
+    -- A lookup that has brought it in already has not said that it is new.
     if asof and to < asof then
         return old ~= nil
     end
@@ -97,7 +103,7 @@ end
 -- An app that loses its policy has the defaults, which Redis knows.
 local function loses_policy(changes)
     for _, change in ipairs(changes) do
-        if not change[2] and change[3] == null then
+        if not change.id and change.value == null then
             return true
         end
     end
@@ -105,38 +111,53 @@ local function loses_policy(changes)
 end
 
 
--- What the changes are to: policies and instances' lines, or false for one that
--- is gone. Those that cannot be used are left out. Yields.
-local function judge(name, changes)
-    local judged = {}
-    for _, change in ipairs(changes) do
-        local to, id, value = change[1], change[2], change[3]
-        local read, err
-        if not id then
-            read, err = codec.policy(decode, value)
-        elseif value == null then
-            read = false
-        else
-            read, err = codec.line(decode, id, value)
-        end
-        if err then
-            complain(err, id and "instance " .. id .. " of" or "app", name)
-        else
-            judged[#judged + 1] = { to, id, read }
-        end
-        slices.turn()
+-- What a change is to: a policy, or an instance's line, or false for one that
+-- is gone; nil if it cannot be used.
+local function judge(name, change)
+    local id, value = change.id, change.value
+    local read, err
+    if not id then
+        read, err = codec.policy(decode, value)
+    elseif value == null then
+        read = false
+    else
+        read, err = codec.line(decode, id, value)
     end
-    return judged
+    if err then
+        complain(err, id and "instance " .. id .. " of" or "app", name)
+    end
+    return read
 end
 
 
--- The changes that are not older, as policy and edits, and the newest revision
--- of them.
-local function choose(judged, asof, pause)
+local function forget(name)
+    large[name], empty[name] = nil, nil
+    dicts.apps:drop(name)
+end
+
+
+local function apply_app(name, changes)
+    if loses_policy(changes) then
+        return forget(name)
+    elseif not dicts.apps:get(name) then
+        large[name] = nil
+        return
+    end
+    for _, change in ipairs(changes) do
+        change.read = judge(name, change)
+        pause_after(1)
+    end
+
+    -- From here on nothing yields.
+    local text = dicts.apps:get(name)
+    local asof, reval = codec.stamp(text or "")
+    if not asof then
+        return forget(name)
+    end
     local policy, edits, newest = nil, {}, asof
-    for _, change in ipairs(judged) do
-        local to, id, read = change[1], change[2], change[3]
-        if to >= asof then
+    for _, change in ipairs(changes) do
+        local to, id, read = change.to, change.id, change.read
+        if to >= asof and read ~= nil then
             if id then
                 edits[id] = read
             else
@@ -144,52 +165,39 @@ local function choose(judged, asof, pause)
             end
             newest = max(newest, to)
         end
-        if pause then
-            pause()
-        end
     end
-    return policy, edits, newest
+    local edited, err = codec.edit_app(text, policy, edits, newest, reval)
+    if not edited then
+        complain(err, "app", name)
+        return forget(name)
+    end
+    known_apps.put(name, edited)
+    empty[name] = codec.is_empty(edited) and ngx_now() or nil
+    large[name] = #edited > LARGE_BYTES or nil
+    if large[name] then
+        last_large = ngx_now()
+    end
 end
 
 
-local function apply_app(name, changes)
-    if loses_policy(changes) then
-        apps.drop(name)
-        return
+local function add_change(plan, to, change)
+    local key = type(change) == "table" and change[1]
+    local kind, name
+    if type(key) == "string" then
+        kind, name = key:match("^(%l+):(.+)$")
     end
-    local judged
-    for try = 1, MAX_TRIES do
-        local text = apps.get(name)
-        local asof, reval
-        if text then
-            asof, reval = codec.stamp(text)
-        end
-        if not asof then
-            return
-        end
-        judged = judged or judge(name, changes)
-        -- Look-ups write, too, and so does, at a reload, the feed of a worker
-        -- that has not quit yet or has just begun. The last try does not let
-        -- anybody come in between.
-        local pause = try < MAX_TRIES and slices.turn or nil
-        local policy, edits, newest = choose(judged, asof, pause)
-        local ok, err = apps.edit(name, text, policy, edits, newest, reval,
-                                  pause)
-        if ok then
-            if codec.is_list(text) then
-                rests[name] = ngx_now() + REST
-            end
-            return
-        elseif ok == nil then
-            apps.drop(name)
-            if err then
-                complain(err, "app", name)
-            end
-            return
-        end
+    if key == "app:*" then
+        plan.defaults = true
+    elseif kind == "route" then
+        plan.routes[name] = { to, change[2] }
+    elseif kind == "app" or kind == "inst" and type(change[2]) == "string" then
+        local list = plan.apps[name] or {}
+        plan.apps[name] = list
+        list[#list + 1] = {
+            to = to, id = kind == "inst" and change[2] or nil,
+            value = change[kind == "inst" and 3 or 2],
+        }
     end
-    -- Whoever needs it asks Redis.
-    apps.drop(name)
 end
 
 
@@ -198,56 +206,10 @@ local _M = {}
 
 -- syntax: plan = apply.plan()
 -- Of no changes yet: { routes = { host = { to, value } }, apps = { name = {
--- { to, id or false, value }, ... } }, stripes = set, defaults = whether those
--- of all apps changed, entries = how many }.
+-- { to =, id = nil for a policy, value = }, ... } }, defaults = whether those
+-- of all apps changed }.
 function _M.plan()
-    return { routes = {}, apps = {}, stripes = {}, entries = 0 }
-end
-
-
-local function add_changes(plan, to, changes)
-    for _, change in ipairs(changes) do
-        local key = type(change) == "table" and change[1]
-        local kind, name
-        if type(key) == "string" then
-            kind, name = key:match("^(%l+):(.+)$")
-        end
-        if key == "app:*" then
-            plan.defaults = true
-        elseif kind == "route" then
-            plan.routes[name] = { to, change[2] }
-            plan.stripes[board.route_stripe(name)] = true
-        elseif kind == "app" or kind == "inst" then
-            local list = plan.apps[name] or {}
-            plan.apps[name] = list
-            if kind == "app" then
-                list[#list + 1] = { to, false, change[2] }
-            elseif type(change[2]) == "string" then
-                list[#list + 1] = { to, change[2], change[3] }
-            end
-            plan.stripes[board.app_stripe(name)] = true
-        end
-        slices.turn()
-    end
-end
-
-
--- Some changes of a JSON text, from `at` on, which is the place behind the
--- bracket at first; and the place behind them. All that are left where they are
--- not written a line each. (There is no bare newline within a JSON string.)
-local function decode_piece(text, at)
-    local stop = find(text, "],\n[", at + PIECE, true)
-    if stop and byte(text) == OPEN then
-        local changes = decode("[" .. sub(text, at, stop) .. "]")
-        if changes then
-            return changes, stop + #"],\n"
-        end
-    end
-    local changes, err = decode(at == FIRST and text or "[" .. sub(text, at))
-    if type(changes) ~= "table" then
-        return nil, err or "no list"
-    end
-    return changes, #text + 1
+    return { routes = {}, apps = {} }
 end
 
 
@@ -255,64 +217,77 @@ end
 -- Sorts in the changes of more entries. Yields.
 function _M.add(plan, entries)
     for _, entry in ipairs(entries) do
-        local text, at = entry.changes, FIRST
-        repeat
-            local changes, behind = decode_piece(text, at)
-            if not changes then
-                return nil, "failed to decode entry " .. entry.id .. ": "
-                            .. behind
-            end
-            slices.turn()
-            add_changes(plan, entry.to, changes)
-            at = behind
-        until at > #text
-    end
-    plan.entries = plan.entries + #entries
-    return true
-end
-
-
--- syntax: seconds = apply.rest(plan)
--- For how long to go on gathering changes before the plan is run, as it changes
--- a large app again.
-function _M.rest(plan)
-    local now, longest = ngx_now(), 0
-    for name, till in pairs(rests) do
-        if till <= now or till - now > MAX_REST then
-            rests[name] = nil
-        elseif plan.apps[name] then
-            longest = max(longest, till - now)
+        local changes, err = decode(entry.changes)
+        if type(changes) ~= "table" then
+            return nil, "failed to decode entry " .. entry.id .. ": "
+                        .. (err or "no list")
         end
+        for _, change in ipairs(changes) do
+            add_change(plan, entry.to, change)
+        end
+        pause_after(#changes / 4)
     end
-    return longest
+    return true
 end
 
 
 -- syntax: changed = apply.run(plan, reval)
--- Whether any record changed. Yields.
+-- Whether any record changed. What must wait stays in plan.apps: those changes
+-- are applied by a later run. Yields.
 function _M.run(plan, reval)
-    count("feed_entries", plan.entries)
-    if not next(plan.stripes) then
-        return false
-    end
-
-    board.count(board.TOUCH)
-    move(plan.stripes)
-    local rerouted = false
-    for host, change in pairs(plan.routes) do
-        local moved = apply_route(host, change[1], change[2], reval)
-        rerouted = rerouted or moved
-        slices.turn()
+    local routes, apps, stripes = plan.routes, {}, {}
+    local since = ngx_now() - last_large
+    -- Before 0: the clock was set back.
+    local is_rested = since >= LARGE_SECONDS or since < 0
+    for host in pairs(routes) do
+        stripes[versions.route_stripe(host)] = true
     end
     for name, changes in pairs(plan.apps) do
-        apply_app(name, changes)
-        slices.turn()
+        if is_rested or not large[name] then
+            apps[name] = changes
+            stripes[versions.app_stripe(name)] = true
+        end
     end
-    move(plan.stripes)
-    if rerouted then
-        board.count(board.TOPOLOGY)
+    if not next(stripes) then
+        return false
+    end
+    plan.routes = {}
+    for name in pairs(apps) do
+        plan.apps[name] = nil
+    end
+
+    versions.count(versions.TOUCH)
+    move(stripes)
+    local is_rerouted = false
+    for host, change in pairs(routes) do
+        local has_moved = apply_route(host, change[1], change[2], reval)
+        is_rerouted = is_rerouted or has_moved
+        pause_after(1)
+    end
+    for name, changes in pairs(apps) do
+        apply_app(name, changes)
+    end
+    move(stripes)
+    if is_rerouted then
+        versions.count(versions.TOPOLOGY)
     end
     return true
+end
+
+
+-- syntax: apply.purge(seconds)
+-- Forgets apps that have had no instance for so long: they may be gone for
+-- good. (They expire in the shared dict, but would keep their memory there.)
+function _M.purge(seconds)
+    local now = ngx_now()
+    for name, since in pairs(empty) do
+        if now - since >= seconds or now < since then
+            empty[name] = nil
+            if codec.is_empty(dicts.apps:get(name) or "") then
+                forget(name)
+            end
+        end
+    end
 end
 
 

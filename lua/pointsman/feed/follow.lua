@@ -1,62 +1,64 @@
 -- The feed: follows the change stream and keeps the shared dict in step with
 -- Redis. A timer of worker 0.
 --
--- After a reload two workers run a feed for up to a second, which is harmless:
--- a change that was applied twice is there once. A connection lives in one run
--- of a timer (to connect again and again in one would leak a little each time);
--- when it ends, the next run begins a second later or, if all went well, at
--- once.
+-- One feed at a time: after a reload the worker of before still has one for up
+-- to a second, and two would overwrite each other's newer records. The lease, a
+-- key in the state dict that expires, says which worker it is.
+--
+-- A connection lives in one run of a timer (to connect again and again in one
+-- would leak a little each time); when it ends, the next run begins a second
+-- later or, if all went well, at once. No timer here is due in 0 seconds:
+-- OpenResty and stock nginx do not agree on when such a timer runs.
 --
 -- Where the feed cannot know what it missed, nothing is thrown away: all cached
--- records come under suspicion, and stay in use until each has been replaced.
+-- records need revalidation, and stay in use until each has been replaced.
 
 local apply = require("pointsman.feed.apply")
-local board = require("pointsman.cache.versions")
 local dicts = require("pointsman.cache.dicts")
-local doubt = require("pointsman.cache.revalidation")
+local known_apps = require("pointsman.cache.apps")
 local redis = require("pointsman.redis.client")
+local revalidation = require("pointsman.cache.revalidation")
+local versions = require("pointsman.cache.versions")
 
-local advance = board.advance
+local advance = versions.advance
 local count = dicts.count
 local dict_get = dicts.get
 local dict_set = dicts.set
 local exiting = ngx.worker.exiting
 local ipairs = ipairs
 local max = math.max
-local min = math.min
+local next = next
 local ngx_log = ngx.log
 local ngx_now = ngx.now
+local pairs = pairs
 local pcall = pcall
 local sleep = ngx.sleep
 local timer_at = ngx.timer.at
 local timer_every = ngx.timer.every
 
 local WATCH_SECONDS = 1
+local EMPTY_SECONDS = known_apps.EMPTY_SECONDS
+-- nginx's timers have whole milliseconds; to sleep for 0 of them is a warning
+-- in the log, where nginx lacks OpenResty's patches.
+local SHORTEST = 0.001
 -- How often to look at a table that cannot be followed yet.
 local POLL_SECONDS = 0.2
 -- A run of a timer takes a little memory for each read; it is given back at
 -- the end.
 local MAX_READS = 10000
--- How many reads a second are made while each brings something, and for how
--- long to wait when there were more.
-local READ_RATE = 400
-local READ_BURST = 20
-local READ_SECONDS = 0.0025
--- Where two reads that brought something lie so close together, the next one
--- probably need not wait.
+-- Each read costs the worker as much as several requests, however little it
+-- brings. So where an entry comes so soon after the one before was applied,
+-- what comes within a pause is read together.
 local STORM_SECONDS = 0.005
--- While a large app rests: how often to look what else has come, and how many
--- entries are gathered at most.
+local PAUSE_SECONDS = 0.0025
+-- While changes of a large app wait: how often to look what else has come.
 local GATHER_SECONDS = 0.01
--- nginx's timers have whole milliseconds; to sleep for 0 of them is a warning
--- in the log, where nginx lacks OpenResty's patches.
-local SHORTEST_SLEEP = 0.001
-local MAX_GATHERED = 1000
--- After a reload the feed of before it ends within so many seconds.
-local UPGRADE_SECONDS = 3
+-- A read takes up to two seconds, if Redis does not answer.
+local LEASE_SECONDS, LEASE_POLL_SECONDS = 3, 0.05
 
 local running = false
 local last_log
+local reads = 0
 
 
 -- Says what changed, once: an edge that waits for an hour logs one line.
@@ -65,8 +67,8 @@ local function set_state(state, level, ...)
         dict_set("feed", state)
     end
     local live = state == "live" and 1 or 0
-    if board.read(board.LIVE) ~= live then
-        board.set(board.LIVE, live)
+    if versions.read(versions.LIVE) ~= live then
+        versions.set(versions.LIVE, live)
         advance()
     end
     local text = table.concat({ ... })
@@ -77,43 +79,68 @@ local function set_state(state, level, ...)
 end
 
 
--- Where we are. Read before Redis is asked: meanwhile another feed may go on.
+local function hold_lease()
+    local pid = ngx.worker.pid()
+    if dict_get("feed_lease") == pid then
+        dict_set("feed_lease", pid, LEASE_SECONDS)
+        return true
+    end
+    return dicts.add("feed_lease", pid, LEASE_SECONDS)
+end
+
+
+local function end_lease()
+    if dict_get("feed_lease") == ngx.worker.pid() then
+        dicts.drop("feed_lease")
+    end
+end
+
+
+-- When an agent was heard last, which may be `silence` seconds ago.
+local function hear(silence)
+    if silence then
+        dict_set("heard", ngx_now() - silence)
+    end
+end
+
+
+-- Where the last feed stopped. `applied` may be ahead of `last_id`: changes
+-- that were read and had to wait are read again.
 local function read_place()
     return {
-        epoch = dict_get("epoch"),
-        applied = dict_get("applied"),
-        last_id = dict_get("last_id"),
-        claim = dict_get("claim"),
+        epoch = dict_get("epoch"), applied = dict_get("applied"),
+        last_id = dict_get("last_id"), claim = dict_get("claim"),
     }
 end
 
 
--- What the cache holds must be asked for anew. To be called after the epoch and
--- the revision were stored; see the miss path's snapshot.
-local function suspect_all(why)
-    board.count(board.REVAL)
+-- What the cache holds must be asked for again. To be called after the epoch
+-- and the revision were stored; see fill.prepare.
+local function revalidate_all(why)
+    versions.count(versions.REVAL)
     advance()
     count("revalidations")
-    ngx_log(ngx.NOTICE, "feed asks for all cached records anew: ", why)
+    ngx_log(ngx.NOTICE, "feed asks for all cached records again: ", why)
 end
 
 
--- Takes up the table's place. What the cache holds must be asked for anew,
+-- Takes up the table's place. What the cache holds must be asked for again,
 -- unless there cannot be anything in it.
-local function adopt(table, why)
-    local epoch = dict_get("epoch")
-    local first = epoch == nil
-    if epoch == table.epoch then
-        doubt.tolerate(dict_get("applied"))
+local function adopt(table, place, why)
+    local is_first = place.epoch == nil
+    if place.epoch == table.epoch then
+        revalidation.open_window()
     else
-        doubt.end_grace()
+        revalidation.close_window()
     end
-    dict_set("epoch", table.epoch)
-    dict_set("applied", table.rev)
-    dict_set("last_id", table.last_id or "0-0")
-    dict_set("claim", table.claim or "")
-    if not first then
-        suspect_all(why)
+    place.epoch, place.applied = table.epoch, table.rev
+    place.last_id, place.claim = table.last_id or "0-0", table.claim or ""
+    for name, value in pairs(place) do
+        dict_set(name, value)
+    end
+    dicts.drop("waiting")
+    if not is_first then
+        revalidate_all(why)
     end
 end
 
@@ -132,7 +159,7 @@ end
 
 
 -- Compares the table with what we know. Returns true if its stream can be read
--- on from where we are.
+-- on from `place`.
 local function check(table, place, forced)
     if not table.epoch then
         set_state("waiting", table.format and ngx.ERR or ngx.NOTICE, "waits: ",
@@ -163,7 +190,7 @@ local function check(table, place, forced)
         why = "the table changed, and the stream does not say how"
     end
     if why then
-        adopt(table, why)
+        adopt(table, place, why)
         dict_set("went_back", 0)
     end
     set_state("live", ngx.NOTICE, "follows the table")
@@ -171,11 +198,12 @@ local function check(table, place, forced)
 end
 
 
--- The reason why the entries do not follow on what was applied, if so; else the
--- revision that they lead to.
-local function broken_at(entries, epoch, applied)
+-- The reason why the entries do not follow on what was applied, if so;
+-- otherwise nil and the revision that they lead to.
+local function broken_at(entries, place)
+    local applied = place.applied
     for _, entry in ipairs(entries) do
-        if entry.epoch ~= epoch then
+        if entry.epoch ~= place.epoch then
             return "another epoch in the stream"
         elseif entry.kind == "reset" then
             return "the table was rebuilt"
@@ -188,127 +216,112 @@ local function broken_at(entries, epoch, applied)
 end
 
 
--- A plan of the entries and, as long as a large app among them rests, of those
--- that come after them. Returns nil, and an error of the connection or the
--- reason to look at the whole table; or the plan, the revision that it leads to
--- and the ID of the last entry.
-local function gather(source, entries, place)
-    local plan = apply.plan()
-    local applied = place.applied
-    while true do
-        local why, to = broken_at(entries, place.epoch, applied)
+-- Says how far this edge is. Changes that must wait are not applied yet:
+-- `waiting` is the revision before the first of them, and should this worker
+-- end, the next feed reads them again.
+local function commit(place, plan, before)
+    if next(plan.apps) then
+        if not dict_get("waiting") then
+            dict_set("waiting", before)
+        end
+    else
+        dict_set("last_id", place.last_id)
+    end
+    dict_set("applied", place.applied)
+    if not next(plan.apps) and dict_get("waiting") then
+        dicts.drop("waiting")
+    end
+end
+
+
+-- Applies entries, and what has waited in the plan. Returns the reason to look
+-- at the whole table, if there is one.
+local function take(entries, place, plan)
+    local before = place.applied
+    if #entries > 0 then
+        local why, applied = broken_at(entries, place)
         if why then
-            return nil, nil, why
+            return why
         end
         local ok, err = apply.add(plan, entries)
         if not ok then
             ngx_log(ngx.ERR, "failed to apply the stream: ", err)
-            return nil, nil, "an entry of the stream is broken"
+            return "an entry of the stream is broken"
         end
-        applied = to
-        local last_id = entries[#entries].id
-
-        repeat
-            local rest = apply.rest(plan)
-            if rest <= 0 or plan.entries >= MAX_GATHERED or exiting() then
-                return plan, applied, last_id
-            end
-            if #entries < source.BATCH then
-                sleep(max(SHORTEST_SLEEP, min(rest, GATHER_SECONDS)))
-            end
-            entries, err = source:read(last_id, true)
-            if not entries then
-                return nil, err
-            end
-        until #entries > 0
+        count("feed_entries", #entries)
+        place.applied, place.last_id = applied, entries[#entries].id
+    end
+    local changed = apply.run(plan, versions.read(versions.REVAL))
+    if changed then
+        advance()
+    end
+    commit(place, plan, before)
+    if plan.defaults then
+        plan.defaults = nil
+        revalidate_all("the defaults of all apps changed")
     end
 end
 
 
--- Returns true, or false and the reason to look at the whole table, or nil and
--- an error of the connection.
-local function take(source, entries, place)
-    local plan, applied, last_id = gather(source, entries, place)
-    if not plan then
-        if applied then
-            return nil, applied
+-- Reads the stream until nothing comes for a second. Returns true, and the
+-- reason to look at the whole table if there is one; or nil and an error of the
+-- connection.
+local function read_on(source, place)
+    local plan, last, is_storm = apply.plan(), 0, false
+    local entries, err, waits
+    repeat
+        local is_waiting = next(plan.apps) ~= nil
+        if is_waiting then
+            sleep(GATHER_SECONDS)
+        elseif is_storm and #entries < source.BATCH then
+            sleep(PAUSE_SECONDS)
         end
-        return false, last_id
-    end
-    local changed = apply.run(plan, board.read(board.REVAL))
-
-    if dict_get("epoch") == place.epoch
-            and is_later(last_id, dict_get("last_id")) then
-        dict_set("applied", max(applied, dict_get("applied")))
-        dict_set("last_id", last_id)
-    end
-    if plan.defaults then
-        suspect_all("the defaults of all apps changed")
-    elseif changed then
-        advance()
-    end
+        reads = reads + 1
+        waits = not is_waiting and not is_storm
+        entries, err = source:read(place.last_id, not waits)
+        if not entries then
+            return nil, err
+        elseif not hold_lease() then
+            return true
+        end
+        is_storm = false
+        if #entries > 0 then
+            hear(0)
+            is_storm = ngx_now() - last < STORM_SECONDS
+                       or #entries == source.BATCH
+        end
+        if #entries > 0 or is_waiting then
+            local why = take(entries, place, plan)
+            if why then
+                return true, why
+            end
+            last = ngx_now()
+        end
+    until #entries == 0 and waits or reads >= MAX_READS or exiting()
     return true
 end
 
 
--- Spaces reads while changes pour in: each costs the worker as much as several
--- requests, however little it brings. `credit` is how many may follow at once.
--- To be called after what each has brought, which came at `came`, was taken;
--- returns whether it came soon after the one before was taken.
-local function new_pace()
-    local credit, last = READ_BURST, 0
-    return function(came)
-        local now = ngx_now()
-        local waited = came - last
-        credit = min(READ_BURST, credit + max(0, now - last) * READ_RATE) - 1
-        last = now
-        if credit < 0 then
-            sleep(READ_SECONDS)
-        end
-        return waited < STORM_SECONDS
-    end
-end
-
-
 local function follow(source)
-    local place, table, entries, ok, err
-    local reads, forced, is_storm = 0, nil, false
-    local pace = new_pace()
-    while not exiting() and reads < MAX_READS do
+    local place, forced = read_place(), nil
+    reads = 0
+    while reads < MAX_READS and not exiting() do
         reads = reads + 1
-        place = read_place()
-        table, err = source:probe()
+        local table, err = source:probe()
         if not table then
             return nil, err
+        elseif not hold_lease() then
+            return true
         end
+        hear(table.silence)
         if not check(table, place, forced) then
             sleep(POLL_SECONDS)
         else
-            forced = nil
-            local waited
-            repeat
-                reads = reads + 1
-                place = read_place()
-                waited = not is_storm
-                local came
-                entries, came = source:read(place.last_id, is_storm)
-                if not entries then
-                    return nil, came
-                end
-                if #entries > 0 then
-                    ok, err = take(source, entries, place)
-                    if ok == nil then
-                        return nil, err
-                    end
-                    forced = not ok and err or nil
-                end
-                if #entries < source.BATCH then
-                    is_storm = #entries > 0 and pace(came)
-                else
-                    is_storm = true
-                end
-            until #entries == 0 and waited or forced or exiting()
-                  or reads > MAX_READS
+            local ok
+            ok, forced = read_on(source, place)
+            if not ok then
+                return nil, forced
+            end
         end
     end
     return true
@@ -316,6 +329,12 @@ end
 
 
 local function run_once()
+    while not hold_lease() do
+        if exiting() then
+            return true
+        end
+        sleep(LEASE_POLL_SECONDS)
+    end
     local source, err = redis.follow()
     if not source then
         return nil, err
@@ -328,6 +347,7 @@ end
 
 
 local function run(premature)
+    apply.purge(EMPTY_SECONDS)
     if premature or running then
         return
     end
@@ -337,27 +357,14 @@ local function run(premature)
     if not fine then
         ok, err = nil, ok
     end
-    if ok and not exiting() then
-        timer_at(0, run)
-    elseif not ok then
+    if exiting() then
+        end_lease()
+    elseif ok then
+        timer_at(SHORTEST, run)
+    end
+    if not ok then
         count("feed_errors")
         set_state("down", ngx.ERR, "failed: ", err)
-    end
-end
-
-
--- A feed of a version with another board, or none, which a reload has ended,
--- has counted where nobody of this one looks. And some worker may have ended
--- before it has shown its sheets.
-local function leave_old_version(premature)
-    if premature then
-        return
-    end
-    board.doubt_sheets()
-    advance()
-    if dict_get("page") then
-        dicts.drop("page")
-        suspect_all("another version has filled the cache")
     end
 end
 
@@ -368,8 +375,7 @@ local _M = {}
 -- syntax: feed.start()
 -- In init_worker_by_lua of worker 0.
 function _M.start()
-    timer_at(UPGRADE_SECONDS, leave_old_version)
-    timer_at(0, run)
+    timer_at(SHORTEST, run)
     timer_every(WATCH_SECONDS, run)
 end
 

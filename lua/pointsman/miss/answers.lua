@@ -1,9 +1,9 @@
--- What Redis says of hosts and apps: judged, and cached if it may be. For
--- phases that can yield.
+-- Asks Redis about hosts and apps, judges the answers, and caches them where
+-- that is allowed. For phases that can yield.
 --
--- An answer that is older than what the feed has applied, one from a table that
--- is being rebuilt, or from another epoch, is neither cached nor good for "no
--- such route".
+-- An answer that is older than what the feed has applied, from a table that is
+-- being rebuilt, or from another epoch is not cached, and does not prove that a
+-- route is absent.
 
 local codec = require("pointsman.codec.records")
 local dicts = require("pointsman.cache.dicts")
@@ -25,7 +25,7 @@ local NO_PATTERNS = {}
 local last_complaint = 0
 
 
--- One bad instance is only left out.
+-- A bad instance is left out; the others are used.
 local function decode_app(record, defaults)
     local policy, err = codec.policy(decode, record.policy, defaults)
     if not policy then
@@ -50,7 +50,7 @@ local function decode_app(record, defaults)
 end
 
 
--- Trouble with Redis is met by each request: one line in a second will do.
+-- Each lookup meets the same error: one line a second is enough.
 local function complain(counter, ...)
     count(counter)
     local time = now()
@@ -68,8 +68,8 @@ local function unusable(name, err)
 end
 
 
--- Whether the answer may be kept, and whether what it has not is not there; or
--- nil and why it is good for nothing.
+-- Whether the answer may be cached, and whether what it lacks is absent; or nil
+-- and the reason why it cannot be used.
 local function judge(before, answer)
     if not answer.epoch then
         return nil, "unavailable"
@@ -79,17 +79,17 @@ local function judge(before, answer)
     if keep and answer.rev < before.applied then
         return nil, "behind"
     end
-    -- A table that is half built, or of another registry than the one that is
-    -- cached, does not say that there is no such route.
+    -- A table that is half built, or of another registry than the cached one,
+    -- does not prove that a route is absent.
     return keep, answer.ready and (is_ours or before.epoch == nil)
 end
 
 
 -- All patterns once, and the place of each.
-local function gather(flights)
+local function gather(lookups)
     local patterns, places, n = {}, {}, 0
-    for _, flight in ipairs(flights) do
-        for _, pattern in ipairs(flight.patterns) do
+    for _, lookup in ipairs(lookups) do
+        for _, pattern in ipairs(lookup.patterns) do
             if not places[pattern] then
                 n = n + 1
                 patterns[n], places[pattern] = pattern, n
@@ -100,9 +100,10 @@ local function gather(flights)
 end
 
 
--- The most specific route. What was learned of the patterns goes into `facts`.
-local function find_route(flight, answer, places, facts)
-    local patterns = flight.patterns
+-- The most specific route. What the answer says about each pattern goes into
+-- `facts`.
+local function find_route(lookup, answer, places, facts)
+    local patterns = lookup.patterns
     for n = 1, #patterns do
         local i = places[patterns[n]]
         local raw = answer.routes[i]
@@ -110,7 +111,7 @@ local function find_route(flight, answer, places, facts)
             if not facts[i] then
                 local route, err = codec.route(decode, raw)
                 if not route then
-                    return unusable(flight.name, err)
+                    return unusable(lookup.name, err)
                 end
                 facts[i] = route
             end
@@ -122,8 +123,8 @@ local function find_route(flight, answer, places, facts)
 end
 
 
--- Those that came along, and are not there already. With a record that cannot
--- be used they are left out: whoever needs it asks for it, and says so.
+-- The apps that came along and are not cached already. One with a bad record is
+-- left out: a lookup of the app itself reports it.
 local function read_apps(answer, keep)
     local apps = {}
     for _, record in ipairs(answer.apps) do
@@ -136,9 +137,9 @@ local function read_apps(answer, keep)
 end
 
 
-local function is_undone(flight, undone)
-    for n = 1, flight.found.n do
-        if undone[flight.patterns[n]] then
+local function is_undone(lookup, undone)
+    for n = 1, lookup.found.n do
+        if undone[lookup.patterns[n]] then
             return true
         end
     end
@@ -146,7 +147,7 @@ local function is_undone(flight, undone)
 end
 
 
-local function store(before, patterns, facts, apps, rev, flights)
+local function store(before, patterns, facts, apps, rev, lookups)
     for name, app in pairs(apps) do
         if not fill.store_app(before, app, rev) then
             apps[name] = nil
@@ -154,88 +155,85 @@ local function store(before, patterns, facts, apps, rev, flights)
     end
     local undone = fill.store_routes(before, patterns, facts, rev)
     if undone then
-        for _, flight in ipairs(flights) do
-            if flight.found then
-                flight.found.again = is_undone(flight, undone)
+        for _, lookup in ipairs(lookups) do
+            if lookup.found then
+                lookup.found.again = is_undone(lookup, undone)
             end
         end
     end
 end
 
 
-local function refuse(flights, reason)
-    for _, flight in ipairs(flights) do
-        flight.reason = reason
+local function refuse(lookups, reason)
+    for _, lookup in ipairs(lookups) do
+        lookup.reason = reason
     end
-    return true
 end
 
 
 local _M = {}
 
 
--- syntax: reached = answers.hosts(flights)
--- Each flight = { name =, patterns = } gets what it has found, or the reason
--- why not; see lookups.host. False: Redis did not answer.
-function _M.hosts(flights)
-    local patterns, places = gather(flights)
+-- syntax: answers.hosts(lookups)
+-- Each lookup = { name =, patterns = } gets `found` or `reason`, see
+-- lookups.host.
+function _M.hosts(lookups)
+    local patterns, places = gather(lookups)
     local before = fill.prepare(patterns)
-    local answer, err = redis.lookup(patterns, #flights > 1)
+    local answer, err = redis.lookup(patterns, #lookups > 1)
     if not answer then
         complain("redis_errors", "failed to ask Redis about ",
-                 flights[1].name, ": ", err)
-        return false
+                 lookups[1].name, ": ", err)
+        return
     end
 
     local keep, is_whole = judge(before, answer)
     if keep == nil then
-        return refuse(flights, is_whole)
+        return refuse(lookups, is_whole)
     end
     local apps, facts = read_apps(answer, keep), {}
-    for _, flight in ipairs(flights) do
-        local found, reason = find_route(flight, answer, places, facts)
+    for _, lookup in ipairs(lookups) do
+        local found, reason = find_route(lookup, answer, places, facts)
         if found and not found.route and not is_whole then
             found, reason = nil, "unavailable"
         end
         if found then
             found.keep, found.apps = keep, apps
         end
-        flight.found, flight.reason = found, reason
+        lookup.found, lookup.reason = found, reason
     end
     if keep then
-        store(before, patterns, facts, apps, answer.rev, flights)
+        store(before, patterns, facts, apps, answer.rev, lookups)
     end
-    return true
 end
 
 
--- syntax: reached = answers.app({ flight })
--- flight = { name = }; see lookups.app.
-function _M.app(flights)
-    local flight = flights[1]
-    local name = flight.name
+-- syntax: answers.app({ lookup })
+-- lookup = { name = }; see lookups.app.
+function _M.app(lookups)
+    local lookup = lookups[1]
+    local name = lookup.name
     local before = fill.prepare(NO_PATTERNS, name)
     local answer, err = redis.read_app(name)
     if not answer then
         complain("redis_errors", "failed to ask Redis about ", name, ": ", err)
-        return false
+        return
     end
 
     local keep, why = judge(before, answer)
     if keep == nil then
-        return refuse(flights, why)
+        return refuse(lookups, why)
     end
     local app
     app, err = decode_app(answer.apps[1], answer.defaults)
     if not app then
         unusable("app " .. name, err)
-        return refuse(flights, "unavailable")
+        return refuse(lookups, "unavailable")
     end
-    flight.found = {
+    lookup.found = {
         app = app,
         again = keep and not fill.store_app(before, app, answer.rev),
     }
-    return true
 end
 
 

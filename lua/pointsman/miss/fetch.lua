@@ -1,24 +1,22 @@
--- The miss path: what Redis has for a host. For phases that can yield
--- (access_by_lua).
+-- The miss path: what Redis has for a host. For phases that can yield.
 
 local cache = require("pointsman.cache.routes")
 local fill = require("pointsman.miss.fill")
 local lookups = require("pointsman.miss.lookups")
 local rules = require("pointsman.routing.rules")
 
-local has_app = fill.has_app
 local ipairs = ipairs
 local knows = fill.knows
 local sleep = ngx.sleep
 
 local MAX_FILLS = 4
--- How long a replica that is behind is given to catch up.
+-- How long a replica that lags may take to catch up, in seconds.
 local CATCH_UP = 0.05
 
 
--- Asks until the answer stands. Returns the last one even if a change came in
--- between each time; or nil and the reason.
-local function persist(look_up, name)
+-- Asks until no change arrives in between. Returns the last answer even if one
+-- did each time; or nil and the reason.
+local function ask(look_up, name)
     local found, reason
     for _ = 1, MAX_FILLS do
         found, reason = look_up(name)
@@ -36,14 +34,14 @@ local function persist(look_up, name)
 end
 
 
--- The apps of a route: those that came with it, and those that must be asked
--- for; or nil and the reason.
+-- The apps of a route: those that came along with it, and the others, which are
+-- looked up; or nil and the reason.
 local function apps_of(found)
     local apps = {}
     for i, name in ipairs(rules.apps(found.route.rules)) do
         local app = found.apps[name]
         if not app then
-            local its, reason = persist(lookups.app, name)
+            local its, reason = ask(lookups.app, name)
             if not its then
                 return nil, reason
             end
@@ -69,7 +67,7 @@ _M.init = lookups.init
 function _M.fetch(host)
     local found, reason, apps
     for _ = 1, MAX_FILLS do
-        found, reason = persist(lookups.host, host)
+        found, reason = ask(lookups.host, host)
         if not found then
             return nil, reason
         elseif not found.route then
@@ -80,8 +78,8 @@ function _M.fetch(host)
             return app
         end
 
-        -- An app is missing, as it has many instances or has just changed; or
-        -- nothing of this can be cached.
+        -- An app is missing, because it has many instances or has just changed;
+        -- or nothing of this may be cached.
         apps, reason = apps_of(found)
         if not apps then
             return nil, reason
@@ -92,24 +90,9 @@ function _M.fetch(host)
         elseif not found.keep or knows(found.pattern) then
             break
         end
-        -- The route went while its apps were asked for.
+        -- The route was deleted while its apps were looked up.
     end
     return cache.transient(found.route, apps)
-end
-
-
--- syntax: miss.renew(host)
--- Has the records of a host in the cache replaced by those that Redis has now.
-function _M.renew(host)
-    local found = persist(lookups.host, host)
-    if not found or not found.route or not found.keep then
-        return
-    end
-    for _, name in ipairs(rules.apps(found.route.rules)) do
-        if not has_app(name) then
-            persist(lookups.app, name)
-        end
-    end
 end
 
 

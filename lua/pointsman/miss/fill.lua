@@ -2,29 +2,30 @@
 -- nothing here yields.
 --
 -- The fill rule. While the answer is on its way, the feed may apply a change
--- that the answer does not have, and find nothing in L2 to apply it to. So the
--- stripes are read before Redis is asked; if a stripe has moved by the time
--- that the record is in L2, it is taken out and asked for again.
+-- that the answer lacks, and find nothing in L2 to apply it to. So the stripes
+-- are read before Redis is asked; if a stripe has moved by the time the record
+-- is in L2, the record is taken out and looked up again.
 
-local apps = require("pointsman.cache.shared_apps")
-local board = require("pointsman.cache.versions")
 local codec = require("pointsman.codec.records")
 local dicts = require("pointsman.cache.dicts")
+local known_apps = require("pointsman.cache.apps")
+local versions = require("pointsman.cache.versions")
 
-local advance = board.advance
-local app_stripe = board.app_stripe
+local advance = versions.advance
+local app_stripe = versions.app_stripe
+local apps = dicts.apps
 local count = dicts.count
 local dict_get = dicts.get
 local ipairs = ipairs
 local negatives = dicts.negatives
-local read = board.read
-local route_stripe = board.route_stripe
+local read = versions.read
+local route_stripe = versions.route_stripe
 local routes = dicts.routes
 
-local TOUCH, TOPOLOGY, REVAL = board.TOUCH, board.TOPOLOGY, board.REVAL
+local TOUCH, TOPOLOGY, REVAL = versions.TOUCH, versions.TOPOLOGY, versions.REVAL
 
 
--- Whether a text need not be replaced by what Redis has.
+-- Whether a cached text is of this revalidation, so that it can stay.
 local function is_of(text, reval)
     if not text then
         return false
@@ -34,7 +35,7 @@ local function is_of(text, reval)
 end
 
 
--- Puts what is not there yet, and notes in `put` what it has put.
+-- Puts a record that is not there yet, and notes it in `put`.
 local function put_route(put, before, i, pattern, route, asof)
     local zone = negatives
     if route then
@@ -52,26 +53,22 @@ local function put_route(put, before, i, pattern, route, asof)
 end
 
 
--- Takes out what may have changed since. Returns the keys, or nil.
+-- Takes out the records that may have changed. Returns their keys, or nil.
 local function undo(put)
     local undone, rerouted
     for _, entry in ipairs(put) do
         local zone, key, stripe, seen = entry[1], entry[2], entry[3], entry[4]
         if read(stripe) ~= seen then
-            -- Another worker may have read it by now: the stripe tells it.
-            if zone == apps then
-                apps.drop(key)
-            else
-                zone:drop(key)
-            end
-            board.count(stripe)
+            -- Another worker may have read it by now; the stripe tells it so.
+            zone:drop(key)
+            versions.count(stripe)
             undone = undone or {}
             undone[key] = true
             rerouted = rerouted or zone ~= apps
         end
     end
     if rerouted then
-        board.count(TOPOLOGY)
+        versions.count(TOPOLOGY)
     end
     if undone then
         advance()
@@ -88,8 +85,8 @@ local _M = {}
 -- Before Redis is asked for patterns, or for an app.
 function _M.prepare(patterns, app)
     local before = {
-        -- Read before, and written after, the epoch and the revision: so a
-        -- fill by what was known before a revalidation is suspect after it.
+        -- Read before the epoch and the revision, and written after them: a
+        -- fill that began before a revalidation is stale after it.
         reval = read(REVAL),
         epoch = dict_get("epoch"),
         applied = dict_get("applied") or 0,
@@ -105,24 +102,23 @@ end
 
 
 -- syntax: yes = fill.knows(pattern)
--- Whether there is a route, if maybe an old one.
+-- Whether a route is cached, stale or not.
 function _M.knows(pattern)
     return routes:get(pattern) ~= nil
 end
 
 
 -- syntax: yes = fill.has_app(name)
--- Whether an app is there that need not be asked for anew. The feed keeps it up
--- to date.
+-- Whether an app is cached and not stale. The feed keeps it up to date.
 function _M.has_app(name)
-    return is_of(apps.get(name), read(REVAL))
+    return is_of(apps:get(name), read(REVAL))
 end
 
 
 -- syntax: undone = fill.store_routes(before, patterns, facts, asof)
 -- facts[i] = the route of the pattern, or false if there is none; nil: not to
--- be stored. A set of patterns is returned if changes came in between: for
--- these Redis must be asked again.
+-- be stored. If changes came in between, the set of patterns that must be
+-- looked up again is returned.
 function _M.store_routes(before, patterns, facts, asof)
     local put = {}
     for i = 1, #patterns do
@@ -137,16 +133,16 @@ end
 
 
 -- syntax: stands = fill.store_app(before, app, asof)
--- False: it changed in between, and Redis must be asked again. An app whose
--- stripe was not read before, as it was not known which app it would be, counts
--- as changed if anything was.
+-- False: the app changed in between and must be looked up again. An app that
+-- came along with a route counts as changed if anything has changed: its stripe
+-- was not read before, because its name was not known.
 function _M.store_app(before, app, asof)
-    -- One that is there is kept up to date by the feed, and may have many
-    -- instances: it is not written again for each route.
-    if is_of(apps.get(app.name), before.reval) then
+    -- The feed keeps a cached app up to date. It may have many instances, and
+    -- is not written again for each route.
+    if is_of(apps:get(app.name), before.reval) then
         return true
     end
-    apps.put(app.name, codec.pack_app(app, asof, before.reval))
+    known_apps.put(app.name, codec.pack_app(app, asof, before.reval))
     if read(TOUCH) == before.touch then
         return true
     end

@@ -1,10 +1,11 @@
--- Look-ups in Redis: for each host and each app one at a time, and what gathers
--- while they are under way goes out together. For phases that can yield.
+-- Lookups in Redis. Each host and each app is looked up once at a time (single
+-- flight), and each nginx worker has one script under way: what arrives
+-- meanwhile goes out together with the next one. For phases that can yield;
+-- the functions that do not wait are for all phases.
 --
--- They are made by timers, the *lookers*, as a request may be aborted while
--- others wait for what it has asked. A looker takes all that waits, asks, and
--- takes what has come meanwhile: one that finds Redis idle waits for nothing,
--- and a flood costs Redis and the edge one look-up for dozens of hosts.
+-- A timer, the lookup worker, asks on behalf of the requests, because a request
+-- may be aborted while others wait for the same answer. It ends when no lookup
+-- is left.
 
 local answers = require("pointsman.miss.answers")
 local fill = require("pointsman.miss.fill")
@@ -13,44 +14,34 @@ local match = require("pointsman.routing.match")
 local semaphore = require("ngx.semaphore")
 
 local candidates = match.candidates
-local exiting = ngx.worker.exiting
 local ipairs = ipairs
-local max = math.max
 local knows = fill.knows
+local max = math.max
 local new_semaphore = semaphore.new
 local ngx_log = ngx.log
 local now = ngx.now
 local pcall = pcall
+local sleep = ngx.sleep
 local timer_at = ngx.timer.at
 
-local MAX_LOOKERS = 4
--- Hosts of one look-up, and about as many patterns as they may have together.
-local MAX_HOSTS = 64
+-- Hosts of one script, and about as many patterns as they may have together.
+local MAX_HOSTS = 32
 local MAX_PATTERNS = 512
--- A flood of names that nobody knows must not take up the worker, which has
--- known hosts to serve: so many in so many seconds turn out to be unknown at
--- most, the others wait.
-local TURN_STRANGERS = 32
-local TURN_SECONDS = 0.005
--- How often a looker waits for more, and how long each time, in seconds: to
--- start one costs a miss some 60 us. A worker that quits waits for one time.
-local WAITS = 40
-local WAIT_SECONDS = 0.25
--- A run of a timer takes a little memory for each connection; it is given back
--- at the end.
+-- A flood of unknown hosts must not take up the nginx worker, which has known
+-- hosts to serve. After so many hosts that turned out to have no route, other
+-- unknown hosts wait for so many seconds.
+local MAX_ABSENT = 32
+local ABSENT_SECONDS = 0.005
+-- Lookups that nobody waits for are dropped beyond this number.
+local MAX_QUEUED = 4096
+-- A timer's memory grows with each connection that it opens, and is freed when
+-- it ends.
 local MAX_ROUNDS = 1000
--- nginx may never run a timer that it has taken: it has no connection left for
--- it, or runs too many. After so many seconds another one is tried.
+-- nginx may accept a timer and never run it: no connection is left, or too many
+-- timers run. After so many seconds another one is started.
 local START_SECONDS = 0.1
-
-local strangers, max_strangers = 0, 4096
--- When the turn began, and how many may still go out in it.
-local turn, left = 0, TURN_STRANGERS
-local timeout, patience = 1, 3
-local lookers, idle = 0, 0
--- Timers that have not begun, and when the last one was set.
-local starting, started = 0, 0
-local more
+-- Stock nginx logs a warning when it sleeps for less.
+local SHORTEST_SLEEP = 0.001
 
 
 local function new_queue()
@@ -58,250 +49,184 @@ local function new_queue()
 end
 
 
-local function push(queue, flight)
-    flight.since = now()
-    local last = queue.last + 1
-    queue.last, queue[last] = last, flight
-end
-
-
-local function pop(queue)
-    local first = queue.first
-    local flight = queue[first]
-    if flight then
-        queue.first, queue[first] = first + 1, nil
-    end
-    return flight
-end
-
-
+-- Known: apps, and hosts that have a route in the cache. They go first.
+local known, unknown = new_queue(), new_queue()
+-- Lookups that are queued or under way, by name.
 local hosts, apps = {}, {}
--- What is known to be there goes first: apps, and hosts that had a route. A
--- flood of names that nobody knows does not hold them up.
-local app_queue, known_queue, stranger_queue =
-    new_queue(), new_queue(), new_queue()
+local n_unknown, max_unknown = 0, 4096
+local n_absent, unknown_from = 0, 0
+local timeout, patience = 1, 3
+local running, started = false, 0
 
 
-local function land(flight)
-    if flight.done then
-        return
+local function push(queue, lookup)
+    local last = queue.last + 1
+    queue.last, queue[last] = last, lookup
+end
+
+
+local function drop_first(queue)
+    local first = queue.first
+    queue.first, queue[first] = first + 1, nil
+end
+
+
+local function finish(lookup, reason)
+    lookup.is_done = true
+    lookup.reason = lookup.reason or reason
+    lookup.all[lookup.name] = nil
+    if lookup.is_unknown then
+        n_unknown = n_unknown - 1
     end
-    flight.done = true
-    if flight.patterns then
-        hosts[flight.name] = nil
-    else
-        apps[flight.name] = nil
-    end
-    if flight.is_stranger then
-        strangers = strangers - 1
-        local found = flight.found
-        if left < TURN_STRANGERS and not (found and not found.route) then
-            left = left + 1
-        end
-    end
-    if flight.waiters > 0 then
-        flight.wait:post(flight.waiters)
+    if lookup.waiters > 0 then
+        lookup.wait:post(lookup.waiters)
     end
 end
 
 
-local function pop_stranger()
-    local flight = left > 0 and pop(stranger_queue)
-    if flight then
-        left = left - 1
-    end
-    return flight
+-- For how long unknown hosts have to wait yet.
+local function pause()
+    local left = unknown_from - now()
+    -- More can only be left after the clock was set back.
+    return left <= 2 * ABSENT_SECONDS and left or 0
 end
 
 
--- An app, or as many hosts as may go out together; or nil. `at_once` if no
--- stranger may wait for the next turn.
-local function next_batch(at_once)
-    local app = pop(app_queue)
-    if app then
-        return { app }
+local function first_lookup()
+    local lookup = known[known.first]
+    if not lookup and pause() <= 0 then
+        return unknown[unknown.first], unknown
     end
-    local time = now()
-    if at_once or time - turn >= TURN_SECONDS or time < turn then
-        turn, left = time, TURN_STRANGERS
-    end
-    local batch, n, n_patterns = {}, 0, 0
-    while n < MAX_HOSTS and n_patterns < MAX_PATTERNS do
-        local flight = pop(known_queue) or pop_stranger()
-        if not flight then
+    return lookup, known
+end
+
+
+-- An app, or as many hosts as may go out together; or nil.
+local function next_batch()
+    local batch, n_patterns = {}, 0
+    local oldest = now() - timeout
+    while #batch < MAX_HOSTS and n_patterns < MAX_PATTERNS do
+        local lookup, queue = first_lookup()
+        if not lookup or batch[1] and not lookup.patterns then
             break
         end
-        n, n_patterns = n + 1, n_patterns + #flight.patterns
-        batch[n] = flight
+        drop_first(queue)
+        if lookup.since <= oldest then
+            -- Its requests have waited for as long as Redis may take.
+            finish(lookup, "unavailable")
+        else
+            batch[#batch + 1] = lookup
+            if not lookup.patterns then
+                break
+            end
+            n_patterns = n_patterns + #lookup.patterns
+        end
     end
-    return n > 0 and batch or nil
+    return batch[1] and batch
 end
 
 
-local function is_waiting()
-    return app_queue[app_queue.first] or known_queue[known_queue.first]
-           or stranger_queue[stranger_queue.first]
-end
-
-
--- The same for what need not wait for the next turn.
-local function is_urgent()
-    return app_queue[app_queue.first] or known_queue[known_queue.first]
-           or left > 0 and stranger_queue[stranger_queue.first]
-end
-
-
--- Who has waited in vain for as long as Redis is given is not let wait as long
--- again.
-local function fail_old(queue)
-    local oldest = now() - timeout
-    local flight = queue[queue.first]
-    while flight and flight.since <= oldest do
-        pop(queue)
-        flight.reason = "unavailable"
-        land(flight)
-        flight = queue[queue.first]
+local function count_absent(lookup)
+    local found = lookup.found
+    if lookup.is_unknown and found and not found.route then
+        n_absent = n_absent + 1
+        if n_absent >= MAX_ABSENT then
+            n_absent, unknown_from = 0, now() + ABSENT_SECONDS
+        end
     end
 end
 
 
 local function look_up(batch)
     local answer = batch[1].patterns and answers.hosts or answers.app
-    local ok, reached = pcall(answer, batch)
+    local ok, err = pcall(answer, batch)
     if not ok then
-        ngx_log(ngx.ERR, "failed to look up ", batch[1].name, ": ", reached)
+        ngx_log(ngx.ERR, "failed to look up ", batch[1].name, ": ", err)
     end
-    for _, flight in ipairs(batch) do
-        if not flight.found and not flight.reason then
-            flight.reason = "unavailable"
+    for _, lookup in ipairs(batch) do
+        count_absent(lookup)
+        finish(lookup, not lookup.found and "unavailable" or nil)
+        if lookup.on_found and lookup.found then
+            lookup.on_found(lookup.found)
         end
-        land(flight)
-    end
-    if ok and not reached then
-        fail_old(app_queue)
-        fail_old(known_queue)
-        fail_old(stranger_queue)
     end
 end
 
 
--- Returns whether something came.
-local function linger()
-    local posted = false
-    idle = idle + 1
-    for _ = 1, WAITS do
-        if exiting() then
-            break
-        end
-        local is_over = left == 0
-        posted = more:wait(is_over and TURN_SECONDS or WAIT_SECONDS)
-                 or is_waiting()
-        -- One of them is enough for what comes now and then.
-        if posted or idle > 1 and not is_over then
-            break
-        end
-    end
-    idle = idle - 1
-    return posted
-end
-
-
-local start_looker
-
-
-local function look(premature)
-    local rounds = 0
-    repeat
-        local batch, posted = next_batch(premature or exiting()), false
+local function work()
+    for _ = 1, MAX_ROUNDS do
+        local batch = next_batch()
         if batch then
-            rounds = rounds + 1
-            if idle == 0 and is_urgent() then
-                start_looker()
-            end
             look_up(batch)
-        elseif not premature then
-            posted = linger()
+        elseif unknown[unknown.first] then
+            sleep(max(SHORTEST_SLEEP, pause()))
+        else
+            return
         end
-    until rounds >= MAX_ROUNDS or not batch and not posted
-end
-
-
-local function run(premature)
-    starting = max(0, starting - 1)
-    lookers = lookers + 1
-    look(premature)
-    lookers = lookers - 1
-    if is_waiting() then
-        start_looker()
     end
 end
 
 
-function start_looker()
-    local time = now()
-    if time - started >= START_SECONDS or time < started then
-        starting = 0
-    end
-    if lookers + starting >= MAX_LOOKERS then
+local start
+
+
+local function run()
+    if running then
         return
     end
-    starting, started = starting + 1, time
-    if not timer_at(0, run) then
-        -- This worker is about to quit, or has no timers left. The request that
-        -- looks instead may be aborted: it does not count.
-        starting = starting - 1
-        look(true)
+    running = true
+    work()
+    running, started = false, 0
+    if known[known.first] or unknown[unknown.first] then
+        start()
     end
 end
 
 
-local function take_off(queue, flight)
-    push(queue, flight)
-    if idle > 0 then
-        -- Who waits for the next turn comes by itself.
-        if left > 0 or queue ~= stranger_queue then
-            more:post(1)
+-- Starts the lookup worker unless it runs; false if that is not possible, as
+-- this nginx worker quits or has too many timers.
+function start()
+    local time = now()
+    if running or time >= started and time - started < START_SECONDS then
+        return true
+    end
+    if timer_at(0, run) then
+        started = time
+        return true
+    end
+    return false
+end
+
+
+local function new_lookup(all, name)
+    local lookup = {
+        name = name, all = all, since = now(), waiters = 0,
+        patterns = all == hosts and candidates(name) or nil,
+    }
+    all[name] = lookup
+    return lookup
+end
+
+
+local function wait_for(lookup)
+    if not start() then
+        -- The request itself asks.
+        work()
+    end
+    if not lookup.is_done then
+        local err
+        if not lookup.wait then
+            lookup.wait, err = new_semaphore(0)
         end
-    else
-        start_looker()
-    end
-    return flight
-end
-
-
--- A look-up that is under way, to be joined. One that has taken too long has
--- been forgotten: whoever looked was aborted.
-local function under_way(flights, name)
-    local flight = flights[name]
-    if not flight then
-        return nil
-    end
-    if now() - flight.since > patience then
-        flight.reason = "unavailable"
-        land(flight)
-        return nil
-    end
-    if lookers == 0 then
-        start_looker()
-    end
-    return flight
-end
-
-
-local function wait_for(flight)
-    if not flight.done then
-        if not flight.wait then
-            local err
-            flight.wait, err = new_semaphore(0)
-            if not flight.wait then
-                ngx_log(ngx.ERR, "failed to create a semaphore: ", err)
-                return nil, "unavailable"
-            end
+        if not lookup.wait then
+            ngx_log(ngx.ERR, "failed to create a semaphore: ", err)
+            return nil, "unavailable"
         end
-        flight.waiters = flight.waiters + 1
-        flight.wait:wait(patience)
+        lookup.waiters = lookup.waiters + 1
+        lookup.wait:wait(patience)
     end
-    return flight.found, flight.reason or not flight.done and "unavailable"
+    return lookup.found,
+           lookup.reason or not lookup.is_done and "unavailable" or nil
 end
 
 
@@ -311,47 +236,67 @@ local _M = {}
 -- syntax: lookups.init(settings)
 -- In init_worker_by_lua.
 function _M.init(settings)
-    max_strangers = settings.max_misses
+    max_unknown = settings.max_misses
     timeout = settings.redis_timeout
+    -- To wait for the script under way, and for the next one.
     patience = 2 * timeout + 1
-    more = new_semaphore(0)
 end
 
 
 -- syntax: found, reason = lookups.host(host)
 -- found = { keep = whether it may be cached, again = whether it has changed
 -- since, route =, pattern =, both nil if there is none, apps = { [name] = app }
--- as far as they came along }.
+-- as far as the answer has them }.
 -- Reasons: "unavailable", "behind", "busy".
 function _M.host(host)
-    local flight = under_way(hosts, host)
-    if not flight then
-        local is_stranger = not knows(host)
-        if is_stranger then
-            if strangers >= max_strangers then
-                return nil, "busy"
-            end
-            strangers = strangers + 1
+    local lookup = hosts[host]
+    if not lookup then
+        local is_unknown = not knows(host)
+        if is_unknown and n_unknown >= max_unknown then
+            return nil, "busy"
         end
-        flight = { name = host, patterns = candidates(host), waiters = 0,
-                   is_stranger = is_stranger }
-        hosts[host] = flight
-        take_off(is_stranger and stranger_queue or known_queue, flight)
+        lookup = new_lookup(hosts, host)
+        if is_unknown then
+            lookup.is_unknown, n_unknown = true, n_unknown + 1
+        end
+        push(is_unknown and unknown or known, lookup)
     end
-    return wait_for(flight)
+    return wait_for(lookup)
 end
 
 
 -- syntax: found, reason = lookups.app(name)
 -- found = { app =, again = }, as for hosts.
 function _M.app(name)
-    local flight = under_way(apps, name)
-    if not flight then
-        flight = { name = name, waiters = 0 }
-        apps[name] = flight
-        take_off(app_queue, flight)
+    local lookup = apps[name]
+    if not lookup then
+        lookup = new_lookup(apps, name)
+        push(known, lookup)
     end
-    return wait_for(flight)
+    return wait_for(lookup)
+end
+
+
+local function queue(all, name, on_found)
+    if not all[name] and known.last - known.first < MAX_QUEUED then
+        local lookup = new_lookup(all, name)
+        lookup.on_found = on_found
+        push(known, lookup)
+    end
+    start()
+end
+
+
+-- syntax: lookups.queue_host(host, on_found)
+-- Does not wait. `on_found` gets what lookups.host returns; it must not yield.
+function _M.queue_host(host, on_found)
+    return queue(hosts, host, on_found)
+end
+
+
+-- syntax: lookups.queue_app(name)
+function _M.queue_app(name)
+    return queue(apps, name)
 end
 
 

@@ -41,6 +41,7 @@ local function tick(premature)
     versions.show()
     if not premature then
         ejection.purge()
+        cache.sweep()
         in_flight.tick()
         records.purge()
         check_log_handler()
@@ -54,11 +55,11 @@ local _M = {}
 -- syntax: init_worker.setup(options)
 function _M.setup(options)
     if type(options) ~= "table" then
-        error("pointsman.setup needs a table", 3)
+        error("pointsman.setup needs a table", 2)
     end
     local ok, err = settings.resolve(options)
     if not ok then
-        error(err, 3)
+        error(err, 2)
     end
     given = options
 end
@@ -73,7 +74,7 @@ function _M.run()
     local resolved, err = settings.resolve(given)
     err = err or dicts.prepare() or redis.init(resolved)
     if err then
-        error(err, 3)
+        error(err, 2)
     end
     started = true
     collectgarbage("setstepmul", resolved.gc_stepmul)

@@ -1,10 +1,10 @@
 -- The facts of this edge, and the status page. For content_by_lua.
 
-local board = require("pointsman.cache.versions")
 local dicts = require("pointsman.cache.dicts")
-local doubt = require("pointsman.cache.revalidation")
 local health = require("pointsman.health.ejection")
 local metrics = require("pointsman.metrics")
+local revalidation = require("pointsman.cache.revalidation")
+local versions = require("pointsman.cache.versions")
 
 local cjson = require("cjson.safe")
 
@@ -24,6 +24,13 @@ local function usages()
 end
 
 
+-- Seconds since anything was heard from an agent; nil if nothing ever was.
+local function agent_silence()
+    local heard = dict_get("heard")
+    return heard and math.max(0, math.floor(ngx.now() - heard))
+end
+
+
 local _M = {}
 
 
@@ -32,7 +39,7 @@ function _M.page()
     metrics.flush()
     local body, err = cjson.encode({
         epoch = dict_get("epoch") or cjson.null,
-        applied = doubt.applied(),
+        applied = revalidation.applied(),
         feed = {
             state = dict_get("feed") or "starting",
             last_id = dict_get("last_id") or cjson.null,
@@ -40,6 +47,7 @@ function _M.page()
             errors = total("feed_errors"),
             revalidations = total("revalidations"),
         },
+        agent_silence_seconds = agent_silence() or cjson.null,
         worker = { pid = ngx.worker.pid(), id = ngx.worker.id() },
         workers = ngx.worker.count(),
         dicts = usages(),
@@ -69,8 +77,9 @@ end
 function _M.metrics()
     ngx.header.content_type = "text/plain; version=0.0.4; charset=utf-8"
     ngx.print(metrics.render({
-        applied = doubt.applied(),
-        feed_live = board.read(board.LIVE) == 1,
+        applied = revalidation.applied(),
+        feed_live = versions.read(versions.LIVE) == 1,
+        agent_silence = agent_silence(),
         dicts = usages(),
     }))
 end

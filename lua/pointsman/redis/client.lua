@@ -1,10 +1,11 @@
--- The Redis client: the one owner of that library, and all commands and
--- scripts that the edge sends. For phases that can yield.
+-- All scripts and commands that the edge sends to Redis. For phases that can
+-- yield.
 --
--- Edges only read. What belongs together is read by one script, as a script
--- sees one moment of the table.
+-- Edges only read. What belongs together is read by one script, because a
+-- script sees the table at one moment.
 
-local slices = require("pointsman.feed.slices")
+local connection = require("pointsman.redis.connection")
+local sentinel = require("pointsman.redis.sentinel")
 
 local cjson = require("cjson.safe")
 
@@ -17,10 +18,7 @@ local ipairs = ipairs
 local match = string.match
 local max = math.max
 local ngx = ngx
-local ngx_now = ngx.now
 local null = ngx.null
-local pcall = pcall
-local require = require
 local setmetatable = setmetatable
 local sub = string.sub
 local tonumber = tonumber
@@ -33,7 +31,8 @@ local READ_MS = 2000
 -- Entries for each read: of up to 500 records each, and worker 0 has requests
 -- to serve in between.
 local BATCH = 16
-local IDLE_MS = 60000
+-- For lookups, of which a worker has one under way.
+local IDLE_MS, POOL_SIZE = 60000, 2
 
 -- What both look-ups begin with. A value of another type than it should be is
 -- an error in a list. They answer in JSON, as one string: to read each value of
@@ -120,13 +119,15 @@ local app = {ARGV[2], policy_of(ARGV[2]), instances.err or instances}
 return cjson.encode({meta, {}, {app}, defaults})
 ]]
 
--- ARGV: prefix. Returns what `meta` has and the ID of the stream's last entry.
+-- ARGV: prefix. Returns what `meta` has, the ID of the stream's last entry, and
+-- for how many seconds `heard` will live.
 local PROBE = [[
 local prefix = ARGV[1]
 local meta = redis.call('HMGET', prefix .. 'meta',
                         'format', 'epoch', 'rev', 'state', 'claim')
 local last = redis.call('XREVRANGE', prefix .. 'changes', '+', '-', 'COUNT', 1)
-return {meta, last[1] and last[1][1] or false}
+return {meta, last[1] and last[1][1] or false,
+        redis.call('TTL', prefix .. 'heard')}
 ]]
 
 -- ARGV: prefix, the ID of an entry, and how many. Answers the entries after it:
@@ -152,13 +153,14 @@ return cjson.encode(entries) .. '\n' .. table.concat(changes)
 -- An older agent's records are a part of what we can read.
 local FORMATS = { ["1"] = true, ["2"] = true }
 local MAX_REV = 2 ^ 53
+-- An agent that follows etcd writes `heard` with this time to live each second.
+local HEARD_SECONDS = 86400
 -- Instances that a look-up of hosts brings along. An app of more is asked for
 -- by itself, and only if it is not cached: see lookups.lua.
 local ROOM = 128
 
-local client
-local address
-local prefix, timeout_ms, pool_size
+local address, sentinels
+local prefix, timeout_ms
 local shas = {}
 
 
@@ -211,70 +213,43 @@ local function run(red, script, ...)
 end
 
 
-local function introduce(red)
-    if address.password then
-        local ok, err
-        if address.user then
-            ok, err = red:auth(address.user, address.password)
-        else
-            ok, err = red:auth(address.password)
-        end
-        if not ok then
-            return nil, "failed to authenticate: " .. err
-        end
-    end
-    if address.db ~= 0 then
-        local ok, err = red:select(address.db)
-        if not ok then
-            return nil, "failed to select the database: " .. err
-        end
-    end
-    return true
-end
-
-
+-- Returns the connection and the place that it leads to.
 local function connect()
-    local red, ok, err
-    red, err = client:new()
-    if not red then
-        return nil, "failed to create a client: " .. err
-    end
-
-    red:set_timeout(timeout_ms)
-    if address.path then
-        ok, err = red:connect(address.path, address.opts)
-    else
-        ok, err = red:connect(address.host, address.port, address.opts)
-    end
-    if not ok then
-        return nil, "failed to connect: " .. err
-    end
-
-    if red:get_reused_times() == 0 then
-        ok, err = introduce(red)
-        if not ok then
-            red:close()
+    local place = address
+    if sentinels then
+        local err
+        place, err = sentinels:master()
+        if not place then
             return nil, err
         end
     end
-    return red
+    local red, err = connection.open(place)
+    if not red then
+        if sentinels then
+            sentinels:forget()
+        end
+        return nil, err
+    end
+    return red, place
 end
 
 
 -- One script over a connection of the pool.
 local function ask(script, ...)
-    local red, err = connect()
+    local red, place = connect()
     if not red then
-        return nil, err
+        return nil, place
     end
 
-    local text
-    text, err = run(red, script, ...)
+    local text, err = run(red, script, ...)
     if not text then
         red:close()
+        if sentinels then
+            sentinels:forget()
+        end
         return nil, "failed to look up: " .. err
     end
-    red:set_keepalive(IDLE_MS, pool_size)
+    red:set_keepalive(IDLE_MS, POOL_SIZE)
 
     local reply
     reply, err = decode(text)
@@ -298,15 +273,24 @@ local FEED = { __index = _Feed }
 
 
 -- syntax: table, err = feed:probe()
--- { format =, epoch =, rev =, ready =, claim =, last_id = }; epoch and rev are
--- nil when there is no table that we can read.
+-- { format =, epoch =, rev =, ready =, claim =, last_id =, silence = }; epoch
+-- and rev are nil when there is no table that we can read. `silence`: seconds
+-- since an agent was heard, nil if none was for a day.
 function _Feed:probe()
+    if sentinels then
+        local place, err = sentinels:master()
+        if place ~= self.place then
+            return nil, err or "another server is the master now"
+        end
+    end
     local reply, err = run(self.red, PROBE)
     if not reply then
         return nil, "failed to read meta: " .. err
     end
     local table = read_meta(reply[1])
     table.last_id = present(reply[2])
+    local left = reply[3]
+    table.silence = left >= 0 and max(0, HEARD_SECONDS - left) or nil
     return table
 end
 
@@ -320,12 +304,10 @@ local function entry_of(id, epoch, from, kind, changes)
 end
 
 
--- All of them in one string: to take a nested reply apart costs an edge more
--- than all the rest.
+-- All of them in one string: parsing a nested reply costs an edge more than
+-- everything else.
 local function read_at_once(red, last_id)
     local text, err = run(red, READ, last_id, BATCH)
-    local came = ngx_now()
-    slices.begin()
     if not text then
         return nil, err
     end
@@ -335,26 +317,22 @@ local function read_at_once(red, last_id)
     if not entries then
         return nil, err
     end
-    slices.turn()
     local at = stop + 1
     for i, entry in ipairs(entries) do
         local behind = at + entry[5]
         entries[i] = entry_of(entry[1], entry[2], entry[3], entry[4],
                               sub(text, at, behind - 1))
         at = behind
-        slices.turn()
     end
-    return entries, came
+    return entries
 end
 
 
 local function wait_for(red, last_id)
     local reply, err = red:xread("COUNT", BATCH, "BLOCK", BLOCK_MS, "STREAMS",
                                  prefix .. "changes", last_id)
-    local came = ngx_now()
-    slices.begin()
     if reply == null then
-        return {}, came
+        return {}
     elseif type(reply) ~= "table" then
         return nil, err or "no list"
     end
@@ -366,24 +344,22 @@ local function wait_for(red, last_id)
         end
         entries[i] = entry_of(entry[1], of.epoch, of.from, of.kind,
                               of.changes or "")
-        slices.turn()
     end
-    return entries, came
+    return entries
 end
 
 
--- syntax: entries, came = feed:read(last_id, at_once?)
+-- syntax: entries, err = feed:read(last_id, at_once?)
 -- Waits for entries after `last_id`, about a second; then the list is empty.
 -- With `at_once` it does not wait. There are feed.BATCH of them at most. Each
--- is { id =, epoch =, from =, to =, kind =, changes = JSON, undecoded }. `came`
--- is when Redis had answered, or with nil the error. Yields after that, too.
+-- is { id =, epoch =, from =, to =, kind =, changes = JSON, undecoded }.
 function _Feed:read(last_id, at_once)
     local read = at_once and read_at_once or wait_for
-    local entries, came = read(self.red, last_id)
+    local entries, err = read(self.red, last_id)
     if not entries then
-        return nil, "failed to read the stream: " .. came
+        return nil, "failed to read the stream: " .. err
     end
-    return entries, came
+    return entries
 end
 
 
@@ -397,27 +373,15 @@ local _M = {}
 
 
 -- syntax: err = redis.init(settings)
--- In init_worker_by_lua. OpenResty's client, else the one that Debian packages.
+-- In init_worker_by_lua.
 function _M.init(settings)
-    local ok
-    ok, client = pcall(require, "resty.redis")
-    if not ok then
-        ok, client = pcall(require, "nginx.redis")
-    end
-    if not ok then
-        return "there is no Redis client: install lua-resty-redis or, on "
-               .. "Debian, lua-nginx-redis"
-    end
-
-    address = settings.redis
     prefix = settings.prefix
     timeout_ms = settings.redis_timeout * 1000
-    pool_size = settings.redis_pool
-    -- A connection that is logged in elsewhere must not be taken for ours.
-    address.opts = {
-        pool = format("pointsman:%s:%s:%d:%s", address.path or address.host,
-                      address.port or "", address.db, address.user or ""),
-    }
+    address, sentinels = settings.redis, nil
+    if address.sentinels then
+        sentinels = sentinel.new(address, settings.sentinel_login)
+    end
+    return connection.init(settings)
 end
 
 
@@ -441,12 +405,12 @@ end
 -- syntax: feed, err = redis.follow()
 -- A connection of its own: a read that blocks would hold up all others.
 function _M.follow()
-    local red, err = connect()
+    local red, place = connect()
     if not red then
-        return nil, err
+        return nil, place
     end
     red:set_timeout(max(READ_MS, timeout_ms))
-    return setmetatable({ red = red }, FEED)
+    return setmetatable({ red = red, place = place }, FEED)
 end
 
 

@@ -5,7 +5,7 @@
 --         lua/unit/examples/codec.lua
 
 local codec = require "pointsman.codec.records"
-local line_of = require("pointsman.codec.lines").of
+local line_of = require("pointsman.codec.instance").line
 
 
 local function instance(i, rev)

@@ -4,7 +4,7 @@ run_edge_tests();
 
 __DATA__
 
-=== what is in doubt serves for a moment, while Redis is being asked
+=== what needs revalidation serves for a moment, while Redis is asked
 --- lua
 t.say(t.show("shop.test"))
 t.publish("inst shop a @b", "lost")
@@ -70,7 +70,7 @@ t.say(t.show("new.test"))
 
 
 
-=== what the feed brings meanwhile is gone by at once
+=== what the feed brings meanwhile takes effect at once
 --- lua
 t.say(t.show("shop.test"))
 t.counts:set("hold_lookups", true)
@@ -125,7 +125,7 @@ t.say(t.counts:get("app_lookups"))
 
 
 
-=== no grace is left for what another registry says
+=== what is cached of another registry does not serve any longer
 --- lua
 t.say(t.show("shop.test"))
 t.publish("inst shop a @b", "lost")
@@ -146,18 +146,3 @@ t.say(t.show("shop.test"), " ", t.status().applied == revision)
 --- response_body
 200 a
 200 c true
-
-
-
-=== what a version without a board has cached is asked for anew
---- lua
-t.say(t.show("shop.test"))
-ngx.shared.pointsman_state:set("page", "1 1")
-t.reload()
-t.wait("the new version to ask again", function()
-    return t.status().feed.revalidations == 1
-end)
-t.say(ngx.shared.pointsman_state:get("page"))
---- response_body
-200 a
-nil
