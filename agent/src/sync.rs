@@ -168,7 +168,7 @@ impl Sync {
                 Turn::LookAgain(why) => info!(%why, "looking again where redis stands"),
                 Turn::ListAgain(why) => {
                     info!(%why, "looking again where redis and etcd stand");
-                    watch = None;
+                    self.drop_watch(&mut watch);
                 }
             }
             // Two agents that stumble over each other must not do so in step.
@@ -178,7 +178,8 @@ impl Sync {
                 () = shutdown.cancelled() => return,
                 () = self.pass_time(&mut watch, pause_now) => {}
             }
-            let streamed = self.status.borrow().phase == Phase::Streaming;
+            let phase = self.status.borrow().phase;
+            let streamed = matches!(phase, Phase::Connecting | Phase::Streaming);
             pause = if streamed {
                 FIRST_PAUSE
             } else {
@@ -215,7 +216,7 @@ impl Sync {
             let watcher = watch.as_ref();
             queue = watcher.and_then(|watcher| self.queue_from(watcher.epoch(), revision));
             if queue.is_none() {
-                *watch = None;
+                self.drop_watch(watch);
             }
         }
         let watcher = match watch {
@@ -333,6 +334,21 @@ impl Sync {
             status.hold_reason = reason;
             news
         });
+    }
+
+    /// Says that it streams only while a watch is open.
+    fn show_watch(&self, is_open: bool) {
+        let phase = self.status.borrow().phase;
+        match (phase, is_open) {
+            (Phase::Connecting, true) => self.set_phase(Phase::Streaming, None),
+            (Phase::Streaming, false) => self.set_phase(Phase::Connecting, None),
+            _ => {}
+        }
+    }
+
+    fn drop_watch(&self, watch: &mut Option<Watcher>) {
+        *watch = None;
+        self.show_watch(false);
     }
 
     /// Publishes where the table is.

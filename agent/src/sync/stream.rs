@@ -80,7 +80,12 @@ impl Sync {
         queue: Queue,
         shutdown: &CancellationToken,
     ) -> Turn {
-        self.set_phase(Phase::Streaming, None);
+        let phase = if watcher.is_watching() {
+            Phase::Streaming
+        } else {
+            Phase::Connecting
+        };
+        self.set_phase(phase, None);
         let mut stream = Stream {
             queue,
             call: None,
@@ -114,6 +119,7 @@ impl Sync {
                 () = until(stream.not_before) => stream.not_before = None,
                 _ = probe.tick() => stream.probe_due = true,
                 step = watcher.step() => {
+                    self.show_watch(watcher.is_watching());
                     if let Err(turn) = self.take_step(&mut stream, step) {
                         return turn;
                     }
@@ -132,14 +138,20 @@ impl Sync {
             return;
         }
         let sink = Arc::clone(&self.sink);
-        if std::mem::take(&mut stream.probe_due) || stream.building.is_some() {
-            stream.call = Some(Box::pin(async move { Answer::Probe(sink.meta().await) }));
-        } else if let Some(parcel) = stream.again.take().or_else(|| stream.queue.take()) {
+        // A batch tells where Redis is as well as a probe does, and must not wait
+        // for probes: if each takes a second, another one is always due.
+        let parcel = match stream.building {
+            None => stream.again.take().or_else(|| stream.queue.take()),
+            Some(_) => None,
+        };
+        if let Some(parcel) = parcel {
             stream.call = Some(Box::pin(async move {
                 let begun = Instant::now();
                 let outcome = sink.batch(&parcel.batch).await;
                 Answer::Batch(parcel, begun.elapsed(), outcome)
             }));
+        } else if std::mem::take(&mut stream.probe_due) || stream.building.is_some() {
+            stream.call = Some(Box::pin(async move { Answer::Probe(sink.meta().await) }));
         }
     }
 
