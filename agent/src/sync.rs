@@ -176,10 +176,11 @@ impl Sync {
                 Turn::LookAgain(why) => info!(%why, "looking again where redis stands"),
                 Turn::ListAgain(why) => {
                     info!(%why, "looking again where redis and etcd stand");
-                    watch = None;
+                    self.drop_watch(&mut watch);
                 }
             }
-            if self.status.borrow().phase == Phase::Streaming {
+            let phase = self.status.borrow().phase;
+            if matches!(phase, Phase::Connecting | Phase::Streaming) {
                 pauses.reset();
             }
             tokio::select! {
@@ -218,7 +219,7 @@ impl Sync {
             let watcher = watch.as_ref();
             queue = watcher.and_then(|watcher| self.queue_from(watcher.epoch(), revision));
             if queue.is_none() {
-                *watch = None;
+                self.drop_watch(watch);
             }
         }
         let watcher = match watch {
@@ -337,6 +338,21 @@ impl Sync {
             status.hold_reason = reason;
             news
         });
+    }
+
+    /// Says that it streams only while a watch is open.
+    fn show_watch(&self, is_open: bool) {
+        let phase = self.status.borrow().phase;
+        match (phase, is_open) {
+            (Phase::Connecting, true) => self.set_phase(Phase::Streaming, None),
+            (Phase::Streaming, false) => self.set_phase(Phase::Connecting, None),
+            _ => {}
+        }
+    }
+
+    fn drop_watch(&self, watch: &mut Option<Watcher>) {
+        *watch = None;
+        self.show_watch(false);
     }
 
     /// Publishes where the table is.

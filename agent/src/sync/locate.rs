@@ -76,7 +76,12 @@ impl Sync {
         let epoch = String::from_utf8_lossy(&kv.value).into_owned();
         // An etcd that went back need not have told its watches yet.
         let seen = self.read().revision();
-        watch.take_if(|watcher| watcher.epoch() != epoch || seen > revision);
+        if watch
+            .take_if(|watcher| watcher.epoch() != epoch || seen > revision)
+            .is_some()
+        {
+            self.show_watch(false);
+        }
         let start = match &found {
             Found::Table(meta) if meta.epoch != epoch => {
                 self.adopted(&epoch, meta).await?.ok_or_else(|| {

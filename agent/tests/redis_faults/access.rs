@@ -163,7 +163,11 @@ async fn an_idle_agent_shows_that_it_is_there() {
         until("it is heard", async || {
             let mut connection = bench.redis.connection().await;
             let left: i64 = redis_node::command(&mut connection, "TTL pointsman:heard").await;
-            if left > 86_000 { Ok(()) } else { Err(left.to_string()) }
+            if left > 86_000 {
+                Ok(())
+            } else {
+                Err(left.to_string())
+            }
         })
         .await;
     }
