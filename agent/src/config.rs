@@ -70,6 +70,8 @@ pub struct Redis {
     pub url: RedisUrl,
     /// Certificates that Redis's own is checked against; `None`: the system's.
     pub ca: Option<Secret>,
+    /// User and password of the Sentinels.
+    pub sentinel: Option<(Option<String>, Secret)>,
     /// What our keys begin with.
     pub prefix: String,
     /// About how many entries the change stream keeps.
@@ -260,11 +262,32 @@ impl Reader {
         let prefix = self.read("redis.prefix", types::redis_prefix);
         let stream_length = self.read("redis.stream_length", types::stream_length);
         let ca = self.pem("redis.ca_file");
+        let sentinel_user = self.optional("redis.sentinel_user", types::user);
+        let sentinel = self.optional("redis.sentinel_password_file", password_file);
         let mut url = url?;
+        for key in ["redis.sentinel_user", "redis.sentinel_password_file"] {
+            if let Some(given) = self.given(key)
+                && !url.is_sentinels()
+            {
+                self.note(
+                    &given,
+                    "it has no effect unless redis.url is redis+sentinel://",
+                );
+            }
+        }
+        if let (Some(given), None) = (
+            self.given("redis.sentinel_user"),
+            self.given("redis.sentinel_password_file"),
+        ) {
+            self.note(&given, "redis.sentinel_password_file belongs to it");
+        }
         if let Some(given) = self.given("redis.ca_file")
             && !url.is_tls()
         {
-            self.note(&given, "it has no effect unless redis.url is rediss://");
+            self.note(
+                &given,
+                "it has no effect unless redis.url is rediss:// or rediss+sentinel://",
+            );
         }
         if let Some(given) = self.given("redis.password_file")
             && url.has_password()
@@ -277,6 +300,7 @@ impl Reader {
         Some(Redis {
             url,
             ca,
+            sentinel: sentinel.map(|password| (sentinel_user, password)),
             prefix: prefix?,
             stream_length: stream_length?,
         })

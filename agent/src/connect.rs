@@ -5,7 +5,7 @@ use std::sync::Arc;
 use etcd_client::{Certificate, Identity, TlsOptions};
 
 use crate::config;
-use crate::sink::redis::RedisSink;
+use crate::sink::redis::{RedisOptions, RedisSink};
 use crate::sink::{Sink, SinkError};
 use crate::store::Store;
 use crate::store::etcd::{EtcdOptions, EtcdStore};
@@ -34,10 +34,13 @@ pub fn store(config: &config::Etcd, below: &str) -> Arc<dyn Store> {
 
 /// The table in Redis.
 pub fn sink(config: &config::Redis) -> Result<Arc<dyn Sink>, SinkError> {
-    let (url, length) = (config.url.expose(), config.stream_length);
-    let sink = match &config.ca {
-        Some(ca) => RedisSink::trusting(url, ca.expose().as_bytes(), &config.prefix, length)?,
-        None => RedisSink::new(url, &config.prefix, length)?,
-    };
+    let sentinel = config.sentinel.as_ref();
+    let sink = RedisSink::with(&RedisOptions {
+        url: config.url.expose().to_owned(),
+        ca: config.ca.as_ref().map(|ca| ca.expose().into()),
+        sentinel: sentinel.map(|(user, password)| (user.clone(), password.expose().to_owned())),
+        prefix: config.prefix.clone(),
+        stream_length: config.stream_length,
+    })?;
     Ok(Arc::new(sink))
 }

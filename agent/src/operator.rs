@@ -150,14 +150,14 @@ async fn put(
 async fn list(store: &dyn Store) -> Result<Table, StoreError> {
     const PAGE: usize = 10_000;
     let mut table = Table::new();
-    let (mut from, mut at) = (String::new(), None);
+    let (mut from, mut at) = (Vec::new(), None);
     loop {
         let page = store.list(&from, PAGE, at).await?;
         page.items.iter().for_each(|kv| table.load(kv));
         at = Some(page.revision);
-        match page.items.last() {
-            Some(last) if page.more => from = format!("{}\0", last.key),
-            _ => {
+        match page.next {
+            Some(next) => from = next,
+            None => {
                 table.loaded(page.revision);
                 return Ok(table);
             }

@@ -44,6 +44,11 @@ impl Readiness {
         })
     }
 
+    /// Waits until the agent is told to stop.
+    pub async fn stopping(&self) {
+        self.stop.cancelled().await;
+    }
+
     /// The sync's status as it is now.
     pub fn status(&self) -> SyncStatus {
         self.status.borrow().clone()

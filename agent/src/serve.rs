@@ -2,7 +2,6 @@
 //! until told to stop.
 
 use std::convert::Infallible;
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::api::{self, ApiState};
+use crate::listen::{self, Limits};
 use crate::metrics::Metrics;
 use crate::probe::Prober;
 use crate::readiness::Readiness;
@@ -78,21 +78,14 @@ pub async fn run(
     if let Ok(address) = listener.local_addr() {
         info!(%address, "the admin API listens");
     }
-    tasks.spawn("admin", serve(listener, state, stop));
+    let router = api::router(Arc::new(state));
+    tasks.spawn(
+        "admin",
+        listen::serve(listener, router, Limits::default(), stop),
+    );
     let ended = tasks.run(agent.grace).await;
     if ended.is_ok() {
         info!("stopped");
     }
     ended
-}
-
-async fn serve(
-    listener: TcpListener,
-    state: ApiState,
-    stop: CancellationToken,
-) -> Result<(), io::Error> {
-    let router = api::router(Arc::new(state));
-    axum::serve(listener, router)
-        .with_graceful_shutdown(stop.cancelled_owned())
-        .await
 }

@@ -20,6 +20,7 @@ use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::pauses::Pauses;
 use crate::sink::Sink;
 use crate::store::{KeyValue, Store, StoreError};
 use crate::table::Table;
@@ -146,7 +147,8 @@ impl Sync {
     /// caller bounds that wait.
     pub async fn run(mut self, shutdown: CancellationToken) {
         let agent = self.agent.clone();
-        let presence = presence::hold(&agent, Arc::clone(&self.store), self.sink.format());
+        let seed = self.jitter.random();
+        let presence = presence::hold(&agent, Arc::clone(&self.store), self.sink.format(), seed);
         let reconcile = self.reconciler.clone().run();
         tokio::select! {
             biased;
@@ -158,8 +160,14 @@ impl Sync {
         presence::leave(&agent, &*self.store).await;
     }
 
+    /// Pauses between tries: two agents that stumble over each other must not
+    /// do so in step.
+    fn pauses(&mut self) -> Pauses {
+        Pauses::new(FIRST_PAUSE, LONGEST_PAUSE).seeded(self.jitter.random())
+    }
+
     async fn keep_going(&mut self, shutdown: &CancellationToken) {
-        let mut pause = FIRST_PAUSE;
+        let mut pauses = self.pauses();
         // What the table follows; none while it is in doubt.
         let mut watch = None;
         loop {
@@ -168,22 +176,18 @@ impl Sync {
                 Turn::LookAgain(why) => info!(%why, "looking again where redis stands"),
                 Turn::ListAgain(why) => {
                     info!(%why, "looking again where redis and etcd stand");
-                    watch = None;
+                    self.drop_watch(&mut watch);
                 }
             }
-            // Two agents that stumble over each other must not do so in step.
-            let pause_now = pause.mul_f64(self.jitter.random_range(0.5..1.0));
+            let phase = self.status.borrow().phase;
+            if matches!(phase, Phase::Connecting | Phase::Streaming) {
+                pauses.reset();
+            }
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return,
-                () = self.pass_time(&mut watch, pause_now) => {}
+                () = self.pass_time(&mut watch, pauses.following()) => {}
             }
-            let streamed = self.status.borrow().phase == Phase::Streaming;
-            pause = if streamed {
-                FIRST_PAUSE
-            } else {
-                (pause * 2).min(LONGEST_PAUSE)
-            };
         }
     }
 
@@ -215,7 +219,7 @@ impl Sync {
             let watcher = watch.as_ref();
             queue = watcher.and_then(|watcher| self.queue_from(watcher.epoch(), revision));
             if queue.is_none() {
-                *watch = None;
+                self.drop_watch(watch);
             }
         }
         let watcher = match watch {
@@ -240,7 +244,8 @@ impl Sync {
                 Start::Follow(revision) => Some(*revision),
                 Start::Rebuild { .. } => None,
             };
-            let mut watcher = Watcher::new(Arc::clone(&self.store), epoch, at);
+            let watcher = Watcher::new(Arc::clone(&self.store), epoch, at);
+            let mut watcher = watcher.seeded(self.jitter.random());
             match self.list(&mut watcher).await {
                 Ok(()) => return Ok(watcher),
                 Err(End::Compacted) => {
@@ -333,6 +338,21 @@ impl Sync {
             status.hold_reason = reason;
             news
         });
+    }
+
+    /// Says that it streams only while a watch is open.
+    fn show_watch(&self, is_open: bool) {
+        let phase = self.status.borrow().phase;
+        match (phase, is_open) {
+            (Phase::Connecting, true) => self.set_phase(Phase::Streaming, None),
+            (Phase::Streaming, false) => self.set_phase(Phase::Connecting, None),
+            _ => {}
+        }
+    }
+
+    fn drop_watch(&self, watch: &mut Option<Watcher>) {
+        *watch = None;
+        self.show_watch(false);
     }
 
     /// Publishes where the table is.

@@ -7,7 +7,8 @@ use async_trait::async_trait;
 
 use crate::store::memory::MemoryStore;
 use crate::store::{
-    Condition, KeyValue, LeaseId, Page, Revision, Store, StoreError, Watch, WatchItem, Written,
+    Committed, Condition, KeyValue, Lease, LeaseId, Op, Page, Revision, Store, StoreError, Watch,
+    WatchItem,
 };
 
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +23,8 @@ pub(crate) enum Fault {
     TakesNoValue,
     /// Writes are made, but their answers are lost, until told otherwise.
     LosesAnswers,
+    /// Writes are neither made nor answered.
+    Swallows,
     /// Watches open, but never tell anything.
     Deaf,
     /// No watch can be opened.
@@ -29,6 +32,8 @@ pub(crate) enum Fault {
     /// A key that is read is deleted and written anew before the answer is
     /// there.
     Replaces,
+    /// Each answer comes so late.
+    Late(Duration),
     /// Leases are revoked, but slowly.
     Dawdles(Duration),
 }
@@ -62,6 +67,10 @@ impl Fake {
             Some(Fault::Hangs) => std::future::pending().await,
             Some(Fault::Denies) => Err(StoreError::Denied("user agent-7 lacks a role".into())),
             Some(Fault::Panics) => panic!("secret internals"),
+            Some(Fault::Late(time)) => {
+                tokio::time::sleep(time).await;
+                Ok(())
+            }
             Some(Fault::Fails) => Err(StoreError::Other("secret internals".into())),
             _ => Ok(()),
         }
@@ -86,7 +95,7 @@ impl Watch for DeafWatch {
 impl Store for Fake {
     async fn list(
         &self,
-        from: &str,
+        from: &[u8],
         limit: usize,
         at: Option<Revision>,
     ) -> Result<Page, StoreError> {
@@ -115,41 +124,24 @@ impl Store for Fake {
         }
     }
 
-    async fn put(
+    async fn txn(
         &self,
-        key: &str,
-        value: &[u8],
-        lease: LeaseId,
-        condition: Condition,
-    ) -> Result<Written, StoreError> {
+        conditions: &[(&str, Condition)],
+        ops: &[Op],
+    ) -> Result<Committed, StoreError> {
         self.stumble().await?;
-        if let Some(Fault::TakesNoValue) = self.fault() {
+        if let Some(Fault::Swallows) = self.fault() {
+            return std::future::pending().await;
+        }
+        let puts = ops.iter().any(|op| matches!(op, Op::Put { .. }));
+        if let (true, Some(Fault::TakesNoValue)) = (puts, self.fault()) {
             return Err(StoreError::TooLarge("secret internals".into()));
         }
-        let written = self.inner.put(key, value, lease, condition).await;
+        let committed = Store::txn(&self.inner, conditions, ops).await;
         match self.fault() {
             Some(Fault::LosesAnswers) => Err(StoreError::Unavailable("no answer".into())),
-            _ => written,
+            _ => committed,
         }
-    }
-
-    async fn put_beside(
-        &self,
-        key: &str,
-        value: &[u8],
-        lease: LeaseId,
-        other: &str,
-        condition: Condition,
-    ) -> Result<Written, StoreError> {
-        self.stumble().await?;
-        self.inner
-            .put_beside(key, value, lease, other, condition)
-            .await
-    }
-
-    async fn delete(&self, key: &str, condition: Condition) -> Result<Written, StoreError> {
-        self.stumble().await?;
-        self.inner.delete(key, condition).await
     }
 
     async fn lease_grant(&self, ttl: u64) -> Result<LeaseId, StoreError> {
@@ -162,9 +154,14 @@ impl Store for Fake {
         self.inner.lease_grant(ttl.max(shortest)).await
     }
 
-    async fn lease_renew(&self, lease: LeaseId) -> Result<u64, StoreError> {
+    async fn lease_renew(&self, lease: LeaseId) -> Result<(), StoreError> {
         self.stumble().await?;
         self.inner.lease_renew(lease).await
+    }
+
+    async fn lease(&self, lease: LeaseId) -> Result<Lease, StoreError> {
+        self.stumble().await?;
+        self.inner.lease(lease).await
     }
 
     async fn lease_revoke(&self, lease: LeaseId) -> Result<(), StoreError> {

@@ -14,11 +14,13 @@
 //! events that it should follow (etcd#15220). What cannot go on (compacted,
 //! gone back, another epoch) ends the watcher; its owner begins a new one.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
+use crate::pauses::Pauses;
 use crate::store::{Event, KeyValue, Revision, Store, StoreError, Watch, WatchItem};
 
 /// A watch that is silent for so long is asked for a sign of life.
@@ -80,7 +82,7 @@ pub struct Watcher {
     store: Arc<dyn Store>,
     epoch: String,
     state: State,
-    pause: Duration,
+    pauses: Pauses,
     paused_until: Option<Instant>,
 }
 
@@ -88,7 +90,7 @@ enum State {
     /// The next page of the listing is to be read.
     List {
         at: Option<Revision>,
-        from: String,
+        from: Vec<u8>,
         limit: usize,
     },
     /// The listing is complete, which is still to be told.
@@ -98,6 +100,11 @@ enum State {
     /// The watch is to be opened at this revision.
     Open {
         next: Revision,
+    },
+    /// It is being opened.
+    Opening {
+        next: Revision,
+        call: Opening,
     },
     Watching {
         watch: Box<dyn Watch>,
@@ -109,12 +116,25 @@ enum State {
     Ended(End),
 }
 
+/// A watch that is being opened. It is kept between steps: a caller that gives
+/// up waiting each second must not make it begin again each time.
+type Opening = Pin<Box<dyn Future<Output = Result<Opened, StoreError>> + Send>>;
+
+enum Opened {
+    Watch(Box<dyn Watch>),
+    Not(End),
+}
+
 impl std::fmt::Debug for State {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            State::List { at, from, .. } => write!(f, "List(at {at:?}, from {from:?})"),
+            State::List { at, from, .. } => {
+                let from = String::from_utf8_lossy(from);
+                write!(f, "List(at {at:?}, from {from:?})")
+            }
             State::Listed { at } => write!(f, "Listed({at})"),
             State::Open { next } => write!(f, "Open({next})"),
+            State::Opening { next, .. } => write!(f, "Opening({next})"),
             State::Watching { next, .. } => write!(f, "Watching({next})"),
             State::Ended(end) => write!(f, "{end:?}"),
         }
@@ -130,17 +150,29 @@ impl Watcher {
             epoch: epoch.to_owned(),
             state: State::List {
                 at,
-                from: String::new(),
+                from: Vec::new(),
                 limit: FIRST_PAGE,
             },
-            pause: FIRST_PAUSE,
+            pauses: Pauses::new(FIRST_PAUSE, LONGEST_PAUSE),
             paused_until: None,
         }
+    }
+
+    /// The same watcher, with its pauses drawn from `seed`.
+    #[must_use]
+    pub fn seeded(mut self, seed: u64) -> Self {
+        self.pauses = self.pauses.seeded(seed);
+        self
     }
 
     /// The registry that is watched.
     pub fn epoch(&self) -> &str {
         &self.epoch
+    }
+
+    /// Whether a watch is open.
+    pub fn is_watching(&self) -> bool {
+        matches!(self.state, State::Watching { .. })
     }
 
     /// Does the next step. Cancel safe: what was not told is told next time.
@@ -158,8 +190,14 @@ impl Watcher {
             }
             State::Open { next } => {
                 let next = *next;
-                self.open(next).await
+                let call = open(Arc::clone(&self.store), self.epoch.clone(), next);
+                self.state = State::Opening {
+                    next,
+                    call: Box::pin(call),
+                };
+                self.opened().await
             }
+            State::Opening { .. } => self.opened().await,
             State::Watching { .. } => self.follow().await,
             State::Ended(end) => return Step::Ended(end.clone()),
         };
@@ -167,13 +205,12 @@ impl Watcher {
             // A watch that opens and then breaks off at once is no success.
             Ok(Step::Watching) => Step::Watching,
             Ok(step) => {
-                self.pause = FIRST_PAUSE;
+                self.pauses.reset();
                 step
             }
             Err(StoreError::Compacted { .. }) => self.end(End::Compacted),
             Err(error) => {
-                self.paused_until = Some(Instant::now() + self.pause);
-                self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+                self.paused_until = Some(Instant::now() + self.pauses.following());
                 Step::Failed(error)
             }
         }
@@ -190,44 +227,39 @@ impl Watcher {
         };
         let page = self.store.list(from, *limit, *at).await?;
         let at = page.revision;
-        self.state = match page.items.last() {
-            Some(last) if page.more => {
-                // The successor of a key in byte order.
-                let from = format!("{}\0", last.key);
-                State::List {
-                    at: Some(at),
-                    from,
-                    limit: next_limit(&page.items),
-                }
-            }
-            _ => State::Listed { at },
+        self.state = match page.next {
+            Some(from) => State::List {
+                at: Some(at),
+                from,
+                limit: next_limit(&page.items),
+            },
+            None => State::Listed { at },
         };
         Ok(Step::Page(page.items))
     }
 
-    /// Opens the watch, after a look whether this is still the etcd that we
-    /// know: a watch at a future revision opens without complaint, and then
-    /// skips everything up to it.
-    async fn open(&mut self, next: Revision) -> Result<Step, StoreError> {
-        let (epoch, revision) = self.store.get("epoch").await?;
-        let epoch = epoch.map(|kv| String::from_utf8_lossy(&kv.value).into_owned());
-        if revision < next - 1 {
-            return Ok(self.end(End::WentBack {
-                etcd: revision,
-                ours: next - 1,
-            }));
-        }
-        if epoch.as_deref() != Some(self.epoch.as_str()) {
-            return Ok(self.end(End::OtherEpoch(epoch)));
-        }
-        let watch = self.store.watch(next).await?;
-        self.state = State::Watching {
-            watch,
-            next,
-            since: Instant::now(),
-            asked: false,
+    /// Waits for the watch that is being opened.
+    async fn opened(&mut self) -> Result<Step, StoreError> {
+        let State::Opening { next, call } = &mut self.state else {
+            return Ok(Step::Watching);
         };
-        Ok(Step::Watching)
+        let next = *next;
+        match call.await {
+            Ok(Opened::Watch(watch)) => {
+                self.state = State::Watching {
+                    watch,
+                    next,
+                    since: Instant::now(),
+                    asked: false,
+                };
+                Ok(Step::Watching)
+            }
+            Ok(Opened::Not(end)) => Ok(self.end(end)),
+            Err(error) => {
+                self.state = State::Open { next };
+                Err(error)
+            }
+        }
     }
 
     async fn follow(&mut self) -> Result<Step, StoreError> {
@@ -278,6 +310,24 @@ impl Watcher {
         self.state = State::Open { next: from };
         Err(broken)
     }
+}
+
+/// Opens the watch, after a look whether this is still the etcd that we know: a
+/// watch at a future revision opens without complaint, and then skips
+/// everything up to it.
+async fn open(store: Arc<dyn Store>, ours: String, next: Revision) -> Result<Opened, StoreError> {
+    let (epoch, revision) = store.get("epoch").await?;
+    let epoch = epoch.map(|kv| String::from_utf8_lossy(&kv.value).into_owned());
+    if revision < next - 1 {
+        return Ok(Opened::Not(End::WentBack {
+            etcd: revision,
+            ours: next - 1,
+        }));
+    }
+    if epoch.as_deref() != Some(ours.as_str()) {
+        return Ok(Opened::Not(End::OtherEpoch(epoch)));
+    }
+    Ok(Opened::Watch(store.watch(next).await?))
 }
 
 /// Groups events by revision, leaving out what lies before `from`.

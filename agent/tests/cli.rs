@@ -105,6 +105,33 @@ fn a_command_that_cannot_be_executed_exits_as_in_a_shell() {
     }
 }
 
+#[test]
+fn the_settings_are_not_passed_on_to_the_command() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let etcd = format!("http://{}", nobody());
+    let args = ["register", "--app", "shop", "--id", "a"];
+    let mut command = pointsman(&args);
+    command.args(["--addr", "10.0.0.5:8080", "--", "env"]);
+    command.env("POINTSMAN_AGENT_CONFIG", file.path());
+    command.env("POINTSMAN_AGENT_ETCD_ENDPOINTS", etcd);
+    command.env("POINTSMAN_AGENT_ETCD_USER", "u");
+    command.env("POINTSMAN_AGENT_ETCD_PASSWORD", "geheim");
+    command.env("POINTSMAN_AGENT_LOG_LEVEL", "warn");
+    // No setting of ours: the command may need what its platform says.
+    command.env("POINTSMAN_AGENT_SERVICE_HOST", "10.0.0.1");
+    command.env("POINTSMAN_REDIS", "redis://127.0.0.1");
+    let output = ends(command, 0);
+    let environment = text(&output.stdout);
+    let names = environment.lines().filter_map(|line| line.split_once('='));
+    let mut ours: Vec<_> = names
+        .map(|(name, _)| name)
+        .filter(|name| name.starts_with("POINTSMAN_"))
+        .collect();
+    ours.sort_unstable();
+    assert_eq!(ours, ["POINTSMAN_AGENT_SERVICE_HOST", "POINTSMAN_REDIS"]);
+    assert!(environment.contains("PATH="), "{environment}");
+}
+
 /// An agent that has neither etcd nor Redis.
 struct Lonely {
     child: Child,
@@ -181,6 +208,26 @@ fn an_agent_without_etcd_and_redis_lives_says_what_it_lacks_and_ends_when_told()
     assert!(list.starts_with("HTTP/1.1 503 "), "{list}");
     agent.signal(Signal::SIGTERM);
     assert_eq!(agent.exit_code(), Some(0));
+}
+
+#[test]
+fn half_a_head_and_half_a_body_do_not_hold_up_a_shutdown() {
+    let agent = Lonely::start();
+    let put = "PUT /v1/routes/a.example HTTP/1.1\r\nHost: agent\r\nX-Half: ";
+    let body = "1\r\nContent-Type: application/json\r\nContent-Length: 10\r\n\r\n{";
+    let hanging: Vec<_> = [put.to_owned(), format!("{put}{body}")]
+        .iter()
+        .map(|sent| {
+            let mut stream = TcpStream::connect(agent.addr).unwrap();
+            stream.write_all(sent.as_bytes()).unwrap();
+            stream
+        })
+        .collect();
+    // They were accepted before this.
+    agent.get("/livez").unwrap();
+    agent.signal(Signal::SIGTERM);
+    assert_eq!(agent.exit_code(), Some(0));
+    drop(hanging);
 }
 
 #[test]

@@ -78,6 +78,7 @@ impl Sentinel {
             master,
             quorum: QUORUM,
             down_after: Duration::from_secs(1),
+            more: &[],
         };
         let name = format!("sentinel-{number}");
         let (process, listen) = spawn_sentinel(launcher, &name, &watch, dir, log_dir)?;

@@ -180,7 +180,9 @@ impl Shipped {
                 .filter(|line| !line.starts_with("lua_"))
                 .map(|line| format!("{line}\n"))
                 .collect(),
-            directives: directives.map(|line| format!("            {line}\n")).collect(),
+            directives: directives
+                .map(|line| format!("            {line}\n"))
+                .collect(),
         }
     }
 }
@@ -208,7 +210,11 @@ mod tests {
     fn the_plain_side_has_the_shipped_directives_and_no_lua() {
         let shipped = Shipped::read();
         assert_eq!(
-            shipped.directives.split_whitespace().collect::<Vec<_>>().join(" "),
+            shipped
+                .directives
+                .split_whitespace()
+                .collect::<Vec<_>>()
+                .join(" "),
             "include pointsman/proxy.conf; proxy_next_upstream error timeout;"
         );
         assert!(shipped.maps.contains("$pointsman_upstream_host {"));

@@ -34,6 +34,8 @@ pub struct Watch<'a> {
     pub quorum: usize,
     /// It is taken for gone after so long.
     pub down_after: Duration,
+    /// More lines of its configuration. The port `PORT` stands for its own.
+    pub more: &'a [String],
 }
 
 impl RedisNode {
@@ -79,22 +81,28 @@ impl RedisNode {
 
     /// A Sentinel that watches `master` under the name `table`.
     pub async fn sentinel(master: SocketAddr) -> Self {
+        let mut sentinel = Self::spawn_sentinel(master, &[]);
+        sentinel.answers().await;
+        sentinel
+    }
+
+    /// Starts one, with more lines in its configuration.
+    pub fn spawn_sentinel(master: SocketAddr, more: &[String]) -> Self {
         let dir = TempDir::new().unwrap();
         let watch = Watch {
             name: "table",
             master,
             quorum: 1,
             down_after: Duration::from_millis(500),
+            more,
         };
         let spawned = spawn_sentinel(&launcher(), "sentinel", &watch, dir.path(), dir.path());
         let (process, listen) = spawned.unwrap();
-        let mut sentinel = Self {
+        Self {
             process,
             listen,
             dir,
-        };
-        sentinel.answers().await;
-        sentinel
+        }
     }
 
     async fn answers(&mut self) {
@@ -154,13 +162,20 @@ pub fn spawn_sentinel(
     let Watch { name: of, .. } = watch;
     let (ip, port) = (watch.master.ip(), watch.master.port());
     let (quorum, after) = (watch.quorum, watch.down_after.as_millis());
-    let lines = [
-        format!("bind {}\nport {}\n", listen.ip(), listen.port()),
+    let port_of = listen.port().to_string();
+    let plain = match watch.more.iter().any(|line| line.starts_with("tls-port")) {
+        true => "0",
+        false => &port_of,
+    };
+    let mut lines = vec![
+        format!("bind {}\nport {plain}\n", listen.ip()),
         format!("dir {}\n", dir.display()),
         format!("sentinel monitor {of} {ip} {port} {quorum}\n"),
         format!("sentinel down-after-milliseconds {of} {after}\n"),
         format!("sentinel failover-timeout {of} 5000\n"),
     ];
+    let more = watch.more.iter();
+    lines.extend(more.map(|line| line.replace("PORT", &port_of) + "\n"));
     std::fs::write(&file, lines.concat()).unwrap();
     let args = [file.display().to_string(), "--sentinel".to_owned()];
     let spec = Spec::new(name, "redis-server", args, log_dir);

@@ -12,9 +12,9 @@ use axum::response::Response;
 use super::ApiState;
 use super::extract::{InstanceParam, NoFields, Precondition};
 use super::problem::Problem;
+use super::registering::{Names, drain};
 use super::storage::Thing;
-use crate::model::{Key, Override};
-use crate::store::Condition;
+use crate::model::Key;
 
 pub(super) async fn put(
     State(state): State<Arc<ApiState>>,
@@ -22,15 +22,7 @@ pub(super) async fn put(
     Precondition(condition): Precondition,
     NoFields: NoFields,
 ) -> Result<Response, Problem> {
-    let instance = Thing::new(Key::Instance(app.clone(), id.clone()));
-    if state.read(&instance).await?.is_none() {
-        return Err(instance.not_found());
-    }
-    let thing = Thing::new(Key::Override(app, id));
-    let value = Override { draining: true }.to_value();
-    let condition = condition.unwrap_or(Condition::Always);
-    let revision = state.write(&thing, &value, 0, condition).await?;
-    Ok(thing.written(revision))
+    drain(&state, &Names::new(app, id), condition).await
 }
 
 pub(super) async fn delete(

@@ -8,6 +8,7 @@ use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use serde::de::DeserializeOwned;
+use tokio::time::{sleep, timeout};
 
 use super::ApiState;
 use super::problem::{Code, Problem};
@@ -16,6 +17,8 @@ use crate::store::{Condition, Revision};
 
 /// How long a client may take to send a body.
 const BODY_PATIENCE: Duration = Duration::from_secs(10);
+/// The same, while the agent stops.
+const BODY_AT_STOP: Duration = Duration::from_secs(1);
 
 /// The host in the path, folded to its canonical form.
 pub(super) struct HostParam(pub(super) Host);
@@ -78,7 +81,7 @@ impl FromRequest<Arc<ApiState>> for JsonBody {
 
     async fn from_request(request: Request, state: &Arc<ApiState>) -> Result<Self, Problem> {
         check_content_type(request.headers())?;
-        read_body(request, state.body_limit).await.map(Self)
+        read_body(request, state).await.map(Self)
     }
 }
 
@@ -90,7 +93,7 @@ impl FromRequest<Arc<ApiState>> for NoFields {
 
     async fn from_request(request: Request, state: &Arc<ApiState>) -> Result<Self, Problem> {
         let announced = check_content_type(request.headers());
-        let body = read_body(request, state.body_limit).await?;
+        let body = read_body(request, state).await?;
         if body.is_empty() {
             return Ok(Self);
         }
@@ -106,7 +109,8 @@ impl FromRequest<Arc<ApiState>> for NoFields {
     }
 }
 
-async fn read_body(request: Request, limit: usize) -> Result<Bytes, Problem> {
+async fn read_body(request: Request, state: &ApiState) -> Result<Bytes, Problem> {
+    let limit = state.body_limit;
     let too_large = || {
         let detail = format!("the body may have {limit} bytes (the setting admin.body_limit)");
         Problem::new(Code::BodyTooLarge, detail)
@@ -117,14 +121,19 @@ async fn read_body(request: Request, limit: usize) -> Result<Bytes, Problem> {
         return Err(too_large());
     }
     let read = axum::body::to_bytes(request.into_body(), limit);
-    match tokio::time::timeout(BODY_PATIENCE, read).await {
-        Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(error)) if is_over_limit(&error) => Err(too_large()),
-        Ok(Err(_)) => Err(Problem::new(Code::BadBody, "the body could not be read")),
-        Err(_) => {
-            let detail = format!("the body must be sent within {BODY_PATIENCE:?}");
-            Err(Problem::new(Code::RequestTimeout, detail))
-        }
+    let late = |detail: String| Err(Problem::new(Code::RequestTimeout, detail));
+    let stopped = async {
+        state.readiness.stopping().await;
+        sleep(BODY_AT_STOP).await;
+    };
+    tokio::select! {
+        read = timeout(BODY_PATIENCE, read) => match read {
+            Ok(Ok(bytes)) => Ok(bytes),
+            Ok(Err(error)) if is_over_limit(&error) => Err(too_large()),
+            Ok(Err(_)) => Err(Problem::new(Code::BadBody, "the body could not be read")),
+            Err(_) => late(format!("the body must be sent within {BODY_PATIENCE:?}")),
+        },
+        () = stopped => late("the agent is stopping, and the body is not there yet".to_owned()),
     }
 }
 

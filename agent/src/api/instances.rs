@@ -10,13 +10,14 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::response::Response;
 use serde_json::Value;
+use tracing::Instrument as _;
 
 use super::ApiState;
 use super::extract::{InstanceParam, JsonBody, Precondition};
 use super::problem::{Code, Problem};
-use super::storage::Thing;
-use crate::model::{Instance, Key, json_object};
-use crate::store::{Condition, StoreError};
+use super::registering::{Names, Registering, deregister};
+use crate::model::{Instance, json_object};
+use crate::store::StoreError;
 
 const SHORTEST_TTL: u64 = 2;
 const LONGEST_TTL: u64 = 24 * 3600;
@@ -37,21 +38,14 @@ pub(super) async fn put(
     if let Some(settings) = settings {
         settings.check(instance.addr)?;
     }
-    let thing = Thing::new(Key::Instance(app, id));
-    let Some(ttl) = ttl else {
-        let condition = condition.unwrap_or(Condition::Always);
-        let revision = state
-            .write(&thing, &instance.to_value(), 0, condition)
-            .await?;
-        return Ok(thing.written(revision));
+    let put = Registering {
+        state: Arc::clone(&state),
+        names: Names::new(app, id),
+        instance,
+        ttl,
+        condition,
     };
-    // Up to four calls to the store share the patience of one request.
-    tokio::time::timeout(
-        state.patience,
-        leased(&state, &thing, &instance, ttl, condition),
-    )
-    .await
-    .unwrap_or_else(|elapsed| Err(StoreError::Unavailable(Box::new(elapsed)).into()))
+    whole(state.patience, put.run()).await
 }
 
 pub(super) async fn delete(
@@ -59,51 +53,25 @@ pub(super) async fn delete(
     InstanceParam(app, id): InstanceParam,
     Precondition(condition): Precondition,
 ) -> Result<Response, Problem> {
-    state
-        .delete(&Thing::new(Key::Instance(app, id)), condition)
-        .await
+    let patience = state.patience;
+    whole(patience, deregister(state, Names::new(app, id), condition)).await
 }
 
-async fn leased(
-    state: &ApiState,
-    thing: &Thing,
-    instance: &Instance,
-    ttl: u64,
-    condition: Option<Condition>,
-) -> Result<Response, Problem> {
-    let now = state.read(thing).await?;
-    thing.check(condition, now.as_ref())?;
-    let unchanged =
-        now.filter(|kv| kv.lease != 0 && Instance::from_value(&kv.value).as_ref() == Ok(instance));
-    let mut beat = None;
-    if let Some(kv) = unchanged {
-        match state.call(state.store.lease_renew(kv.lease)).await {
-            Ok(granted) if granted == ttl => return Ok(thing.written(kv.mod_revision)),
-            Ok(granted) => beat = Some((kv.mod_revision, granted)),
-            Err(StoreError::NoLease(_)) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    let lease = state.call(state.store.lease_grant(ttl)).await?;
-    // etcd raises a ttl below its election time-out. Such a lease looks like
-    // one with another ttl, and must not lead to a new one at each heartbeat.
-    if let Some((revision, granted)) = beat
-        && granted > ttl
-        && state.call(state.store.lease_renew(lease)).await? == granted
-    {
-        let _ = state.call(state.store.lease_revoke(lease)).await;
-        return Ok(thing.written(revision));
-    }
-    let condition = condition.unwrap_or(Condition::Always);
-    match state
-        .write(thing, &instance.to_value(), lease, condition)
-        .await
-    {
-        Ok(revision) => Ok(thing.written(revision)),
-        Err(problem) => {
-            let _ = state.call(state.store.lease_revoke(lease)).await;
-            Err(problem)
-        }
+/// Runs several calls to the store, which share the patience of one request.
+/// They go on to their end when the client, or its patience, is gone: half of
+/// them would leave a lease, or no instance.
+async fn whole<F>(patience: Duration, calls: F) -> Result<Response, Problem>
+where
+    F: Future<Output = Result<Response, Problem>> + Send + 'static,
+{
+    let calls = tokio::spawn(calls.in_current_span());
+    match tokio::time::timeout(patience, calls).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(broken)) => match broken.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => Err(Problem::new(Code::NotReady, "the agent is stopping")),
+        },
+        Err(elapsed) => Err(StoreError::Unavailable(Box::new(elapsed)).into()),
     }
 }
 

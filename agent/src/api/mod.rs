@@ -19,6 +19,7 @@ mod extract;
 mod instances;
 mod layer;
 pub mod problem;
+mod registering;
 mod routes;
 mod settings;
 mod status;

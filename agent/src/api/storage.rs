@@ -4,13 +4,14 @@ use std::future::Future;
 
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use percent_encoding::{AsciiSet, CONTROLS, PercentEncode, utf8_percent_encode};
 use serde_json::{Value, json};
 
 use super::ApiState;
 use super::extract::etag;
 use super::problem::{Code, Problem};
 use crate::model::Key;
-use crate::store::{Condition, KeyValue, LeaseId, Revision, StoreError, Written};
+use crate::store::{Condition, KeyValue, LeaseId, Op, Revision, StoreError, Written};
 
 /// A thing of the registry: its key, and its path in this API.
 pub(super) struct Thing {
@@ -22,6 +23,27 @@ impl Thing {
     pub(super) fn new(key: Key) -> Self {
         let stored = key.to_string();
         Self { key, stored }
+    }
+
+    /// Its key in the store.
+    pub(super) fn stored(&self) -> &str {
+        &self.stored
+    }
+
+    /// Writes it, as a part of a transaction.
+    pub(super) fn put(&self, value: &[u8], lease: LeaseId) -> Op {
+        Op::Put {
+            key: self.stored.clone(),
+            value: value.to_owned(),
+            lease,
+        }
+    }
+
+    /// Deletes it, as a part of a transaction.
+    pub(super) fn delete(&self) -> Op {
+        Op::Delete {
+            key: self.stored.clone(),
+        }
     }
 
     /// "the route x", for messages.
@@ -79,6 +101,15 @@ impl Thing {
             Some(condition) if !holds => Err(self.refused(condition, now)),
             _ => Ok(()),
         }
+    }
+
+    /// Refuses a condition that a DELETE cannot have.
+    pub(super) fn may_delete(&self, condition: Option<Condition>) -> Result<(), Problem> {
+        if condition == Some(Condition::Absent) {
+            let detail = "If-None-Match has no meaning with DELETE";
+            return Err(Problem::new(Code::BadPrecondition, detail));
+        }
+        Ok(())
     }
 
     /// The answer to a write that was refused for its condition.
@@ -149,20 +180,20 @@ impl ApiState {
         thing: &Thing,
         condition: Option<Condition>,
     ) -> Result<Response, Problem> {
-        if condition == Some(Condition::Absent) {
-            let detail = "If-None-Match has no meaning with DELETE";
-            return Err(Problem::new(Code::BadPrecondition, detail));
-        }
+        thing.may_delete(condition)?;
         let wanted = condition.unwrap_or(Condition::Present);
         match self.call(self.store.delete(&thing.stored, wanted)).await? {
-            Written::Done(revision) => {
-                tracing::info!(key = thing.stored, revision, "deleted");
-                Ok(json_body(&json!({ "revision": revision })))
-            }
+            Written::Done(revision) => Ok(deleted(thing, revision)),
             Written::Conflict(None) if condition.is_none() => Err(thing.not_found()),
             Written::Conflict(now) => Err(thing.refused(wanted, now.as_ref())),
         }
     }
+}
+
+/// The answer to a deletion.
+pub(super) fn deleted(thing: &Thing, revision: Revision) -> Response {
+    tracing::info!(key = thing.stored, revision, "deleted");
+    json_body(&json!({ "revision": revision }))
 }
 
 /// The answer to a read.
@@ -187,6 +218,7 @@ pub(super) fn json_body(body: &Value) -> Response {
 }
 
 /// A path segment; only brackets of IPv6 hosts need it.
-fn encoded(segment: &str) -> String {
-    segment.replace('[', "%5B").replace(']', "%5D")
+fn encoded(segment: &str) -> PercentEncode<'_> {
+    const BRACKETS: &AsciiSet = &CONTROLS.add(b'[').add(b']');
+    utf8_percent_encode(segment, BRACKETS)
 }

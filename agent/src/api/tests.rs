@@ -113,7 +113,7 @@ impl Api {
 
     /// Brings the table to what the store holds, as the sync does.
     async fn sync(&self) {
-        let page = self.store.list("", 0, None).await.unwrap();
+        let page = self.store.list(b"", 0, None).await.unwrap();
         let mut table = Table::new();
         page.items.iter().for_each(|kv| table.load(kv));
         table.loaded(page.revision);

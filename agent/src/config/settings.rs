@@ -39,6 +39,12 @@ impl Setting {
         self.key.replace('.', "_").to_ascii_uppercase()
     }
 
+    /// The environment variables of all settings, and that which names the file.
+    pub fn variables() -> impl Iterator<Item = String> {
+        let file = format!("{ENV_PREFIX}CONFIG");
+        SETTINGS.iter().map(Setting::env).chain([file])
+    }
+
     /// The setting of this key.
     pub fn of(key: &str) -> Option<&'static Setting> {
         SETTINGS.iter().find(|s| s.key == key)
@@ -140,7 +146,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "redis.url",
         "URL",
-        "The Redis to write to: redis://[[user]:password@]host[:port][/db], rediss:// for TLS, or redis+sentinel://[[user]:password@]host:port,…/master[/db] for the master that Sentinels name.",
+        "The Redis to write to: redis://[[user]:password@]host[:port][/db], rediss:// for TLS, or redis+sentinel://[[user]:password@]host:port,…/master[/db] for the master that Sentinels name, rediss+sentinel:// if they and it speak TLS.",
     )
     .default("redis://127.0.0.1:6379"),
     setting(
@@ -152,6 +158,16 @@ pub const SETTINGS: &[Setting] = &[
         "redis.ca_file",
         "PATH",
         "PEM file of the authority that signed Redis's certificate; if not given, those of the system.",
+    ),
+    setting(
+        "redis.sentinel_user",
+        "NAME",
+        "User to log in to the Sentinels with, if not the default one.",
+    ),
+    setting(
+        "redis.sentinel_password_file",
+        "PATH",
+        "File that holds the password of the Sentinels (one line); the one in redis.url is Redis's own.",
     ),
     setting(
         "redis.prefix",

@@ -168,26 +168,11 @@ fn text_of(value: &toml::Value) -> Option<String> {
 fn unknown(what: &str, name: &str, names: &[String]) -> String {
     let near = names
         .iter()
-        .map(|n| (distance(name, n), n))
+        .map(|n| (strsim::levenshtein(name, n), n))
         .min()
         .filter(|(d, _)| *d <= 3);
     match near {
         Some((_, near)) => format!("there is no such {what}; is {near} meant?"),
         None => format!("there is no such {what}; there are {}", names.join(", ")),
     }
-}
-
-/// Levenshtein's distance.
-fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.bytes().enumerate() {
-        let mut corner = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.bytes().enumerate() {
-            let cost = corner + usize::from(x != y);
-            corner = row[j + 1];
-            row[j + 1] = cost.min(row[j] + 1).min(corner + 1);
-        }
-    }
-    row[b.len()]
 }

@@ -170,6 +170,7 @@ fn a_redis_url_is_checked_and_never_shown_with_its_password() {
         "redis://:p@h:1",
         "redis://u:p%40x@[::1]:1/0",
         "redis+sentinel://h:1/table",
+        "rediss+sentinel://:p@h:1/table",
         "redis+sentinel://:p@h:1,[::1]:2,i:3/table/4",
     ] {
         let config = from_env(&[("POINTSMAN_AGENT_REDIS_URL", good)]).unwrap();
@@ -194,7 +195,8 @@ fn a_redis_url_is_checked_and_never_shown_with_its_password() {
         "redis+sentinel://h:1,i:0/table",
         "redis+sentinel://h:1/table/x",
         "redis+sentinel://h:1/ta ble",
-        "rediss+sentinel://h:1/table",
+        "rediss+sentinel://h/table",
+        "redis+tls+sentinel://h:1/table",
         "unix:/run/redis.sock",
     ] {
         let result = from_env(&[("POINTSMAN_AGENT_REDIS_URL", bad)]);
@@ -223,7 +225,7 @@ fn passwords_come_from_a_file_too_and_are_redacted() {
 #[test]
 fn halves_of_a_pair_are_mistakes() {
     let pem = temp_file("-----BEGIN CERTIFICATE-----\n");
-    let cases: [(&[(&str, &str)], &str); 7] = [
+    let cases: [(&[(&str, &str)], &str); 9] = [
         (&[("ETCD_USER", "u")], "a password belongs to it"),
         (&[("ETCD_PASSWORD", "p")], "a user belongs to it"),
         (
@@ -255,6 +257,17 @@ fn halves_of_a_pair_are_mistakes() {
                 ("REDIS_PASSWORD_FILE", path(&pem)),
             ],
             "redis.url holds a password too",
+        ),
+        (
+            &[("REDIS_SENTINEL_PASSWORD_FILE", path(&pem))],
+            "no effect unless redis.url is redis+sentinel://",
+        ),
+        (
+            &[
+                ("REDIS_URL", "redis+sentinel://h:1/table"),
+                ("REDIS_SENTINEL_USER", "u"),
+            ],
+            "redis.sentinel_password_file belongs to it",
         ),
     ];
     for (pairs, expected) in cases {
@@ -337,5 +350,78 @@ fn the_documentation_names_every_setting_with_its_default() {
     assert!(
         rows == expected,
         "docs/configuration.md must have exactly these rows:\n{wanted}"
+    );
+}
+
+/// A password can stand in an endpoint however wrong the rest of it is, and
+/// reach a log by way of the message about it.
+#[test]
+fn no_mistake_in_an_endpoint_shows_its_password() {
+    let wrong = [
+        "http://u:geheim@a:1",
+        "https://u:geheim@a:1",
+        "http://geheim@a:1",
+        "http://u:geheim@a",
+        "http://u:geheim@a:0",
+        "http://u:geheim@a:70000",
+        "http://u:geheim@a:1/path",
+        "http://u:geheim@a:1?query",
+        "http://u:geheim@a:1#fragment",
+        "http://u:geheim@",
+        "http://u:geheim@:1",
+        "http://u:geheim",
+        "http://u:geheim%40a:1",
+        "http://u:ge/geheim@a:1",
+        "http://u:ge?geheim@a:1",
+        "http://u:ge#geheim@a:1",
+        "http://u:ge geheim@a:1",
+        "http://u:ge@geheim@a:1",
+        "http://u:ge,geheim@a:1",
+        "http://u:ge[geheim@a:1",
+        "http://u:ge\\geheim@a:1",
+        "http://u:ge\u{e9}geheim@a:1",
+        "http://u:ge%zzgeheim@a:1",
+        "http://a:1/?password=geheim",
+        "http://a:1/geheim",
+        "http://[::1:geheim@a:1",
+        "http:/u:geheim@a:1",
+        "http:u:geheim@a:1",
+        "//u:geheim@a:1",
+        "u:geheim@a:1",
+        "geheim@a:1",
+        "etcd://u:geheim@a:1",
+        "HTTP//u:geheim@a:1",
+        "http://a:1,http://u:geheim@b",
+        "http://a:1;http://u:geheim@b:1",
+        "http://a:1 http://u:geheim@b:1",
+        "http://a:1,https://u:geheim@b:1",
+        "\"http://u:geheim@a:1\"",
+        "geheim",
+    ];
+    for text in wrong {
+        let array: Vec<_> = text.split(',').collect();
+        let from_file = from_file(&format!("[etcd]\nendpoints = {array:?}\n"));
+        let from_flag = Config::load(Sources {
+            flags: vec![("etcd.endpoints", text.to_owned())],
+            ..Sources::default()
+        });
+        let ways = [
+            from_env(&[("POINTSMAN_AGENT_ETCD_ENDPOINTS", text)]),
+            from_file,
+            from_flag.map_err(|error| error.mistakes),
+        ];
+        for mistakes in ways {
+            let mistakes = mistakes.expect_err(text);
+            let told = ConfigError { mistakes };
+            assert!(!told.to_string().contains("geheim"), "{text}: {told}");
+            assert!(!format!("{told:?}").contains("geheim"), "{text}: {told:?}");
+            assert!(told.to_string().contains("accepted: http://"), "{told}");
+        }
+    }
+    let mistakes = from_env(&[("POINTSMAN_AGENT_ETCD_ENDPOINTS", "http://a:1,http://b")]);
+    let told = mistakes.unwrap_err()[0].to_string();
+    assert!(
+        told.contains("endpoint 2 of 2 lacks a host or a port"),
+        "{told}"
     );
 }

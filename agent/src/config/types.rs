@@ -5,6 +5,14 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::http::Uri;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+/// All that RFC 3986 does not leave unreserved.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
 
 /// Something that must not be shown.
 #[derive(Clone, PartialEq, Eq)]
@@ -33,12 +41,14 @@ impl fmt::Debug for Secret {
 pub struct RedisUrl(String);
 
 impl RedisUrl {
-    /// Reads `redis://`, `rediss://` and `redis+sentinel://` URLs.
+    /// Reads `redis://`, `rediss://`, and URLs of Sentinels, with TLS or not.
     pub fn parse(text: &str) -> Result<Self, String> {
         // The text may hold a password: no message repeats it.
         let accepted = "accepted: redis://[[user]:password@]host[:port][/db], rediss:// for TLS, \
-                        or redis+sentinel://[[user]:password@]host:port,…/master[/db]";
-        if let Some(rest) = text.strip_prefix("redis+sentinel://") {
+                        or redis+sentinel://[[user]:password@]host:port,…/master[/db], \
+                        rediss+sentinel:// for TLS";
+        let plain = text.strip_prefix("redis+sentinel://");
+        if let Some(rest) = plain.or_else(|| text.strip_prefix("rediss+sentinel://")) {
             check_sentinels(rest).map_err(|e| format!("{e} ({accepted})"))?;
             return Ok(Self(text.to_owned()));
         }
@@ -69,7 +79,15 @@ impl RedisUrl {
 
     /// Whether the connection is to be encrypted.
     pub fn is_tls(&self) -> bool {
-        self.0.starts_with("rediss:")
+        self.0.starts_with("rediss:") || self.0.starts_with("rediss+")
+    }
+
+    /// Whether Sentinels say where Redis is.
+    pub fn is_sentinels(&self) -> bool {
+        self.0
+            .split("://")
+            .next()
+            .is_some_and(|scheme| scheme.ends_with("+sentinel"))
     }
 
     /// Whether the URL carries a password.
@@ -90,7 +108,7 @@ impl RedisUrl {
             Some(user) => (user, &rest[user.len() + 1..]),
             None => ("", rest),
         };
-        let password = percent_encode(password.expose());
+        let password = utf8_percent_encode(password.expose(), RESERVED);
         Self(format!("{scheme}://{user}:{password}@{host}"))
     }
 }
@@ -139,18 +157,6 @@ fn check_sentinels(rest: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn percent_encode(text: &str) -> String {
-    use fmt::Write as _;
-    text.bytes().fold(String::new(), |mut out, byte| {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
-            out.push(char::from(byte));
-        } else {
-            let _ = write!(out, "%{byte:02X}");
-        }
-        out
-    })
-}
-
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
@@ -174,26 +180,33 @@ fn check_port(uri: &Uri) -> Result<(), String> {
     }
 }
 
+/// No message repeats an endpoint: a text that is no URL may hold a password
+/// anywhere. The number says which one is meant.
 pub(super) fn endpoints(text: &str) -> Result<Vec<String>, String> {
     const ACCEPTED: &str =
         "accepted: http://host:port or https://host:port; several are separated by commas";
+    let all: Vec<_> = text.split(',').map(str::trim).collect();
     let mut endpoints = Vec::new();
-    for one in text.split(',').map(str::trim) {
+    for (n, one) in (1..).zip(&all) {
+        let place = match all.len() {
+            1 => "the endpoint".to_owned(),
+            count => format!("endpoint {n} of {count}"),
+        };
         let uri: Uri = one
             .parse()
-            .map_err(|_| format!("{one:?} is not a URL ({ACCEPTED})"))?;
-        let plain = matches!(uri.path(), "" | "/") && uri.query().is_none();
-        if !matches!(uri.scheme_str(), Some("http" | "https")) || !plain {
-            return Err(format!("{one:?} is not an etcd endpoint ({ACCEPTED})"));
-        }
+            .map_err(|_| format!("{place} is not a URL ({ACCEPTED})"))?;
         if uri.authority().is_some_and(|a| a.as_str().contains('@')) {
             return Err(format!(
-                "an endpoint holds no user; that is etcd.user ({ACCEPTED})"
+                "{place} holds a user; that is etcd.user and etcd.password ({ACCEPTED})"
             ));
         }
-        check_port(&uri).map_err(|e| format!("{one:?}: {e} ({ACCEPTED})"))?;
+        let plain = matches!(uri.path(), "" | "/") && uri.query().is_none();
+        if !matches!(uri.scheme_str(), Some("http" | "https")) || !plain {
+            return Err(format!("{place} is not an etcd endpoint ({ACCEPTED})"));
+        }
+        check_port(&uri).map_err(|e| format!("{place}: {e} ({ACCEPTED})"))?;
         if uri.host().unwrap_or_default().is_empty() || uri.port().is_none() {
-            return Err(format!("{one:?} lacks a host or a port ({ACCEPTED})"));
+            return Err(format!("{place} lacks a host or a port ({ACCEPTED})"));
         }
         endpoints.push(one.trim_end_matches('/').to_owned());
     }

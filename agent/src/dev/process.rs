@@ -13,13 +13,13 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, kill, killpg};
-use nix::unistd::Pid;
-use tokio::process::{Child, Command};
+use nix::sys::signal::Signal;
+use tokio::process::Child;
 use tokio::time::timeout;
 
 use super::error::DevError;
 use super::wait;
+use crate::group::{self, Group};
 
 /// Lines of a log that an error shows.
 const TAIL_LINES: usize = 15;
@@ -97,7 +97,7 @@ pub struct Process {
     spec: Spec,
     launcher: Launcher,
     child: Child,
-    group: Pid,
+    group: Group,
 }
 
 impl Process {
@@ -128,7 +128,7 @@ impl Process {
 
     /// Its process id.
     pub fn pid(&self) -> i32 {
-        self.group.as_raw()
+        self.group.pid()
     }
 
     /// Whether it still runs.
@@ -187,18 +187,18 @@ impl Process {
     /// Sends a signal to the process alone, not to its children.
     pub fn signal(&mut self, signal: Signal) {
         if self.is_running() {
-            let _gone = kill(self.group, signal);
+            let _gone = self.group.signal_leader(signal);
         }
     }
 
     /// Halts the whole group, as a machine that hangs.
     pub fn pause(&mut self) {
-        let _gone = killpg(self.group, Signal::SIGSTOP);
+        let _gone = self.group.signal_all(Signal::SIGSTOP);
     }
 
     /// Lets the group go on.
     pub fn resume(&mut self) {
-        let _gone = killpg(self.group, Signal::SIGCONT);
+        let _gone = self.group.signal_all(Signal::SIGCONT);
     }
 
     /// Asks it to end, and kills it when it has not after `grace`.
@@ -208,7 +208,7 @@ impl Process {
         match timeout(grace, self.exited()).await {
             Ok(status) => {
                 // Whatever it left behind in its group.
-                let _gone = killpg(self.group, Signal::SIGKILL);
+                let _gone = self.group.signal_all(Signal::SIGKILL);
                 status
             }
             Err(_) => self.kill().await,
@@ -217,7 +217,7 @@ impl Process {
 
     /// Kills it and all of its group, at once.
     pub async fn kill(&mut self) -> ExitStatus {
-        let _gone = killpg(self.group, Signal::SIGKILL);
+        let _gone = self.group.signal_all(Signal::SIGKILL);
         self.exited().await
     }
 
@@ -235,7 +235,7 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         if self.is_running() {
-            let _gone = killpg(self.group, Signal::SIGKILL);
+            let _gone = self.group.signal_all(Signal::SIGKILL);
         }
     }
 }
@@ -249,23 +249,18 @@ fn start(launcher: &Launcher, spec: &Spec) -> Result<Child, DevError> {
     let errors = log
         .try_clone()
         .map_err(DevError::io(format!("open {}", spec.log.display())))?;
-    Command::new(&launcher.pointsman)
-        .arg("guard")
-        .args(["--parent", &std::process::id().to_string(), "--"])
-        .arg(&spec.program)
+    group::leader(spec.program.as_os_str(), Some(&launcher.pointsman))
         .args(&spec.args)
         .envs(spec.env.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())
         .stdout(log)
         .stderr(errors)
-        .process_group(0)
         .spawn()
         .map_err(DevError::io(format!("start {}", spec.name)))
 }
 
-fn group_of(child: &Child, name: &str) -> Result<Pid, DevError> {
-    let id = child.id().and_then(|id| i32::try_from(id).ok());
-    id.map(Pid::from_raw)
+fn group_of(child: &Child, name: &str) -> Result<Group, DevError> {
+    Group::of(child)
         .ok_or_else(|| DevError::io(format!("start {name}"))(io::Error::other("it has no pid")))
 }
 

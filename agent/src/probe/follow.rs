@@ -117,8 +117,10 @@ impl Prober {
         let (app, id) = halves(name);
         let mine = self.is_mine(name);
         self.take_in(name, table.probed(app, id).filter(|_| mine), at_once);
-        if let Some(revision) = table.orphan(app, id).filter(|_| mine) {
-            self.write(Arc::clone(name), 0, Mark::Orphan { revision });
+        if mine {
+            for (key, revision) in table.orphans_of(app, id) {
+                self.write(Arc::clone(name), 0, Mark::Orphan { key, revision });
+            }
         }
     }
 
@@ -148,10 +150,10 @@ impl Prober {
         let gone: Vec<_> = gone.map(|(name, _)| Arc::clone(name)).collect();
         gone.iter().for_each(|name| self.drop_target(name));
         let orphans = self.read().orphans();
-        for (name, revision) in orphans {
+        for (name, key, revision) in orphans {
             // Those that wait already are enough for a minute.
             if self.is_mine(&name) && self.writes.len() < PAGE {
-                self.write(name.into(), 0, Mark::Orphan { revision });
+                self.write(name.into(), 0, Mark::Orphan { key, revision });
             }
         }
     }

@@ -23,8 +23,8 @@ pub(super) enum Mark {
     },
     /// It is healthy again: the mark of this mod revision goes.
     Healthy { revision: Revision },
-    /// The mark of this mod revision means nothing any more, and goes.
-    Orphan { revision: Revision },
+    /// This key, at this mod revision, means nothing any more, and goes.
+    Orphan { key: String, revision: Revision },
 }
 
 /// What became of it.
@@ -46,11 +46,10 @@ impl Mark {
                     addr,
                     reason,
                 } => unhealthy(store, name, *created, *addr, reason).await,
-                Mark::Healthy { revision } | Mark::Orphan { revision } => {
-                    let condition = Condition::ModRevision(*revision);
-                    let key = format!("health/{name}");
-                    Ok(store.delete(&key, condition).await?.into())
+                Mark::Healthy { revision } => {
+                    remove(store, &format!("health/{name}"), *revision).await
                 }
+                Mark::Orphan { key, revision } => remove(store, key, *revision).await,
             }
         });
         match written.await {
@@ -67,6 +66,11 @@ impl From<Written> for Marked {
             Written::Conflict(_) => Marked::Not,
         }
     }
+}
+
+async fn remove(store: &dyn Store, key: &str, at: Revision) -> Result<Marked, StoreError> {
+    let removed = store.delete(key, Condition::ModRevision(at)).await?;
+    Ok(removed.into())
 }
 
 /// The mark hangs on the instance's own lease, so that it goes with it. The

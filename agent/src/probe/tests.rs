@@ -6,7 +6,7 @@ mod rig;
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 
-use tokio::time::{advance, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
 use super::*;
 use crate::metrics::Metrics;
@@ -205,10 +205,7 @@ async fn a_new_instance_is_asked_at_once() {
     for n in 0..20 {
         let addr = format!("10.2.0.{}:80", n + 1);
         put(&store, &format!("instances/shop/n{n}"), &addr).await;
-        advance(Duration::from_millis(1)).await;
-        for _ in 0..20 {
-            tokio::task::yield_now().await;
-        }
+        settled().await;
         assert_eq!(agent.instances.asked(&addr).len(), 1, "{addr}");
     }
     intervals(3).await;
@@ -415,6 +412,34 @@ async fn a_shutdown_does_not_wait_for_probes() {
         .await
         .unwrap()
         .unwrap();
-    tokio::task::yield_now().await;
+    settled().await;
     assert_eq!(agent.instances.under_way.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn draining_that_has_outlived_its_instance_is_removed() {
+    let store = registry(&[("a", A), ("b", B), ("c", A)]).await;
+    for id in ["a", "b", "c", "never-there"] {
+        put(
+            &store,
+            &format!("overrides/shop/{id}"),
+            r#"{"draining":true}"#,
+        )
+        .await;
+    }
+    // By hand, past the API: gone, and registered again.
+    delete(&store, "instances/shop/a").await;
+    delete(&store, "instances/shop/b").await;
+    put(&store, "instances/shop/b", B).await;
+    let _agent = Agent::start("a", &store);
+    let left = async || {
+        let page = store.list(b"overrides/", 0, None).await.unwrap();
+        let keys = page.items.into_iter().map(|kv| kv.key);
+        keys.collect::<Vec<_>>()
+    };
+    intervals(1).await;
+    assert_eq!(left().await, ["overrides/shop/c"]);
+    delete(&store, "instances/shop/c").await;
+    intervals(1).await;
+    assert_eq!(left().await, [""; 0]);
 }

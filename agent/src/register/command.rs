@@ -9,14 +9,14 @@ use std::path::Path;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, kill, killpg};
-use nix::unistd::Pid;
-use tokio::process::{Child, Command as Process};
+use nix::sys::signal::Signal;
+use tokio::process::Child;
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
-/// The subcommand that becomes the command.
-const GUARD: &str = "guard";
+use crate::config::Setting;
+use crate::group::{self, GUARD, Group};
+
 /// How often it is looked whether it has.
 const GLANCE: Duration = Duration::from_millis(2);
 
@@ -24,40 +24,24 @@ const GLANCE: Duration = Duration::from_millis(2);
 #[derive(Debug)]
 pub(super) struct Command {
     child: Child,
-    group: Option<Pid>,
     guarded: bool,
 }
 
 impl Command {
-    /// Starts it. With `guard`, the path of this program, the command is told
+    /// Starts it, without our settings in its environment. With `guard`, the path of this program, the command is told
     /// to end (SIGTERM) when this process is killed.
     pub(super) fn spawn(command: &[OsString], guard: Option<&Path>) -> io::Result<Self> {
         let (program, args) = command
             .split_first()
             .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "no command given"))?;
-        let mut process = match guard {
-            None => Process::new(program),
-            Some(guard) => {
-                let mut process = Process::new(guard);
-                let parent = std::process::id().to_string();
-                process
-                    .args([GUARD, "--parent", &parent, "--"])
-                    .arg(program);
-                process
-            }
-        };
-        let child = process
-            .args(args)
-            .process_group(0)
-            .kill_on_drop(true)
-            .spawn()?;
-        let group = child
-            .id()
-            .and_then(|id| i32::try_from(id).ok())
-            .map(Pid::from_raw);
+        let mut process = group::leader(program, guard);
+        // Our settings are ours alone: a password of etcd is among them.
+        for variable in Setting::variables() {
+            process.env_remove(variable);
+        }
+        let child = process.args(args).kill_on_drop(true).spawn()?;
         Ok(Self {
             child,
-            group,
             guarded: guard.is_some(),
         })
     }
@@ -92,18 +76,17 @@ impl Command {
     /// Passes a signal on to the command alone: what HUP or USR1 mean, its
     /// children learn from it.
     pub(super) fn pass_on(&self, signal: Signal) {
-        self.send(signal, kill);
+        self.send(signal, Group::signal_leader);
     }
 
     /// Sends a signal to the command and all that it has started: a shell in
     /// between would keep it to itself.
     fn signal(&self, signal: Signal) {
-        self.send(signal, killpg);
+        self.send(signal, Group::signal_all);
     }
 
-    fn send(&self, signal: Signal, how: fn(Pid, Signal) -> nix::Result<()>) {
-        // Once it was waited for, its number may be that of others.
-        if let (Some(group), Some(_)) = (self.group, self.child.id())
+    fn send(&self, signal: Signal, how: fn(Group, Signal) -> nix::Result<()>) {
+        if let Some(group) = Group::of(&self.child)
             && let Err(error) = how(group, signal)
         {
             debug!(%error, %signal, "the command did not get the signal");

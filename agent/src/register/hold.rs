@@ -27,6 +27,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::pauses::Pauses;
 use crate::store::{
     Condition, Event, KeyValue, LeaseId, Revision, Store, StoreError, Watch, WatchItem, Written,
 };
@@ -73,7 +74,7 @@ pub struct Holder {
     first: bool,
     renew_at: Instant,
     retry_at: Instant,
-    pause: Duration,
+    pauses: Pauses,
     /// A failure has been logged, the recovery from it has not.
     complained: bool,
     status: watch::Sender<Registration>,
@@ -118,7 +119,7 @@ impl Holder {
             first: true,
             renew_at: now,
             retry_at: now,
-            pause: FIRST_PAUSE,
+            pauses: Pauses::new(FIRST_PAUSE, LONGEST_PAUSE),
             complained: false,
             status,
         };
@@ -156,7 +157,7 @@ impl Holder {
         };
         match outcome {
             Ok(()) => {
-                self.pause = FIRST_PAUSE;
+                self.pauses.reset();
                 if std::mem::take(&mut self.complained) {
                     info!("etcd answers again");
                 }
@@ -165,9 +166,7 @@ impl Holder {
                 if !std::mem::replace(&mut self.complained, true) {
                     warn!(error = %Chain(&error), "etcd does not do as asked; trying on");
                 }
-                let pause = self.pause.mul_f64(rand::random_range(0.5..1.0));
-                self.retry_at = Instant::now() + pause;
-                self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+                self.retry_at = Instant::now() + self.pauses.following();
             }
         }
     }
@@ -190,17 +189,21 @@ impl Holder {
             }
         };
         (self.lease, self.renew_at) = (Some(lease), renew_at);
-        let condition = if self.first {
-            Condition::Always
-        } else {
-            Condition::Absent
+        let put = |condition| {
+            let put = store.put(&key, value.as_bytes(), lease, condition);
+            within(patience, put)
         };
-        let put = within(
-            patience,
-            store.put(&key, value.as_bytes(), lease, condition),
-        )
-        .await;
-        match put {
+        let mut answer = put(Condition::Absent).await;
+        if self.first
+            && let Ok(Written::Conflict(Some(kv))) = &answer
+            && kv.lease != lease
+        {
+            // An earlier life's. Overwritten, it would stay as old as it is,
+            // and others could have its address.
+            within(patience, store.delete(&key, Condition::Present)).await?;
+            answer = put(Condition::Always).await;
+        }
+        match answer {
             Ok(Written::Done(revision)) => {
                 info!(revision, lease = format_args!("{lease:x}"), "registered");
                 self.first = false;
@@ -316,7 +319,8 @@ impl Holder {
                 Ok(())
             }
             Err(error) => {
-                self.renew_at = Instant::now() + self.pause.min(self.holding.ttl / 3);
+                let pause = self.pauses.following().min(self.holding.ttl / 3);
+                self.renew_at = Instant::now() + pause;
                 Err(error)
             }
         }

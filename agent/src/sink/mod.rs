@@ -134,7 +134,7 @@ pub enum SinkError {
     Refused(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// This Redis cannot serve as the table.
     #[error("this redis cannot be used: {0}")]
-    Unfit(&'static str),
+    Unfit(String),
 }
 
 /// What the agent needs of Redis. Every call may be repeated after an error.

@@ -22,11 +22,14 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// than this is as good as gone, and the call will be repeated.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 const SCAN_COUNT: usize = 1000;
+/// What URLs of Sentinels begin with, and those of one of them.
+const SENTINELS: [(&str, &str); 2] = [
+    ("redis+sentinel://", "redis://"),
+    ("rediss+sentinel://", "rediss://"),
+];
 /// How long `heard` lives, in seconds. Edges tell by the rest of it when an
 /// agent was there: no clock but Redis's is involved.
 const HEARD_SECONDS: u32 = 86_400;
-/// What a URL of Sentinels begins with.
-const SENTINEL: &str = "redis+sentinel://";
 
 /// The table in one Redis.
 pub struct RedisSink {
@@ -49,11 +52,33 @@ enum Place {
 struct Sentinels {
     /// Each of them.
     clients: Vec<Client>,
+    /// Whether they and the master speak TLS.
+    tls: Option<Trust>,
     /// The name by which they know the master.
     name: String,
     /// Login and database at the master.
     login: RedisConnectionInfo,
 }
+
+/// How Redis is reached.
+#[derive(Clone, Default)]
+pub struct RedisOptions {
+    /// `redis://`, `rediss://`, `redis+unix:`, or
+    /// `redis[s]+sentinel://[[user]:password@]host:port,…/master[/db]`, with
+    /// the login of the master.
+    pub url: String,
+    /// The authorities to trust instead of those of the system, in PEM.
+    pub ca: Option<Vec<u8>>,
+    /// User and password of the Sentinels.
+    pub sentinel: Option<(Option<String>, String)>,
+    /// What our keys begin with.
+    pub prefix: String,
+    /// About how many entries the change stream keeps.
+    pub stream_length: usize,
+}
+
+/// The authorities to trust: these, or those of the system.
+type Trust = Option<Vec<u8>>;
 
 impl fmt::Debug for RedisSink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -64,32 +89,29 @@ impl fmt::Debug for RedisSink {
 }
 
 impl RedisSink {
-    /// A sink at `url` (`redis://`, `rediss://`, `redis+unix:`, or
-    /// `redis+sentinel://[[user]:password@]host:port,…/master[/db]`). Nothing
-    /// is sent yet; a connection is made when it is needed, and made anew when
-    /// it broke.
+    /// A sink at `url`, with nothing more to say; see [`RedisOptions`].
     pub fn new(url: &str, prefix: &str, stream_length: usize) -> Result<Self, SinkError> {
-        let place = match url.strip_prefix(SENTINEL) {
-            Some(rest) => Sentinels::parse(rest).map(Place::Master),
-            None => Client::open(url).map(Place::Here),
-        };
-        Ok(Self::at(place.map_err(classify)?, prefix, stream_length))
+        Self::with(&RedisOptions {
+            url: url.to_owned(),
+            prefix: prefix.to_owned(),
+            stream_length,
+            ..RedisOptions::default()
+        })
     }
 
-    /// The same for a `rediss://` URL, trusting the authorities in `ca` (PEM)
-    /// instead of those of the system.
-    pub fn trusting(
-        url: &str,
-        ca: &[u8],
-        prefix: &str,
-        stream_length: usize,
-    ) -> Result<Self, SinkError> {
-        let certificates = TlsCertificates {
-            client_tls: None,
-            root_cert: Some(ca.to_vec()),
+    /// A sink. Nothing is sent yet; a connection is made when it is needed, and
+    /// made again when it broke.
+    pub fn with(options: &RedisOptions) -> Result<Self, SinkError> {
+        let url = &options.url;
+        let sentinels = SENTINELS
+            .iter()
+            .find_map(|(all, one)| Some((url.strip_prefix(all)?, *one)));
+        let place = match sentinels {
+            Some((rest, scheme)) => Sentinels::parse(rest, scheme, options).map(Place::Master),
+            None => client(url.as_str(), &options.ca).map(Place::Here),
         };
-        let client = Client::build_with_tls(url, certificates).map_err(classify)?;
-        Ok(Self::at(Place::Here(client), prefix, stream_length))
+        let place = place.map_err(classify)?;
+        Ok(Self::at(place, &options.prefix, options.stream_length))
     }
 
     fn at(place: Place, prefix: &str, stream_length: usize) -> Self {
@@ -118,7 +140,9 @@ impl RedisSink {
             Place::Master(sentinels) => sentinels.connect().await,
         }
         .map_err(classify)?;
-        let (cluster, memory): (String, String) = pipe()
+        let (server, cluster, memory): (String, String, String) = pipe()
+            .cmd("INFO")
+            .arg("server")
             .cmd("INFO")
             .arg("cluster")
             .cmd("INFO")
@@ -126,7 +150,7 @@ impl RedisSink {
             .query_async(&mut connection)
             .await
             .map_err(classify)?;
-        check_fit(&cluster, &memory)?;
+        check_fit(&server, &cluster, &memory)?;
         *held = Some(connection.clone());
         Ok(connection)
     }
@@ -290,8 +314,8 @@ impl Sink for RedisSink {
 }
 
 impl Sentinels {
-    /// Reads what follows the scheme.
-    fn parse(rest: &str) -> RedisResult<Self> {
+    /// Reads what follows the scheme; `scheme` is that of each Sentinel.
+    fn parse(rest: &str, scheme: &str, options: &RedisOptions) -> RedisResult<Self> {
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
         let (login, hosts) = match authority.rsplit_once('@') {
             Some((login, hosts)) => (format!("{login}@"), hosts),
@@ -304,13 +328,22 @@ impl Sentinels {
                 "a URL of Sentinels must name the master: redis+sentinel://host:port,…/master[/db]",
             )));
         }
-        let clients = hosts
-            .split(',')
-            .map(|host| Client::open(format!("redis://{host}")));
+        let mut settings = RedisConnectionInfo::default();
+        if let Some((user, password)) = &options.sentinel {
+            settings = settings.set_password(password);
+            if let Some(user) = user {
+                settings = settings.set_username(user);
+            }
+        }
+        let clients = hosts.split(',').map(|host| {
+            let info = format!("{scheme}{host}").into_connection_info()?;
+            client(info.set_redis_settings(settings.clone()), &options.ca)
+        });
         // Read as the master's URL would be, host aside.
         let master = format!("redis://{login}master/{db}").into_connection_info()?;
         Ok(Self {
             clients: clients.collect::<RedisResult<_>>()?,
+            tls: scheme.starts_with("rediss").then(|| options.ca.clone()),
             name: name.to_owned(),
             login: master.redis_settings().clone(),
         })
@@ -344,10 +377,21 @@ impl Sentinels {
                 self.name.clone(),
             )));
         };
-        let master = ConnectionAddr::Tcp(host, port)
-            .into_connection_info()?
-            .set_redis_settings(self.login.clone());
-        let mut connection = connect(&Client::open(master)?, ANSWER_TIMEOUT).await?;
+        let addr = match self.tls {
+            None => ConnectionAddr::Tcp(host, port),
+            Some(_) => ConnectionAddr::TcpTls {
+                host,
+                port,
+                insecure: false,
+                tls_params: None,
+            },
+        };
+        let info = addr.into_connection_info()?;
+        let master = client(
+            info.set_redis_settings(self.login.clone()),
+            self.tls.as_ref().unwrap_or(&None),
+        )?;
+        let mut connection = connect(&master, ANSWER_TIMEOUT).await?;
         let info: String = cmd("INFO")
             .arg("replication")
             .query_async(&mut connection)
@@ -362,6 +406,20 @@ impl Sentinels {
     }
 }
 
+/// A client; authorities are for TLS only.
+fn client(info: impl IntoConnectionInfo, ca: &Trust) -> RedisResult<Client> {
+    match ca {
+        None => Client::open(info),
+        Some(ca) => {
+            let certificates = TlsCertificates {
+                client_tls: None,
+                root_cert: Some(ca.clone()),
+            };
+            Client::build_with_tls(info, certificates)
+        }
+    }
+}
+
 async fn connect(client: &Client, patience: Duration) -> RedisResult<MultiplexedConnection> {
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(CONNECT_TIMEOUT))
@@ -372,11 +430,20 @@ async fn connect(client: &Client, patience: Duration) -> RedisResult<Multiplexed
 }
 
 /// Whether this Redis can hold the table, by what it says about itself.
-fn check_fit(cluster: &str, memory: &str) -> Result<(), SinkError> {
+fn check_fit(server: &str, cluster: &str, memory: &str) -> Result<(), SinkError> {
+    if let Some(version) = info_field(server, "redis_version")
+        && is_too_old(version)
+    {
+        return Err(SinkError::Unfit(format!(
+            "its version is {version}, and the change stream needs Redis 7.0 or later; \
+             upgrade it, or use Valkey"
+        )));
+    }
     if info_field(cluster, "cluster_enabled") == Some("1") {
         return Err(SinkError::Unfit(
             "it runs in cluster mode, which spreads one batch over several nodes; \
-             use one Redis with replicas and Sentinel",
+             use one Redis with replicas and Sentinel"
+                .to_owned(),
         ));
     }
     let limited = info_field(memory, "maxmemory").is_some_and(|bytes| bytes != "0");
@@ -384,10 +451,17 @@ fn check_fit(cluster: &str, memory: &str) -> Result<(), SinkError> {
     if limited && policy.is_some_and(|policy| policy != "noeviction") {
         return Err(SinkError::Unfit(
             "it has a maxmemory and a policy that evicts, so that records would vanish; \
-             set maxmemory-policy to noeviction",
+             set maxmemory-policy to noeviction"
+                .to_owned(),
         ));
     }
     Ok(())
+}
+
+/// Redis takes entries of the form `XADD <revision>-*` since version 7.0.
+fn is_too_old(version: &str) -> bool {
+    let major = version.split('.').next().unwrap_or_default();
+    major.parse::<u32>().is_ok_and(|major| major < 7)
 }
 
 /// A field of an answer to INFO.

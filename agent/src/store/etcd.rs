@@ -12,19 +12,20 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use etcd_client::{
-    Client, Compare, CompareOp, ConnectOptions, EventType, GetOptions, PutOptions, Txn, TxnOp,
-    TxnOpResponse, WatchOptions, WatchStream,
+    Client, Compare, CompareOp, ConnectOptions, EventType, GetOptions, LeaseGrantOptions,
+    LeaseTimeToLiveOptions, PutOptions, Txn, TxnOp, TxnOpResponse, WatchOptions, WatchStream,
 };
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use tokio::sync::OnceCell;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use self::call::{TRIES, call, classify, timed_out, with_lease};
 use super::{
-    Condition, Event, KeyValue, LeaseId, Page, Revision, Store, StoreError, Watch, WatchItem,
-    Written,
+    Committed, Condition, Event, KeyValue, Lease, LeaseId, Op, Page, Revision, Store, StoreError,
+    Watch, WatchItem,
 };
+use crate::pauses::Pauses;
 
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 const LIST_TIMEOUT: Duration = Duration::from_secs(60);
@@ -38,6 +39,9 @@ const HEDGE: Duration = Duration::from_secs(1);
 /// Above a page of 100,000 small values or a catch-up of a thousand revisions
 /// of large ones; the client's own limit of 4 MiB fails both for ever.
 const DECODE_LIMIT: usize = 1 << 30;
+/// When a lease is revoked whose grant was not answered.
+const REVOKE_PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(5)];
+const REVOKE_TRIES: u32 = 8;
 /// etcd's own limit on a request (`--max-request-bytes`) is about this.
 const LARGE: usize = 1 << 20;
 
@@ -207,44 +211,26 @@ impl EtcdStore {
         answer
     }
 
-    /// Runs a transaction: `op` if `condition` holds for `key`, else a look at
-    /// that key.
-    async fn write(
-        &self,
-        key: &str,
-        condition: Condition,
-        op: TxnOp,
-    ) -> Result<Written, StoreError> {
-        let full = self.full(key);
-        let compare = match condition {
+    fn compare(&self, key: &str, condition: Condition) -> Option<Compare> {
+        let key = self.full(key);
+        match condition {
             Condition::Always => None,
-            Condition::Absent => Some(Compare::version(full.clone(), CompareOp::Equal, 0)),
-            Condition::Present => Some(Compare::version(full.clone(), CompareOp::Greater, 0)),
-            Condition::ModRevision(revision) => Some(Compare::mod_revision(
-                full.clone(),
-                CompareOp::Equal,
-                revision,
-            )),
-        };
-        let txn = Txn::new()
-            .when(compare.into_iter().collect::<Vec<_>>())
-            .and_then([op])
-            .or_else([TxnOp::get(full, None)]);
-        let client = self.client().await?;
-        let answer = call(client, CALL_TIMEOUT, || {
-            let (mut kv, txn) = (client.kv_client(), txn.clone());
-            async move { kv.txn(txn).await }
-        })
-        .await?;
-        if answer.succeeded() {
-            let revision = answer.header().map_or(0, |header| header.revision());
-            return Ok(Written::Done(revision));
+            Condition::Absent => Some(Compare::version(key, CompareOp::Equal, 0)),
+            Condition::Present => Some(Compare::version(key, CompareOp::Greater, 0)),
+            Condition::ModRevision(revision) => {
+                Some(Compare::mod_revision(key, CompareOp::Equal, revision))
+            }
         }
-        let now = answer.op_responses().into_iter().find_map(|op| match op {
-            TxnOpResponse::Get(mut get) => self.only(get.take_kvs()),
-            _ => None,
-        });
-        Ok(Written::Conflict(now))
+    }
+
+    fn op(&self, op: &Op) -> TxnOp {
+        match op {
+            Op::Put { key, value, lease } => {
+                let options = (*lease != 0).then(|| PutOptions::new().with_lease(*lease));
+                TxnOp::put(self.full(key), value.clone(), options)
+            }
+            Op::Delete { key } => TxnOp::delete(self.full(key), None),
+        }
     }
 }
 
@@ -252,7 +238,7 @@ impl EtcdStore {
 impl Store for EtcdStore {
     async fn list(
         &self,
-        from: &str,
+        from: &[u8],
         limit: usize,
         at: Option<Revision>,
     ) -> Result<Page, StoreError> {
@@ -265,7 +251,8 @@ impl Store for EtcdStore {
         let client = self.client().await?;
         let answer = call(client, LIST_TIMEOUT, || {
             let mut kv = client.kv_client().max_decoding_message_size(DECODE_LIMIT);
-            let (key, options) = (self.full(from), options.clone());
+            let key = [self.options.prefix.as_bytes(), from].concat();
+            let options = options.clone();
             async move { kv.get(key, Some(options)).await }
         })
         .await;
@@ -274,11 +261,15 @@ impl Store for EtcdStore {
             None => answer?,
         };
         let header = answer.header().map_or(0, |header| header.revision());
-        let found = answer.take_kvs().into_iter();
+        let (found, more) = (answer.take_kvs(), answer.more());
+        let last = found.last().filter(|_| more).map(|kv| kv.key());
+        // The successor of a key in byte order.
+        let next =
+            last.map(|key| [&key[self.options.prefix.len().min(key.len())..], b"\0"].concat());
         Ok(Page {
-            items: found.map(|kv| self.key_value(kv)).collect(),
+            items: found.into_iter().map(|kv| self.key_value(kv)).collect(),
             revision: at.unwrap_or(header),
-            more: answer.more(),
+            next,
         })
     }
 
@@ -347,70 +338,87 @@ impl Store for EtcdStore {
         }))
     }
 
-    async fn put(
+    async fn txn(
         &self,
-        key: &str,
-        value: &[u8],
-        lease: LeaseId,
-        condition: Condition,
-    ) -> Result<Written, StoreError> {
-        self.put_beside(key, value, lease, key, condition).await
-    }
-
-    async fn put_beside(
-        &self,
-        key: &str,
-        value: &[u8],
-        lease: LeaseId,
-        other: &str,
-        condition: Condition,
-    ) -> Result<Written, StoreError> {
-        let options = (lease != 0).then(|| PutOptions::new().with_lease(lease));
-        let op = TxnOp::put(self.full(key), value, options);
-        self.write(other, condition, op)
-            .await
-            .map_err(|error| match error {
-                StoreError::Other(source) if value.len() > LARGE => StoreError::TooLarge(source),
-                StoreError::NoLease(_) => StoreError::NoLease(lease),
-                other => other,
-            })
-    }
-
-    async fn delete(&self, key: &str, condition: Condition) -> Result<Written, StoreError> {
-        let op = TxnOp::delete(self.full(key), None);
-        self.write(key, condition, op).await
+        conditions: &[(&str, Condition)],
+        ops: &[Op],
+    ) -> Result<Committed, StoreError> {
+        let compares = conditions
+            .iter()
+            .filter_map(|(key, c)| self.compare(key, *c));
+        let looks = conditions
+            .iter()
+            .map(|(key, _)| TxnOp::get(self.full(key), None));
+        let txn = Txn::new()
+            .when(compares.collect::<Vec<_>>())
+            .and_then(ops.iter().map(|op| self.op(op)).collect::<Vec<_>>())
+            .or_else(looks.collect::<Vec<_>>());
+        let client = self.client().await?;
+        let answer = call(client, CALL_TIMEOUT, || {
+            let (mut kv, txn) = (client.kv_client(), txn.clone());
+            async move { kv.txn(txn).await }
+        })
+        .await;
+        let answer = answer.map_err(|error| refused(error, ops))?;
+        if answer.succeeded() {
+            let revision = answer.header().map_or(0, |header| header.revision());
+            return Ok(Committed::Done(revision));
+        }
+        let now = answer.op_responses().into_iter().map(|op| match op {
+            TxnOpResponse::Get(mut get) => self.only(get.take_kvs()),
+            _ => None,
+        });
+        Ok(Committed::Conflict(now.collect()))
     }
 
     async fn lease_grant(&self, ttl: u64) -> Result<LeaseId, StoreError> {
         let ttl = i64::try_from(ttl).unwrap_or(i64::MAX);
         let client = self.client().await?;
+        // Named by us: one whose grant is not answered can be revoked.
+        let lease = rand::random_range(1..=i64::MAX);
+        let options = LeaseGrantOptions::new().with_id(lease);
+        let unanswered = Unanswered {
+            client: client.clone(),
+            lease: Some(lease),
+        };
         let answer = call(client, CALL_TIMEOUT, || {
-            let mut lease = client.lease_client();
-            async move { lease.grant(ttl, None).await }
+            let (mut lease, options) = (client.lease_client(), options.clone());
+            async move { lease.grant(ttl, Some(options)).await }
         })
         .await?;
+        unanswered.keep();
         Ok(answer.id())
     }
 
-    async fn lease_renew(&self, lease: LeaseId) -> Result<u64, StoreError> {
+    async fn lease_renew(&self, lease: LeaseId) -> Result<(), StoreError> {
+        let client = self.client().await?;
+        // Opening the stream renews the lease, and waits for the answer.
+        call(client, CALL_TIMEOUT, || {
+            let mut client = client.lease_client();
+            async move { client.keep_alive(lease).await }
+        })
+        .await
+        .map(drop)
+        .map_err(|error| with_lease(error, lease))
+    }
+
+    async fn lease(&self, lease: LeaseId) -> Result<Lease, StoreError> {
+        let options = LeaseTimeToLiveOptions::new().with_keys();
         let client = self.client().await?;
         let answer = call(client, CALL_TIMEOUT, || {
-            let mut client = client.lease_client();
-            async move {
-                let (mut keeper, mut stream) = client.keep_alive(lease).await?;
-                keeper.keep_alive().await?;
-                stream.message().await
-            }
+            let (mut client, options) = (client.lease_client(), options.clone());
+            async move { client.time_to_live(lease, Some(options)).await }
         })
         .await
         .map_err(|error| with_lease(error, lease))?;
-        match answer.map(|answer| u64::try_from(answer.ttl()).unwrap_or(0)) {
-            Some(0) => Err(StoreError::NoLease(lease)),
-            Some(ttl) => Ok(ttl),
-            None => Err(StoreError::Unavailable(
-                "the keep-alive stream ended".into(),
-            )),
+        // One that is not there has a time to live of -1.
+        if answer.ttl() < 0 {
+            return Err(StoreError::NoLease(lease));
         }
+        Ok(Lease {
+            ttl: u64::try_from(answer.granted_ttl()).unwrap_or(0),
+            keys: answer.keys().len(),
+        })
     }
 
     async fn lease_revoke(&self, lease: LeaseId) -> Result<(), StoreError> {
@@ -422,6 +430,56 @@ impl Store for EtcdStore {
         .await
         .map(|_| ())
         .map_err(|error| with_lease(error, lease))
+    }
+}
+
+/// What etcd says to a transaction, in terms of what was asked for.
+fn refused(error: StoreError, ops: &[Op]) -> StoreError {
+    let puts = ops.iter().filter_map(|op| match op {
+        Op::Put { value, lease, .. } => Some((value.len(), *lease)),
+        Op::Delete { .. } => None,
+    });
+    let (size, lease) = puts.fold((0, 0), |(size, one), (len, lease)| {
+        (size + len, if one == 0 { lease } else { one })
+    });
+    match error {
+        StoreError::Other(source) if size > LARGE => StoreError::TooLarge(source),
+        other => with_lease(other, lease),
+    }
+}
+
+/// A lease that may have been granted although nobody waits for the answer any
+/// more. Dropped as it is, it is revoked.
+struct Unanswered {
+    client: Client,
+    lease: Option<LeaseId>,
+}
+
+impl Unanswered {
+    fn keep(mut self) {
+        self.lease = None;
+    }
+}
+
+impl Drop for Unanswered {
+    fn drop(&mut self) {
+        let (client, Some(lease)) = (self.client.clone(), self.lease) else {
+            return;
+        };
+        tokio::spawn(async move {
+            // The grant itself may still be on its way.
+            let mut pauses = Pauses::new(REVOKE_PAUSES[0], REVOKE_PAUSES[1]);
+            for _ in 0..REVOKE_TRIES {
+                let revoked = call(&client, CALL_TIMEOUT, || {
+                    let mut lease_client = client.lease_client();
+                    async move { lease_client.revoke(lease).await }
+                });
+                if revoked.await.is_ok() {
+                    return;
+                }
+                sleep(pauses.following()).await;
+            }
+        });
     }
 }
 

@@ -10,8 +10,8 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::{
-    Condition, Event, KeyValue, LeaseId, Page, Revision, Store, StoreError, Watch, WatchItem,
-    Written,
+    Committed, Condition, Event, KeyValue, LeaseId, Op, Page, Revision, Store, StoreError, Watch,
+    WatchItem,
 };
 
 /// The store; clones share their content.
@@ -259,7 +259,7 @@ impl State {
 impl Store for MemoryStore {
     async fn list(
         &self,
-        from: &str,
+        from: &[u8],
         limit: usize,
         at: Option<Revision>,
     ) -> Result<Page, StoreError> {
@@ -279,12 +279,12 @@ impl Store for MemoryStore {
             state.at(revision)
         };
         let limit = if limit == 0 { usize::MAX } else { limit };
-        let mut rest = keys.into_values().filter(|kv| kv.key.as_str() >= from);
+        let mut rest = keys.into_values().filter(|kv| kv.key.as_bytes() >= from);
         let items: Vec<_> = rest.by_ref().take(limit).collect();
         Ok(Page {
             items,
             revision,
-            more: rest.next().is_some(),
+            next: rest.next().map(|kv| kv.key.into_bytes()),
         })
     }
 
@@ -303,52 +303,44 @@ impl Store for MemoryStore {
         }))
     }
 
-    async fn put(
+    async fn txn(
         &self,
-        key: &str,
-        value: &[u8],
-        lease: LeaseId,
-        condition: Condition,
-    ) -> Result<Written, StoreError> {
-        self.put_beside(key, value, lease, key, condition).await
-    }
-
-    async fn put_beside(
-        &self,
-        key: &str,
-        value: &[u8],
-        lease: LeaseId,
-        other: &str,
-        condition: Condition,
-    ) -> Result<Written, StoreError> {
+        conditions: &[(&str, Condition)],
+        ops: &[Op],
+    ) -> Result<Committed, StoreError> {
         let mut state = self.up()?;
-        if lease != 0 && !state.leases.contains_key(&lease) {
+        let unknown = ops.iter().find_map(|op| match op {
+            Op::Put { lease, .. } if *lease != 0 && !state.leases.contains_key(lease) => {
+                Some(*lease)
+            }
+            _ => None,
+        });
+        if !conditions.iter().all(|(key, c)| state.holds(key, *c)) {
+            let now = conditions
+                .iter()
+                .map(|(key, _)| state.keys.get(*key).cloned());
+            return Ok(Committed::Conflict(now.collect()));
+        }
+        if let Some(lease) = unknown {
             return Err(StoreError::NoLease(lease));
         }
-        if !state.holds(other, condition) {
-            return Ok(Written::Conflict(state.keys.get(other).cloned()));
-        }
-        state.revision += 1;
-        state.write(key, value, lease);
-        let revision = state.revision;
-        drop(state);
-        self.0.changed.notify_waiters();
-        Ok(Written::Done(revision))
-    }
-
-    async fn delete(&self, key: &str, condition: Condition) -> Result<Written, StoreError> {
-        let mut state = self.up()?;
-        if !state.holds(key, condition) {
-            return Ok(Written::Conflict(state.keys.get(key).cloned()));
-        }
-        if state.keys.contains_key(key) {
+        let changes = |op: &Op| match op {
+            Op::Put { .. } => true,
+            Op::Delete { key } => state.keys.contains_key(key),
+        };
+        if ops.iter().any(changes) {
             state.revision += 1;
-            state.remove(key);
+        }
+        for op in ops {
+            match op {
+                Op::Put { key, value, lease } => state.write(key, value, *lease),
+                Op::Delete { key } => state.remove(key),
+            }
         }
         let revision = state.revision;
         drop(state);
         self.0.changed.notify_waiters();
-        Ok(Written::Done(revision))
+        Ok(Committed::Done(revision))
     }
 
     async fn lease_grant(&self, ttl: u64) -> Result<LeaseId, StoreError> {
@@ -367,14 +359,23 @@ impl Store for MemoryStore {
         Ok(id)
     }
 
-    async fn lease_renew(&self, lease: LeaseId) -> Result<u64, StoreError> {
+    async fn lease_renew(&self, lease: LeaseId) -> Result<(), StoreError> {
         let mut state = self.up()?;
         let held = state
             .leases
             .get_mut(&lease)
             .ok_or(StoreError::NoLease(lease))?;
         held.until = Instant::now() + Duration::from_secs(held.ttl);
-        Ok(held.ttl)
+        Ok(())
+    }
+
+    async fn lease(&self, lease: LeaseId) -> Result<super::Lease, StoreError> {
+        let state = self.up()?;
+        let held = state.leases.get(&lease).ok_or(StoreError::NoLease(lease))?;
+        Ok(super::Lease {
+            ttl: held.ttl,
+            keys: held.keys.len(),
+        })
     }
 
     async fn lease_revoke(&self, lease: LeaseId) -> Result<(), StoreError> {

@@ -63,8 +63,9 @@ pub struct Page {
     /// The revision that the listing is pinned to: that of the request, or,
     /// for a first page without one, the store's revision.
     pub revision: Revision,
-    /// Whether keys are left behind the last one.
-    pub more: bool,
+    /// Where the next page begins, if keys are left. (Bytes, since a key need
+    /// not be UTF-8, and the next one of its lossy form may lie before it.)
+    pub next: Option<Vec<u8>>,
 }
 
 /// What must hold for a write to happen.
@@ -87,6 +88,53 @@ pub enum Written {
     Done(Revision),
     /// The condition did not hold; this is the key as it is now.
     Conflict(Option<KeyValue>),
+}
+
+/// A part of a transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Op {
+    /// Writes a key, which then hangs on `lease` (0: on none).
+    Put {
+        /// The key.
+        key: String,
+        /// Its value.
+        value: Vec<u8>,
+        /// The lease.
+        lease: LeaseId,
+    },
+    /// Deletes a key, if it is there.
+    Delete {
+        /// The key.
+        key: String,
+    },
+}
+
+/// The outcome of a transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Committed {
+    /// Done, at this revision.
+    Done(Revision),
+    /// A condition did not hold; these are the keys of all conditions as they
+    /// are now, in order.
+    Conflict(Vec<Option<KeyValue>>),
+}
+
+impl From<Committed> for Written {
+    fn from(committed: Committed) -> Self {
+        match committed {
+            Committed::Done(revision) => Written::Done(revision),
+            Committed::Conflict(now) => Written::Conflict(now.into_iter().next().flatten()),
+        }
+    }
+}
+
+/// What a lease is, as the store has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// The time to live that it was granted with, in seconds.
+    pub ttl: u64,
+    /// How many keys hang on it, also keys of others.
+    pub keys: usize,
 }
 
 /// An error of the store. It is never to be read as "empty".
@@ -148,7 +196,7 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// `at` pins the revision; without it the read is linearizable.
     async fn list(
         &self,
-        from: &str,
+        from: &[u8],
         limit: usize,
         at: Option<Revision>,
     ) -> Result<Page, StoreError>;
@@ -161,7 +209,7 @@ pub trait Store: Send + Sync + fmt::Debug {
         from: &str,
         to: &str,
     ) -> Result<(Vec<(String, Revision)>, Revision), StoreError> {
-        let page = self.list(from, 0, None).await?;
+        let page = self.list(from.as_bytes(), 0, None).await?;
         let within = page.items.into_iter().take_while(|kv| kv.key.as_str() < to);
         Ok((
             within.map(|kv| (kv.key, kv.mod_revision)).collect(),
@@ -171,7 +219,7 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// Reads one key as it was at revision `at`.
     async fn get_at(&self, key: &str, at: Revision) -> Result<Option<KeyValue>, StoreError> {
-        let page = self.list(key, 1, Some(at)).await?;
+        let page = self.list(key.as_bytes(), 1, Some(at)).await?;
         Ok(page.items.into_iter().find(|kv| kv.key == key))
     }
 
@@ -189,7 +237,9 @@ pub trait Store: Send + Sync + fmt::Debug {
         value: &[u8],
         lease: LeaseId,
         condition: Condition,
-    ) -> Result<Written, StoreError>;
+    ) -> Result<Written, StoreError> {
+        self.put_beside(key, value, lease, key, condition).await
+    }
 
     /// The same, but `condition` is about the key `other`, and so is what a
     /// conflict shows.
@@ -200,18 +250,42 @@ pub trait Store: Send + Sync + fmt::Debug {
         lease: LeaseId,
         other: &str,
         condition: Condition,
-    ) -> Result<Written, StoreError>;
+    ) -> Result<Written, StoreError> {
+        let put = Op::Put {
+            key: key.to_owned(),
+            value: value.to_owned(),
+            lease,
+        };
+        let committed = self.txn(&[(other, condition)], &[put]).await;
+        committed.map(Written::from)
+    }
 
     /// Deletes one key if `condition` holds (use [`Condition::Present`] or
     /// [`Condition::ModRevision`]).
-    async fn delete(&self, key: &str, condition: Condition) -> Result<Written, StoreError>;
+    async fn delete(&self, key: &str, condition: Condition) -> Result<Written, StoreError> {
+        let delete = Op::Delete {
+            key: key.to_owned(),
+        };
+        let committed = self.txn(&[(key, condition)], &[delete]).await;
+        committed.map(Written::from)
+    }
+
+    /// Does all of `ops`, in one revision, if all conditions hold. No key may
+    /// be written or deleted twice.
+    async fn txn(
+        &self,
+        conditions: &[(&str, Condition)],
+        ops: &[Op],
+    ) -> Result<Committed, StoreError>;
 
     /// Grants a lease of about `ttl` seconds.
     async fn lease_grant(&self, ttl: u64) -> Result<LeaseId, StoreError>;
 
-    /// Renews a lease once; answers its time to live in seconds, or
-    /// [`StoreError::NoLease`].
-    async fn lease_renew(&self, lease: LeaseId) -> Result<u64, StoreError>;
+    /// Renews a lease once, or answers [`StoreError::NoLease`].
+    async fn lease_renew(&self, lease: LeaseId) -> Result<(), StoreError>;
+
+    /// Looks at a lease, or answers [`StoreError::NoLease`].
+    async fn lease(&self, lease: LeaseId) -> Result<Lease, StoreError>;
 
     /// Revokes a lease and deletes the keys that hang on it.
     async fn lease_revoke(&self, lease: LeaseId) -> Result<(), StoreError>;

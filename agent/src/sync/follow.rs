@@ -54,13 +54,14 @@ impl Sync {
             && let Err(turn) = self.follow_until(watcher, until).await
         {
             info!(why = ?turn, "giving the watch up");
-            *watch = None;
+            self.drop_watch(watch);
         }
         sleep_until(until).await;
     }
 
     /// Takes a step of the watch whose changes need not be sent.
     fn take_quietly(&mut self, watcher: &Watcher, step: Step) -> Result<(), Turn> {
+        self.show_watch(watcher.is_watching());
         match step {
             Step::Events(revisions) => {
                 self.note_store_answers();

@@ -6,6 +6,7 @@ use rand::RngExt;
 
 use super::{LOOK_AGAIN, Phase, Side, Sync};
 use crate::model::Adoption;
+use crate::pauses::Pauses;
 use crate::sink::{Found, Meta};
 use crate::store::{Condition, Revision, Written};
 use crate::watch::Watcher;
@@ -39,8 +40,8 @@ impl Sync {
                 }
                 Err(()) => {}
             }
-            let pause = LOOK_AGAIN.mul_f64(self.jitter.random_range(0.5..1.0));
-            self.pass_time(watch, pause).await;
+            let mut pauses = Pauses::new(LOOK_AGAIN, LOOK_AGAIN).seeded(self.jitter.random());
+            self.pass_time(watch, pauses.following()).await;
         }
     }
 
@@ -75,7 +76,12 @@ impl Sync {
         let epoch = String::from_utf8_lossy(&kv.value).into_owned();
         // An etcd that went back need not have told its watches yet.
         let seen = self.read().revision();
-        watch.take_if(|watcher| watcher.epoch() != epoch || seen > revision);
+        if watch
+            .take_if(|watcher| watcher.epoch() != epoch || seen > revision)
+            .is_some()
+        {
+            self.show_watch(false);
+        }
         let start = match &found {
             Found::Table(meta) if meta.epoch != epoch => {
                 self.adopted(&epoch, meta).await?.ok_or_else(|| {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout};
 use tracing::debug;
 
+use crate::pauses::Pauses;
 use crate::store::{Condition, Store, StoreError};
 
 /// Seconds after which an agent that is gone is forgotten.
@@ -16,12 +17,13 @@ const PAUSE: Duration = Duration::from_secs(2);
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Holds the key for ever.
-pub(super) async fn hold(agent: &str, store: Arc<dyn Store>, format: u32) {
+pub(super) async fn hold(agent: &str, store: Arc<dyn Store>, format: u32, seed: u64) {
+    let mut pauses = Pauses::new(PAUSE, PAUSE).seeded(seed);
     loop {
         if let Err(error) = hold_once(agent, &*store, format).await {
             debug!(%error, "the agent's own key is lost, putting it again");
         }
-        sleep(PAUSE).await;
+        sleep(pauses.following()).await;
     }
 }
 

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 use tracing::info;
 
 use super::stream::Building;
-use super::{FIRST_PAUSE, GLANCE, LONGEST_PAUSE, Phase, Side, Sync, Turn};
+use super::{GLANCE, Phase, Side, Sync, Turn};
 use crate::model::Change;
 use crate::sink::{Claim, Found, SinkError, Step as Answer};
 use crate::store::{Condition, Revision, Written};
@@ -206,14 +206,13 @@ impl Sync {
     where
         F: Future<Output = Result<T, SinkError>>,
     {
-        let mut pause = FIRST_PAUSE;
+        let mut pauses = self.pauses();
         loop {
             let answer = call().await;
             if let Ok(value) = self.heard(Side::Sink, answer) {
                 return value;
             }
-            sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            sleep(pauses.following()).await;
         }
     }
 

@@ -12,8 +12,9 @@ use tracing::{debug, info, warn};
 
 use super::queue::{Parcel, Queue};
 use super::reconcile::Finding;
-use super::{FIRST_PAUSE, GLANCE, LONGEST_PAUSE, Phase, STALLED, Side, Sync, Turn};
+use super::{GLANCE, Phase, STALLED, Side, Sync, Turn};
 use crate::model::Key;
+use crate::pauses::Pauses;
 use crate::sink::{Found, Outcome, SinkError};
 use crate::store::{Event, Revision};
 use crate::watch::{Step, Watcher};
@@ -41,8 +42,10 @@ struct Stream {
     again: Option<Parcel>,
     /// Nothing is sent before then.
     not_before: Option<Instant>,
-    pause: Duration,
+    pauses: Pauses,
     probe_due: bool,
+    /// The last call was a probe.
+    probed: bool,
     building: Option<Building>,
 }
 
@@ -80,14 +83,20 @@ impl Sync {
         queue: Queue,
         shutdown: &CancellationToken,
     ) -> Turn {
-        self.set_phase(Phase::Streaming, None);
+        let phase = if watcher.is_watching() {
+            Phase::Streaming
+        } else {
+            Phase::Connecting
+        };
+        self.set_phase(phase, None);
         let mut stream = Stream {
             queue,
             call: None,
             again: None,
             not_before: None,
-            pause: FIRST_PAUSE,
+            pauses: self.pauses(),
             probe_due: false,
+            probed: false,
             building: None,
         };
         let mut probe = interval(PROBE);
@@ -114,6 +123,7 @@ impl Sync {
                 () = until(stream.not_before) => stream.not_before = None,
                 _ = probe.tick() => stream.probe_due = true,
                 step = watcher.step() => {
+                    self.show_watch(watcher.is_watching());
                     if let Err(turn) = self.take_step(&mut stream, step) {
                         return turn;
                     }
@@ -132,14 +142,23 @@ impl Sync {
             return;
         }
         let sink = Arc::clone(&self.sink);
-        if std::mem::take(&mut stream.probe_due) || stream.building.is_some() {
-            stream.call = Some(Box::pin(async move { Answer::Probe(sink.probe().await) }));
-        } else if let Some(parcel) = stream.again.take().or_else(|| stream.queue.take()) {
+        // They take turns: if each probe takes a second, another one is always
+        // due, and while changes pour in, only probes tell edges that we are here.
+        let probe_first = stream.building.is_some() || (stream.probe_due && !stream.probed);
+        let parcel = match probe_first {
+            false => stream.again.take().or_else(|| stream.queue.take()),
+            true => None,
+        };
+        if let Some(parcel) = parcel {
+            stream.probed = false;
             stream.call = Some(Box::pin(async move {
                 let begun = Instant::now();
                 let outcome = sink.batch(&parcel.batch).await;
                 Answer::Batch(parcel, begun.elapsed(), outcome)
             }));
+        } else if std::mem::take(&mut stream.probe_due) || stream.building.is_some() {
+            stream.probed = true;
+            stream.call = Some(Box::pin(async move { Answer::Probe(sink.probe().await) }));
         }
     }
 
@@ -165,10 +184,9 @@ impl Sync {
             },
         };
         if failed {
-            stream.not_before = Some(Instant::now() + stream.pause);
-            stream.pause = (stream.pause * 2).min(LONGEST_PAUSE);
+            stream.not_before = Some(Instant::now() + stream.pauses.following());
         } else {
-            stream.pause = FIRST_PAUSE;
+            stream.pauses.reset();
         }
         Ok(())
     }

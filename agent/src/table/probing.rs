@@ -1,5 +1,6 @@
 //! What the prober asks of the table.
 
+use std::collections::BTreeSet;
 use std::ops::Bound;
 
 use super::{App, Entry, Table, behind};
@@ -88,28 +89,40 @@ impl Table {
         }
     }
 
-    /// The mod revision of what probes found of an instance, if that means
-    /// nothing any more: the instance is gone, or was registered again, or is
-    /// not to be probed.
-    pub fn orphan(&self, app: &str, id: &str) -> Option<Revision> {
-        let found = self.health_revision(app, id)?;
+    /// What is said about an instance but means nothing any more, as the
+    /// instance is gone, or was registered again, or is not to be probed: keys
+    /// with their mod revisions.
+    pub fn orphans_of(&self, app: &str, id: &str) -> Vec<(String, Revision)> {
         let held = self.apps.get(app);
         let instance = held.and_then(|held| held.instances.get(id));
-        let current = instance.is_some_and(|entry| found > entry.create_revision);
+        let outlived = |said: &Revision| instance.is_none_or(|entry| *said < entry.create_revision);
         // Whether bad settings ask for a check is not known.
         let unasked = !self.settings_are_bad() && self.has_check(app) == Some(false);
-        (!current || unasked).then_some(found)
+        let found = self.health_revision(app, id);
+        let found = found.filter(|found| outlived(found) || unasked);
+        let word = self.overrides.revision(app, id).filter(outlived);
+        let keys = [("health", found), ("overrides", word)].into_iter();
+        keys.filter_map(|(kind, said)| Some((format!("{kind}/{app}/{id}"), said?)))
+            .collect()
     }
 
-    /// The same of all instances: `<app>/<id>` and the mod revision.
-    pub fn orphans(&self) -> Vec<(String, Revision)> {
-        let found = self.health_keys(None, usize::MAX).into_iter();
-        let names = found.filter_map(|(key, _)| {
-            let name = key.strip_prefix("health/")?;
-            let (app, id) = name.split_once('/')?;
-            Some((name.to_owned(), self.orphan(app, id)?))
+    /// The same of all instances: each `<app>/<id>` with a key.
+    pub fn orphans(&self) -> Vec<(String, String, Revision)> {
+        let said = [
+            ("health/", self.health_keys(None, usize::MAX)),
+            ("overrides/", self.override_keys(None, usize::MAX)),
+        ];
+        let mut names = BTreeSet::new();
+        for (kind, keys) in &said {
+            names.extend(keys.iter().filter_map(|(key, _)| key.strip_prefix(kind)));
+        }
+        let orphans = names.into_iter().flat_map(|name| {
+            let of = name.split_once('/');
+            let keys = of.map(|(app, id)| self.orphans_of(app, id));
+            let keys = keys.unwrap_or_default().into_iter();
+            keys.map(move |(key, revision)| (name.to_owned(), key, revision))
         });
-        names.collect()
+        orphans.collect()
     }
 
     fn probed_entry<'a>(

@@ -1,10 +1,12 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use tokio::time::timeout;
 
 use super::*;
 use crate::store::memory::MemoryStore;
-use crate::store::{Condition, LeaseId, Page, Written};
+use crate::store::{Committed, Condition, Lease, LeaseId, Op, Page};
+use crate::testing::{Fake, Fault};
 
 const EPOCH: &str = "e1";
 
@@ -130,6 +132,33 @@ async fn a_failed_listing_is_tried_again_and_never_read_as_empty() {
     }
     store.set_down(false);
     assert_eq!(listed(&mut watcher).await.0, ["epoch"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn watchers_that_fail_together_do_not_come_back_together() {
+    let store = registry().await;
+    store.set_down(true);
+    let mut all = Vec::new();
+    for _ in 0..2 {
+        let mut watcher = watcher(&store, None);
+        let mut tries = Vec::new();
+        watcher.step().await;
+        for _ in 0..8 {
+            let begun = Instant::now();
+            watcher.step().await;
+            tries.push(begun.elapsed());
+        }
+        assert!(
+            tries
+                .iter()
+                .all(|pause| *pause <= LONGEST_PAUSE + GRACE / 1000)
+        );
+        all.push(tries);
+    }
+    // Each pause differs by more than the clock's millisecond.
+    let differ = |(a, b): &(&Duration, &Duration)| a.abs_diff(**b) > Duration::from_millis(1);
+    let apart = all[0].iter().zip(&all[1]).filter(differ).count();
+    assert!(apart >= 4, "{all:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -284,7 +313,7 @@ impl Watch for ScriptedWatch {
 
 #[async_trait]
 impl Store for Scripted {
-    async fn list(&self, f: &str, n: usize, at: Option<Revision>) -> Result<Page, StoreError> {
+    async fn list(&self, f: &[u8], n: usize, at: Option<Revision>) -> Result<Page, StoreError> {
         self.0.list(f, n, at).await
     }
     async fn get(&self, key: &str) -> Result<(Option<KeyValue>, Revision), StoreError> {
@@ -294,33 +323,21 @@ impl Store for Scripted {
         let items = std::mem::take(&mut *self.1.lock().unwrap());
         Ok(Box::new(ScriptedWatch(items.into_iter())))
     }
-    async fn put(
+    async fn txn(
         &self,
-        key: &str,
-        value: &[u8],
-        lease: LeaseId,
-        condition: Condition,
-    ) -> Result<Written, StoreError> {
-        self.0.put(key, value, lease, condition).await
-    }
-    async fn put_beside(
-        &self,
-        key: &str,
-        value: &[u8],
-        lease: LeaseId,
-        other: &str,
-        condition: Condition,
-    ) -> Result<Written, StoreError> {
-        self.0.put_beside(key, value, lease, other, condition).await
-    }
-    async fn delete(&self, key: &str, condition: Condition) -> Result<Written, StoreError> {
-        self.0.delete(key, condition).await
+        conditions: &[(&str, Condition)],
+        ops: &[Op],
+    ) -> Result<Committed, StoreError> {
+        Store::txn(&self.0, conditions, ops).await
     }
     async fn lease_grant(&self, ttl: u64) -> Result<LeaseId, StoreError> {
         self.0.lease_grant(ttl).await
     }
-    async fn lease_renew(&self, lease: LeaseId) -> Result<u64, StoreError> {
+    async fn lease_renew(&self, lease: LeaseId) -> Result<(), StoreError> {
         self.0.lease_renew(lease).await
+    }
+    async fn lease(&self, lease: LeaseId) -> Result<Lease, StoreError> {
+        self.0.lease(lease).await
     }
     async fn lease_revoke(&self, lease: LeaseId) -> Result<(), StoreError> {
         self.0.lease_revoke(lease).await
@@ -363,4 +380,25 @@ async fn a_sign_of_life_never_advances_the_position() {
 async fn events_after_listing(watcher: &mut Watcher) -> Vec<(Revision, Vec<String>)> {
     listed(watcher).await;
     events(watcher).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_opens_however_often_its_caller_does_something_else_meanwhile() {
+    let store = Arc::new(Fake::new(Fault::Late(Duration::from_secs(3))));
+    let epoch = store.inner.txn(&[("epoch", Some(EPOCH))]);
+    let mut watcher = Watcher::new(store, EPOCH, Some(epoch));
+    let mut at = None;
+    while at.is_none() {
+        if let Step::Listed(revision) = watcher.step().await {
+            at = Some(revision);
+        }
+    }
+    // A look at etcd and the watch itself: two answers, one after the other.
+    let mut turns = 0;
+    while !watcher.is_watching() {
+        turns += 1;
+        assert!(turns < 10, "the watch does not open");
+        let _dropped = timeout(Duration::from_secs(1), watcher.step()).await;
+    }
+    assert!(turns > 5, "{turns}");
 }

@@ -81,11 +81,11 @@ async fn a_watch_of_a_compacted_revision_says_so_and_one_that_is_none_does_not()
     };
     let said = error.to_string();
     assert!(said.contains("compacted"), "{said}");
-    let listing = bench.store.list("", 0, Some(revision - 1)).await;
+    let listing = bench.store.list(b"", 0, Some(revision - 1)).await;
     let said = listing.unwrap_err().to_string();
     assert!(said.contains("compacted"), "{said}");
-    let listing = bench.store.list("", 0, Some(revision + 100)).await;
+    let listing = bench.store.list(b"", 0, Some(revision + 100)).await;
     let said = listing.unwrap_err().to_string();
     assert!(said.contains("future"), "{said}");
-    assert!(bench.store.list("", 0, Some(revision)).await.is_ok());
+    assert!(bench.store.list(b"", 0, Some(revision)).await.is_ok());
 }

@@ -9,5 +9,7 @@ mod faults;
 mod access;
 mod bench;
 mod cut_off;
+mod leases;
 mod members;
+mod names;
 mod sizes;

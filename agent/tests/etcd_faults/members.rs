@@ -24,7 +24,7 @@ async fn with_one_endpoint_of_three_dead_every_call_succeeds() {
             let put = store.put(&key, SHOP.as_bytes(), 0, Condition::Always).await;
             put.unwrap_or_else(|error| panic!("put {n} of round {round}: {error:?}"));
             store.get(&key).await.unwrap();
-            store.list("", 100, None).await.unwrap();
+            store.list(b"", 100, None).await.unwrap();
             store.keys("routes/", "routes0").await.unwrap();
             store.watch(1).await.unwrap().next().await.unwrap();
             let lease = store.lease_grant(60).await.unwrap();

@@ -102,7 +102,7 @@ pub async fn settled(store: &impl Store, redis: &mut MultiplexedConnection) {
 
 async fn difference(store: &impl Store, redis: &mut MultiplexedConnection) -> Result<(), String> {
     let page = store
-        .list("", 0, None)
+        .list(b"", 0, None)
         .await
         .map_err(|error| format!("{error:?}"))?;
     let meta: Vec<Option<String>> = redis::cmd("HMGET")

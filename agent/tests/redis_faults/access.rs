@@ -1,6 +1,6 @@
 //! Passwords, users and TLS.
 
-use pointsman::sink::redis::RedisSink;
+use pointsman::sink::redis::{RedisOptions, RedisSink};
 use pointsman::sink::{Sink, SinkError};
 use pointsman::store::memory::MemoryStore;
 use pointsman_harness::etcd::EtcdNode;
@@ -64,7 +64,14 @@ async fn tls_with_a_private_authority_works_and_without_it_is_refused() {
     let redis = RedisNode::spawn(&flags);
     let url = format!("rediss://{}", redis.listen);
     let ca = certificates.pem("ca.pem");
-    let sink = || RedisSink::trusting(&url, &ca, REDIS_PREFIX, 10_000).unwrap();
+    let trusting = RedisOptions {
+        url: url.clone(),
+        ca: Some(ca),
+        prefix: REDIS_PREFIX.to_owned(),
+        stream_length: 10_000,
+        ..RedisOptions::default()
+    };
+    let sink = || RedisSink::with(&trusting).unwrap();
     crate::faults::until("redis answers over TLS", async || {
         let answer = sink().meta().await;
         answer.map_err(|error| format!("{error:?}"))
@@ -91,6 +98,57 @@ async fn tls_with_a_private_authority_works_and_without_it_is_refused() {
     serve.ready().await.unwrap();
 }
 
+#[tokio::test]
+async fn sentinels_with_a_password_and_tls_are_asked_with_both() {
+    let certificates = Certificates::make();
+    let files = ["server.pem", "server.key", "ca.pem"].map(|name| certificates.path(name));
+    let tls = |port: &'static str| {
+        let mut flags = vec!["--tls-port", port, "--tls-auth-clients", "no"];
+        flags.extend(["--tls-replication", "yes"]);
+        flags.extend(["--tls-cert-file", &files[0]]);
+        flags.extend(["--tls-key-file", &files[1]]);
+        flags.extend(["--tls-ca-cert-file", &files[2]]);
+        flags
+    };
+    let mut flags = tls("PORT");
+    flags.extend(["--requirepass", "s3cret"]);
+    let master = RedisNode::spawn(&flags);
+    let mut lines = vec![
+        "sentinel auth-pass table s3cret".to_owned(),
+        "user default off".to_owned(),
+        "user agent on >t0p ~* &* +@all".to_owned(),
+    ];
+    lines.extend(
+        tls("PORT")
+            .chunks(2)
+            .map(|pair| format!("{} {}", pair[0].trim_start_matches("--"), pair[1])),
+    );
+    let sentinel = RedisNode::spawn_sentinel(master.listen, &lines);
+
+    // The whole agent, by its settings.
+    let etcd = EtcdNode::start().await;
+    let file = master.dir().join("sentinel-password");
+    std::fs::write(&file, "t0p\n").unwrap();
+    let config = AgentConfig {
+        id: "a".to_owned(),
+        admin: ports::free_loopback(),
+        etcd_url: etcd.url(),
+        redis_url: format!("rediss+sentinel://:s3cret@{}/table", sentinel.listen),
+        more_args: vec![
+            "--redis-ca-file".into(),
+            certificates.file("ca.pem").into_os_string(),
+            "--redis-sentinel-user".into(),
+            "agent".into(),
+            "--redis-sentinel-password-file".into(),
+            file.into_os_string(),
+        ],
+        log_dir: master.dir().to_owned(),
+    };
+    let launcher = launcher();
+    let mut serve = Serve::spawn(&launcher, &config).unwrap();
+    serve.ready().await.unwrap();
+}
+
 /// Edges tell by it since when no agent is there.
 #[tokio::test]
 async fn an_idle_agent_shows_that_it_is_there() {
@@ -105,7 +163,11 @@ async fn an_idle_agent_shows_that_it_is_there() {
         until("it is heard", async || {
             let mut connection = bench.redis.connection().await;
             let left: i64 = redis_node::command(&mut connection, "TTL pointsman:heard").await;
-            if left > 86_000 { Ok(()) } else { Err(left.to_string()) }
+            if left > 86_000 {
+                Ok(())
+            } else {
+                Err(left.to_string())
+            }
         })
         .await;
     }

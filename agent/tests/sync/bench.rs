@@ -15,6 +15,7 @@ use pointsman::table::{Held, Table};
 use pointsman_harness::records::{self, REDIS_PREFIX as PREFIX};
 use pointsman_harness::sandbox::Sandbox;
 use pointsman_harness::services::{Redis, Service};
+use pointsman_harness::wait;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
@@ -153,6 +154,30 @@ impl Bench {
         }
     }
 
+    /// Waits until the agent has looked so often, from now on, where Redis
+    /// stands. (Nobody else asks by HMGET; scripts do, while it writes.)
+    pub async fn agent_looks(&mut self, times: u64) {
+        let wanted = self.looks().await + times;
+        let looked = wait::until("the agent looks at redis", PATIENCE, async || {
+            match self.looks().await {
+                looks if looks >= wanted => Ok(()),
+                looks => Err(format!("{looks} looks, not {wanted}")),
+            }
+        });
+        looked.await.unwrap();
+    }
+
+    async fn looks(&mut self) -> u64 {
+        let mut command = redis::cmd("INFO");
+        command.arg("commandstats");
+        let info: String = command.query_async(&mut self.connection).await.unwrap();
+        let line = info
+            .lines()
+            .find_map(|line| line.strip_prefix("cmdstat_hmget:calls="));
+        let calls = line.and_then(|line| line.split(',').next());
+        calls.map_or(0, |calls| calls.parse().unwrap())
+    }
+
     /// Sets Redis back to an older revision, in one go, as a fail-over does.
     pub async fn set_back(&mut self, rev: &str, content: &BTreeMap<Element, String>) {
         let mut pipe = redis::pipe();
@@ -221,7 +246,7 @@ impl Bench {
             Ok(meta) => meta,
             Err(error) => return Some(error.to_string()),
         };
-        let page = self.store.list("", 0, None).await.unwrap();
+        let page = self.store.list(b"", 0, None).await.unwrap();
         let word = |field: &str| meta.get(field).map(String::as_str);
         if word("state") != Some("ready") || word("rev") != Some(&page.revision.to_string()) {
             return Some(format!("meta is {meta:?}, etcd is at {}", page.revision));

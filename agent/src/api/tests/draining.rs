@@ -1,4 +1,8 @@
+use std::sync::atomic::Ordering;
+
 use super::*;
+use crate::store::Condition;
+use crate::testing::{Fake, Fault};
 
 const INSTANCE: &str = "/v1/apps/shop/instances/a";
 const PATH: &str = "/v1/apps/shop/instances/a/draining";
@@ -43,6 +47,63 @@ async fn draining_ends_when_the_instance_is_registered_anew() {
     api.put(PATH, "").await.refused(404, "not_found");
     api.put(INSTANCE, body).await.revision();
     assert_eq!(state(&api).await, "live");
+}
+
+#[tokio::test]
+async fn an_instance_that_restarts_at_that_moment_does_not_start_out_draining() {
+    let fake = Arc::new(Fake::new(Fault::Replaces));
+    fake.faulty.store(false, Ordering::Relaxed);
+    let api = Api::with(fake.inner.clone(), fake.clone());
+    api.put(INSTANCE, r#"{"addr":"10.0.0.1:80"}"#)
+        .await
+        .revision();
+    fake.faulty.store(true, Ordering::Relaxed);
+    api.put(PATH, "").await.refused(412, "precondition_failed");
+    assert_eq!(api.stored(KEY).await, None);
+    assert_eq!(state(&api).await, "live");
+}
+
+#[tokio::test(start_paused = true)]
+async fn draining_hangs_on_the_lease_of_its_instance_whichever_it_is() {
+    let api = Api::new();
+    let ttl = |ttl: &str| format!(r#"{{"addr":"10.0.0.1:80","ttl":"{ttl}"}}"#);
+    api.put(INSTANCE, &ttl("10s")).await.revision();
+    api.put(PATH, "").await.revision();
+    let found = "health/shop/a";
+    let lease = async |key: &str| api.stored(key).await.map(|kv| kv.lease);
+    let first = lease("instances/shop/a").await.unwrap();
+    let put = api
+        .store
+        .put(found, br#"{"up":false}"#, first, Condition::Always);
+    put.await.unwrap();
+    for body in [&ttl("60s"), r#"{"addr":"10.0.0.1:80"}"#, &ttl("20s")] {
+        api.put(INSTANCE, body).await.revision();
+        let now = lease("instances/shop/a").await;
+        assert_eq!(lease(KEY).await, now, "{body}");
+        assert_eq!(lease(found).await, now, "{body}");
+        // The lease before it is over.
+        tokio::time::sleep(Duration::from_secs(15)).await;
+        api.put(INSTANCE, body).await.revision();
+        assert_eq!(state(&api).await, "draining", "{body}");
+    }
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    let left = api.store.list(b"", 0, None).await.unwrap().items;
+    assert_eq!(left, [], "with the instance, all of it goes");
+}
+
+#[tokio::test(start_paused = true)]
+async fn draining_is_deleted_together_with_its_instance() {
+    let api = Api::new();
+    for body in [
+        r#"{"addr":"10.0.0.1:80"}"#,
+        r#"{"addr":"10.0.0.1:80","ttl":"24h"}"#,
+    ] {
+        api.put(INSTANCE, body).await.revision();
+        api.put(PATH, "").await.revision();
+        let revision = api.delete(INSTANCE).await.revision();
+        assert_eq!(api.stored(KEY).await, None, "{body}");
+        assert_eq!(api.store.revision(), revision, "at the same revision");
+    }
 }
 
 #[tokio::test]

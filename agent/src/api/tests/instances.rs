@@ -79,7 +79,8 @@ async fn another_body_ttl_or_kind_is_a_new_put() {
         let before = lease(&api).await;
         let revision = api.put(PATH, body).await.revision();
         assert!(revision > last, "{body}");
-        assert_ne!(lease(&api).await, before, "{body}");
+        let kept = body.contains(r#""20s","weight":99"#) && before != 0;
+        assert_eq!(lease(&api).await == before, kept, "{body}");
         assert_eq!(lease(&api).await == 0, !body.contains("ttl"), "{body}");
         last = revision;
     }
@@ -140,6 +141,109 @@ async fn a_write_that_is_refused_leaves_no_lease() {
     let api = Api::with(fake.inner.clone(), fake.clone());
     api.put(PATH, LEASED).await.refused(413, "body_too_large");
     assert_eq!(fake.leases.load(Ordering::Relaxed), 0);
+}
+
+/// An API over a store that can have a fault, and has none now.
+fn over_fake(fault: Fault) -> (Arc<Fake>, Api) {
+    let fake = Arc::new(Fake::new(fault));
+    fake.faulty.store(false, Ordering::Relaxed);
+    let api = Api::with(fake.inner.clone(), fake.clone());
+    (fake, api)
+}
+
+#[tokio::test(start_paused = true)]
+async fn whatever_the_heartbeat_brings_no_lease_is_left_behind() {
+    let (fake, api) = over_fake(Fault::Hangs);
+    for body in [
+        LEASED,
+        LEASED,
+        r#"{"addr":"10.0.0.5:8080","ttl":"10s","weight":99}"#,
+        r#"{"addr":"10.0.0.5:8080","ttl":"24h","weight":99}"#,
+        r#"{"addr":"10.0.0.6:8080","ttl":"24h","weight":99}"#,
+        r#"{"addr":"10.0.0.7:8080","ttl":"20s","weight":99}"#,
+        r#"{"addr":"10.0.0.7:8080"}"#,
+        r#"{"addr":"10.0.0.8:8080"}"#,
+        LEASED,
+    ] {
+        api.put(PATH, body).await.revision();
+        let leases = i64::from(body.contains("ttl"));
+        assert_eq!(fake.leases.load(Ordering::Relaxed), leases, "{body}");
+    }
+    api.delete(PATH).await.revision();
+    assert_eq!(fake.leases.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_on_which_other_keys_hang_is_not_revoked() {
+    let api = Api::new();
+    let shared = api.store.lease_grant(60).await.unwrap();
+    for key in [KEY, "instances/shop/shop-2"] {
+        let put = api
+            .store
+            .put(key, b"10.0.0.5:8080", shared, Condition::Always);
+        put.await.unwrap();
+    }
+    api.put(PATH, LEASED).await.revision();
+    api.delete(PATH).await.revision();
+    let other = api.stored("instances/shop/shop-2").await.unwrap();
+    assert_eq!(other.lease, shared);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_that_times_out_leaves_no_lease() {
+    let (fake, api) = over_fake(Fault::Swallows);
+    fake.faulty.store(true, Ordering::Relaxed);
+    api.put(PATH, LEASED).await.refused(503, "etcd_unavailable");
+    // Nor does one whose client does not wait for its answer.
+    let impatient = api.put(PATH, LEASED);
+    let gone = tokio::time::timeout(PATIENCE / 2, impatient).await;
+    assert!(gone.is_err());
+    assert_eq!(fake.leases.load(Ordering::Relaxed), 1, "granted by now");
+    tokio::time::sleep(PATIENCE * 2).await;
+    assert_eq!(fake.leases.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_put_with_a_new_address_is_a_new_registration() {
+    for ttl in ["", r#","ttl":"10s""#] {
+        let api = Api::new();
+        let older = format!(r#"{{"addr":"10.0.0.5:8080"{ttl}}}"#);
+        api.put(PATH, &older).await.revision();
+        // The other one dies, and its lease outlives it.
+        let dead = "/v1/apps/shop/instances/shop-2";
+        let taken = format!(r#"{{"addr":"10.0.0.6:8080"{ttl}}}"#);
+        api.put(dead, &taken).await.revision();
+        let draining = format!("{PATH}/draining");
+        api.put(&draining, "").await.revision();
+        let revision = api.put(PATH, &taken).await.revision();
+        assert_eq!(api.stored(KEY).await.unwrap().create_revision, revision);
+        api.sync().await;
+        let body = api.get("/v1/apps/shop").await.json();
+        assert_eq!(body["instances"][0]["state"], "live", "{body}");
+        assert_eq!(body["instances"][1]["state"], "shadowed", "{body}");
+        // A new weight is none.
+        let heavier = taken.replace('{', r#"{"weight":7,"#);
+        api.put(PATH, &heavier).await.revision();
+        assert_eq!(api.stored(KEY).await.unwrap().create_revision, revision);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_move_is_made_to_the_end_though_answers_are_lost() {
+    let (fake, api) = over_fake(Fault::LosesAnswers);
+    api.put(PATH, LEASED).await.revision();
+    fake.faulty.store(true, Ordering::Relaxed);
+    let moved = r#"{"addr":"10.0.0.6:8080","ttl":"10s"}"#;
+    let before = api.stored(KEY).await.unwrap().create_revision;
+    let (answer, ()) = tokio::join!(api.put(PATH, moved), async {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        fake.faulty.store(false, Ordering::Relaxed);
+    });
+    let revision = answer.revision();
+    let now = api.stored(KEY).await.unwrap();
+    assert!(now.create_revision > before);
+    assert_eq!(now.mod_revision, revision);
+    assert_eq!(fake.leases.load(Ordering::Relaxed), 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use tokio::task::JoinHandle;
-use tokio::time::{advance, sleep};
+use tokio::time::sleep;
 
 use crate::metrics::{Metrics, Reading};
 use crate::probe::attempt::Fault;
@@ -147,7 +147,7 @@ pub(super) async fn feed(
     table: SharedTable,
     status: watch::Sender<SyncStatus>,
 ) {
-    let page = store.list("", 0, None).await.unwrap();
+    let page = store.list(b"", 0, None).await.unwrap();
     {
         let mut table = table.write().unwrap();
         page.items.iter().for_each(|kv| table.load(kv));
@@ -199,13 +199,14 @@ pub(super) async fn registry(instances: &[(&str, &str)]) -> MemoryStore {
 
 /// Lets so many intervals pass.
 pub(super) async fn intervals(count: u32) {
-    for _ in 0..count * 100 {
-        advance(SECOND / 10).await;
-        // Whatever has become due begins, ends, and is written.
-        for _ in 0..20 {
-            tokio::task::yield_now().await;
-        }
-    }
+    sleep(SECOND * 10 * count).await;
+    settled().await;
+}
+
+/// Whatever has become due begins, ends, and is written: the paused clock goes
+/// on only when every task waits for it.
+pub(super) async fn settled() {
+    sleep(GRAIN).await;
 }
 
 pub(super) const A: &str = "10.0.0.1:80";

@@ -97,6 +97,8 @@ async fn the_first_registration_takes_over_from_an_earlier_life() {
         .unwrap();
     let mut running = Running::start(Arc::new(store.clone()));
     let revision = running.held().await;
+    // A new key owns its address, though others were registered meanwhile.
+    assert_eq!(stored(&store).await.unwrap().create_revision, revision);
     // The earlier life's lease ends; that does not touch the new one.
     pass(TTL * 3).await;
     let kv = stored(&store).await.unwrap();

@@ -6,11 +6,12 @@ use etcd_client::Client;
 use tokio::time::{sleep, timeout};
 use tonic::Code;
 
+use crate::pauses::Pauses;
 use crate::store::{LeaseId, StoreError};
 
 /// How often a call is tried whose connection could not even be opened.
 pub(super) const TRIES: u32 = 4;
-const RETRY_PAUSE: Duration = Duration::from_millis(50);
+const RETRY_PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(200)];
 
 /// What etcd says to a wrong login, and to none where one is needed.
 const LOGIN_REFUSED: [&str; 2] = ["authentication failed", "user name is empty"];
@@ -33,10 +34,11 @@ where
 {
     let tries = async {
         let mut tried = 1;
+        let mut pauses = Pauses::new(RETRY_PAUSES[0], RETRY_PAUSES[1]);
         loop {
             match once().await {
                 Err(error) if tried < TRIES && never_sent(&error) => {
-                    sleep(RETRY_PAUSE * tried).await;
+                    sleep(pauses.following()).await;
                     tried += 1;
                 }
                 Err(error) if tried < TRIES && token_is_old(&error) => {
