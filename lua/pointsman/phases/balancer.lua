@@ -30,6 +30,7 @@ local ffi_string = require("ffi").string
 local find_at = cache.find_at
 local first_pass = records.first_pass
 local get_last_failure = ngx_balancer.get_last_failure
+local inherit = records.inherit
 local min = math.min
 local ngx_log = ngx.log
 local now = ngx.now
@@ -111,10 +112,13 @@ end
 -- of a cached page, which has no rewrite phase.
 local function find_app(record)
     local target, how = find_at(read_host())
-    if not target then
-        return nil, how
-    elseif target.plain then
+    if target and target.plain then
         return target
+    elseif record.is_sub and inherit(record) then
+        renew(record.app)
+        return record.app
+    elseif not target then
+        return nil, how
     end
     local app, rule, reason = decision.make(target)
     if not app then
