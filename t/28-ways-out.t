@@ -467,3 +467,33 @@ ask()
 200 500 500 200 500 500 
 200 502 504 
 200 500 500 200 500 500 
+
+
+
+=== what an app asks for while a body is read is left out, not a 502
+--- records
+route shop.test shop
+inst shop a @a
+--- lua
+local changes = {
+    'policy shop {"retry_5xx":true}', 'policy shop {"sticky":{}}',
+    'policy shop {"buffering":false}',
+    'rules shop.test [{"path":"/","headers":{"response":{"set":{"X-A":"1"}}},"to":[{"app":"shop"}]}]',
+}
+for _, change in ipairs(changes) do
+    t.change("route shop.test shop\npolicy shop {}")
+    assert(t.show("shop.test") == "200 a")
+    local response = t.connect():request("shop.test", "/", {
+        chunks = function()
+            coroutine.yield("x")
+            t.change(change)
+            coroutine.yield("x")
+        end,
+    })
+    t.say(response.status)
+end
+--- response_body
+200
+200
+200
+200

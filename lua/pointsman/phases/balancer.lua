@@ -124,11 +124,14 @@ local function find_app(record)
     if not app then
         return nil, reason or "an answer of a rule's own"
     end
+    -- The table has changed since. Of all that a location is for, only the
+    -- protocol cannot be done without.
+    local scheme = app.policy.scheme
+    if scheme == "https" or scheme == "grpc" then
+        return nil, "an app that speaks " .. scheme
+    end
     record.app, record.rule = app, rule or false
     choice.note(record)
-    if decision.location(record) then
-        return nil, "an app that needs another location"
-    end
     return app
 end
 
