@@ -31,7 +31,7 @@ routes 1 true
 apps 1 true
 negatives 3 true
 state nil true
-1 0 1 1
+1 0 2 1
 0
 
 

@@ -33,9 +33,9 @@ local var = ngx.var
 -- error; with the target, whether the balancer phase will find it in the cache.
 local function fetch(host)
     local target, reason = miss.fetch(host)
-    if target then
+    if target or reason == "no_route" then
         counts.hits_redis = counts.hits_redis + 1
-    elseif reason ~= "no_route" then
+    else
         target = cache.find_stale(host)
         if target then
             counts.hits_stale = counts.hits_stale + 1
