@@ -497,3 +497,34 @@ end
 200
 200
 200
+
+
+
+=== an app that reaches its limit while a body is read says so
+--- records
+route shop.test shop
+policy shop {"max_conns":1}
+inst shop a @a
+--- lua
+local function stay()
+    return t.get("shop.test", "/slow_if/a/0.5").status
+end
+local function send()
+    local response = t.connect():request("shop.test", "/", {
+        chunks = function()
+            coroutine.yield("x")
+            t.wait("the other one", function()
+                return t.requests("a") == 1
+            end)
+            coroutine.yield("x")
+        end,
+    })
+    return response.status .. " " .. response.headers["x-pointsman-error"]
+           .. " " .. response.headers["retry-after"]
+end
+local answers = t.together(send, stay)
+t.say(answers[1], ", ", answers[2])
+t.say(t.metric('pointsman_errors_total{reason="overloaded"}'))
+--- response_body
+502 overloaded 1, 200
+1

@@ -601,7 +601,7 @@ local response = t.get("shop.test", "/echo", { chunks = function()
 end })
 t.say(response.status)
 --- error_log
-no live instance of shop any more
+no instance of shop any more: no_instance
 --- response_body
 200
 502

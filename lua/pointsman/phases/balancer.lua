@@ -3,8 +3,9 @@
 --
 -- It cannot yield. What the rewrite phase has decided is in the request's
 -- record; a plain app is looked up again. An app that has vanished in between
--- is a 502 and a line in the log, since stock nginx has no other status for
--- this phase.
+-- is a 502 with the reason in its headers and in the log, since stock nginx has
+-- no other status for this phase. The same goes for one whose instances have
+-- reached their limit meanwhile.
 --
 -- Three things to know of nginx here. The upstream's only server is `down`, so
 -- that no tries are left but those that are granted here. A retry that nginx
@@ -18,6 +19,7 @@ local decision = require("pointsman.request.decision")
 local in_flight = require("pointsman.request.in_flight")
 local metrics = require("pointsman.metrics")
 local records = require("pointsman.request.record")
+local respond = require("pointsman.request.respond")
 local variables = require("pointsman.request.variables")
 local verdict = require("pointsman.health.verdict")
 
@@ -41,6 +43,7 @@ local set_current_peer = ngx_balancer.set_current_peer
 local set_more_tries = ngx_balancer.set_more_tries
 local set_timeouts = ngx_balancer.set_timeouts
 local take = choice.take
+local tell = respond.tell
 
 local ERROR = ngx.ERROR
 local NO_LIVE_PEER = -3     -- NGX_BUSY
@@ -200,7 +203,9 @@ function _M.run()
         take(record)
     end
     if not record.peer then
-        return give_up("no live instance of ", app.name, " any more")
+        local reason = choice.refusal(app) or "no_instance"
+        tell(reason)
+        return give_up("no instance of ", app.name, " any more: ", reason)
     end
     local time = now()
     -- Retries are promised beforehand: where none is left in the budget, the
