@@ -38,7 +38,7 @@ local function correct_host(host, host_len, header, header_len)
             and find(sub(given, host_len + 1), "^%.?:?%d*$") then
         return
     end
-    var.pointsman_upstream_host =
+    var.pointsman_host =
         match(var.request or "", "^%S+ %w+://([^/?# ]+)") or name
 end
 
