@@ -123,7 +123,9 @@ function _M.refusal(its_app)
     local policy = its_app.policy
     local pin = policy.pin_header and view.header(policy.pin_header)
     if pin then
-        return not with_id(pin) and "no_such_instance" or nil
+        local peer = with_id(pin)
+        return not peer and "no_such_instance"
+               or at_limit(peer) and "overloaded" or nil
     elseif its_app.live == 0 then
         -- A session may stay with an instance that drains.
         return not (policy.sticky and find_session()) and "no_instance" or nil
@@ -166,6 +168,9 @@ function _M.take(record)
     local peer
     if record.pin then
         peer = with_id(record.pin)
+        if peer and at_limit(peer) then
+            peer = nil
+        end
         record.peer = peer or false
         return peer
     end
