@@ -107,8 +107,17 @@ local function pick(record)
         end
     end
     view.now, view.key = time, record.key or nil
-    return app.picker:pick(skip, view)
-           or app.picker:pick(skip_but_ejected, view)
+    local picker = app.picker
+    local peer = picker:pick(skip, view)
+    if not peer and n_tried > 0 then
+        -- One that was tried rather than one that is known to fail: the client
+        -- gets what the last try has brought, if only a 503 of the app's own.
+        local n = n_tried
+        n_tried = 0
+        peer = picker:pick(skip, view)
+        n_tried = n
+    end
+    return peer or picker:pick(skip_but_ejected, view)
 end
 
 
