@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use pointsman::dev::Source;
-use pointsman::dev::process::Launcher;
+use pointsman_dev::Source;
+use pointsman_dev::process::Launcher;
 use tempfile::TempDir;
 
 use crate::cpu::Cores;

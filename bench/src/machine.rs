@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::SystemTime;
 
-use pointsman::dev::programs;
+use pointsman_dev::programs;
 use procfs::process::Process;
 use procfs::{CurrentSI, KernelStats, ProcResult};
 use serde::{Deserialize, Serialize};

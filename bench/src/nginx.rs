@@ -10,9 +10,9 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, ensure};
 use nix::unistd::geteuid;
-use pointsman::dev::ports;
-use pointsman::dev::process::Spec;
-use pointsman::dev::services::NginxProgram;
+use pointsman_dev::ports;
+use pointsman_dev::process::Spec;
+use pointsman_dev::services::NginxProgram;
 
 use crate::context::Context;
 use crate::proxy::Proxy;

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use anyhow::Result;
-use pointsman::dev::process::Spec;
-use pointsman::dev::{ports, programs};
+use pointsman_dev::process::Spec;
+use pointsman_dev::{ports, programs};
 
 use crate::context::Context;
 use crate::fill;

@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Result;
-use pointsman::dev::http;
-use pointsman::dev::process::{Process, Spec};
+use pointsman_dev::http;
+use pointsman_dev::process::{Process, Spec};
 
 use crate::context::Context;
 use crate::cpu;

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use pointsman::dev::services::{Agent, AgentConfig, Etcd, EtcdConfig, Redis, RedisConfig, Service};
-use pointsman::dev::{http, ports, wait};
+use pointsman_dev::services::{Agent, AgentConfig, Etcd, EtcdConfig, Redis, RedisConfig, Service};
+use pointsman_dev::{http, ports, wait};
 use serde_json::Value;
 
 use crate::context::Context;

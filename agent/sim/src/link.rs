@@ -6,11 +6,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use pointsman::model::{Change, Element};
-use pointsman::sink::script::{self, Call, Protocol};
-use pointsman::sink::{Batch, Claim, Found, Outcome, Reading, Scanned, Sink, SinkError, Step};
-use pointsman::store::memory::MemoryStore;
-use pointsman::store::{
+use pointsman_memory::MemoryStore;
+use pointsman_model::{Change, Element};
+use pointsman_publish::sink::script::{self, Call, Protocol};
+use pointsman_publish::sink::{
+    Batch, Claim, Found, Outcome, Reading, Scanned, Sink, SinkError, Step,
+};
+use pointsman_store::{
     Condition, KeyValue, LeaseId, Page, Revision, Store, StoreError, Watch, WatchItem, Written,
 };
 use rand::rngs::SmallRng;

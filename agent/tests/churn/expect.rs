@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use pointsman::dev::http::Connection;
-use pointsman::dev::wait;
-use pointsman::table::{InstanceState, Table};
+use pointsman_dev::http::Connection;
+use pointsman_dev::wait;
+use pointsman_mirror::table::{InstanceState, Table};
 use serde_json::Value;
 
 use crate::changes::HOSTS;

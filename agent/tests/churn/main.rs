@@ -17,16 +17,15 @@ mod expect;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pointsman::dev::services::Service;
-use pointsman::dev::wait;
-use tokio::task::JoinSet;
-
 use changes::{Changer, Hot};
+use pointsman_dev::services::Service;
+use pointsman_dev::wait;
 use support::load::{Load, NextHost};
 use support::registry;
 use support::upstreams::Upstreams;
 use support::workers::Workers;
 use support::world::World;
+use tokio::task::JoinSet;
 
 const WORKERS: usize = 4;
 const UPSTREAMS: usize = 24;

@@ -1,6 +1,6 @@
 //! Garbage in etcd: shown, and the last good value is kept.
 
-use pointsman::dev::wait;
+use pointsman_dev::wait;
 
 use crate::support::PATIENCE;
 use crate::support::upstreams::{SERVED_BY, Upstreams};

@@ -7,8 +7,8 @@ use std::time::Duration;
 use axum::http::Method;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use pointsman::dev::process::{Process, Spec};
-use pointsman::dev::{http, ports, wait};
+use pointsman_dev::process::{Process, Spec};
+use pointsman_dev::{http, ports, wait};
 use tempfile::TempDir;
 use tokio::time::timeout;
 

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use pointsman::dev::services::Service;
-use pointsman::dev::wait;
+use pointsman_dev::services::Service;
+use pointsman_dev::wait;
 
 use crate::support::PATIENCE;
 use crate::support::load::Load;

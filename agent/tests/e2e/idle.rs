@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use pointsman::dev::services::Service;
+use pointsman_dev::services::Service;
 
 use crate::support::upstreams::Upstreams;
 use crate::support::world::World;

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use axum::http::{Method, StatusCode};
 use nix::sys::signal::Signal;
-use pointsman::dev::services::Service;
-use pointsman::dev::{http, ports, wait};
+use pointsman_dev::services::Service;
+use pointsman_dev::{http, ports, wait};
 use serde_json::Value;
 
 use crate::support::PATIENCE;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use pointsman::dev::services::Service;
-use pointsman::dev::wait;
+use pointsman_dev::services::Service;
+use pointsman_dev::wait;
 
 use crate::support::PATIENCE;
 use crate::support::load::Load;
@@ -36,7 +36,7 @@ async fn reloads_while_instances_change_cost_nothing_and_leave_nothing_stale() {
         registry.put_route(&host, "shop").await;
         let edge = world.nginx.edge();
         wait::until("new workers answer", PATIENCE, async || {
-            let answer = pointsman::dev::http::get(edge, "x", "/_worker")
+            let answer = pointsman_dev::http::get(edge, "x", "/_worker")
                 .await
                 .map_err(|error| error.to_string())?;
             if before.contains(&answer.text()) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::http::Method;
 use etcd_client::Client;
-use pointsman::dev::ports;
+use pointsman_dev::ports;
 use serde_json::json;
 use tokio::process::Command;
 use tokio::time::timeout;
@@ -20,7 +20,7 @@ use crate::support::world::World;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn grpc_passes_unary_calls_and_streams_of_both_directions() {
     let listen = ports::free_loopback();
-    let nginx = pointsman::dev::Source::at(&crate::support::repository())
+    let nginx = pointsman_dev::Source::at(&crate::support::repository())
         .unwrap()
         .nginx();
     let lines = format!(

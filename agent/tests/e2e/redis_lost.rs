@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pointsman::dev::services::Service;
+use pointsman_dev::services::Service;
 use redis::AsyncCommands;
 
 use crate::support::load::Load;

@@ -4,9 +4,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use pointsman::dev::process::{Process, Spec};
-use pointsman::dev::services::Service;
-use pointsman::dev::{ports, wait};
+use pointsman_dev::process::{Process, Spec};
+use pointsman_dev::services::Service;
+use pointsman_dev::{ports, wait};
 use tokio::time::{Instant, timeout};
 
 use crate::support::etcd::Registry;

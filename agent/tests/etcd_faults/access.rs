@@ -1,11 +1,11 @@
 //! Authentication and TLS.
 
 use etcd_client::{Certificate, Client, ConnectOptions, Identity, TlsOptions};
-use pointsman::dev::ports;
-use pointsman::dev::process::Launcher;
-use pointsman::dev::services::{Agent as Serve, AgentConfig, Service as _};
-use pointsman::store::etcd::{EtcdOptions, EtcdStore};
-use pointsman::store::{Store, StoreError, WatchItem};
+use pointsman_dev::ports;
+use pointsman_dev::process::Launcher;
+use pointsman_dev::services::{Agent as Serve, AgentConfig, Service as _};
+use pointsman_store::etcd::{EtcdOptions, EtcdStore};
+use pointsman_store::{Store, StoreError, WatchItem};
 use tempfile::TempDir;
 
 use crate::faults::agent::{self, Agent, SHOP};

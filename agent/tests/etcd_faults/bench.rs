@@ -1,6 +1,6 @@
 //! One etcd behind a relay, one Redis, one agent between them.
 
-use pointsman::store::etcd::EtcdStore;
+use pointsman_store::etcd::EtcdStore;
 use redis::aio::MultiplexedConnection;
 
 use crate::faults::agent::{self, Agent};

@@ -1,8 +1,8 @@
 //! Several endpoints, some of them dead.
 
 use futures::future::join_all;
-use pointsman::dev::ports;
-use pointsman::store::{Condition, Store};
+use pointsman_dev::ports;
+use pointsman_store::{Condition, Store};
 
 use crate::bench::Bench;
 use crate::faults::agent::{self, Agent, SHOP};

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pointsman::sink::Sink;
-use pointsman::store::{Condition, Store};
-use pointsman::sync::{Sync, SyncStatus};
-use pointsman::table::Table;
+use pointsman_mirror::table::Table;
+use pointsman_publish::sink::Sink;
+use pointsman_publish::{Publisher, SyncStatus};
+use pointsman_store::{Condition, Store};
 use redis::aio::MultiplexedConnection;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -28,7 +28,7 @@ pub struct Agent {
 
 impl Agent {
     pub fn start(name: &str, store: impl Store + 'static, sink: impl Sink + 'static) -> Self {
-        let (sync, _, status) = Sync::new(name, Arc::new(store), Arc::new(sink), Arc::new(()));
+        let (sync, _, status) = Publisher::new(name, Arc::new(store), Arc::new(sink), Arc::new(()));
         let shutdown = CancellationToken::new();
         let sync = sync.reconcile_every(Duration::from_secs(3600));
         let task = tokio::spawn(sync.run(shutdown.clone()));

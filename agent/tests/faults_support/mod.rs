@@ -18,7 +18,7 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Waits until `probe` answers `Ok`; what it saw last is told if it never does.
 pub async fn until<T>(what: &str, probe: impl AsyncFnMut() -> Result<T, String>) -> T {
-    match pointsman::dev::wait::until(what, PATIENCE, probe).await {
+    match pointsman_dev::wait::until(what, PATIENCE, probe).await {
         Ok(found) => found,
         Err(error) => panic!("{error}"),
     }

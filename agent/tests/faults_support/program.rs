@@ -3,11 +3,11 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use pointsman::dev::ports;
-use pointsman::dev::process::{Launcher, Process, Spec};
-use pointsman::sink::redis::RedisSink;
-use pointsman::store::Store;
-use pointsman::store::etcd::{EtcdOptions, EtcdStore};
+use pointsman_dev::ports;
+use pointsman_dev::process::{Launcher, Process, Spec};
+use pointsman_publish::sink::redis::RedisSink;
+use pointsman_store::Store;
+use pointsman_store::etcd::{EtcdOptions, EtcdStore};
 use redis::aio::MultiplexedConnection;
 use tempfile::TempDir;
 

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use etcd_client::{Client, Txn, TxnOp};
-use pointsman::dev::ports;
-use pointsman::dev::services::Service;
+use pointsman_dev::ports;
+use pointsman_dev::services::Service;
 use procfs::process::Process;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use pointsman::dev::services::Service;
-use pointsman::store::etcd::{EtcdOptions, EtcdStore};
-use pointsman::store::{Condition, Store, Written};
+use pointsman_dev::services::Service;
+use pointsman_store::etcd::{EtcdOptions, EtcdStore};
+use pointsman_store::{Condition, Store, Written};
 use tokio::time::sleep;
 
 use crate::etcd::PREFIX;

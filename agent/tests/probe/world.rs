@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use pointsman::dev::process::Launcher;
-use pointsman::dev::services::{Agent, AgentConfig, Etcd, EtcdConfig, Redis, RedisConfig, Service};
-use pointsman::dev::{http, ports, wait};
+use pointsman_dev::process::Launcher;
+use pointsman_dev::services::{Agent, AgentConfig, Etcd, EtcdConfig, Redis, RedisConfig, Service};
+use pointsman_dev::{http, ports, wait};
 use serde_json::Value;
 use tempfile::TempDir;
 

@@ -1,11 +1,11 @@
 //! Passwords, users and TLS.
 
-use pointsman::dev::ports;
-use pointsman::dev::process::Launcher;
-use pointsman::dev::services::{Agent as Serve, AgentConfig, Service as _};
-use pointsman::sink::redis::RedisSink;
-use pointsman::sink::{Sink, SinkError};
-use pointsman::store::memory::MemoryStore;
+use pointsman_dev::ports;
+use pointsman_dev::process::Launcher;
+use pointsman_dev::services::{Agent as Serve, AgentConfig, Service as _};
+use pointsman_memory::MemoryStore;
+use pointsman_publish::sink::redis::RedisSink;
+use pointsman_publish::sink::{Sink, SinkError};
 
 use crate::bench::Bench;
 use crate::faults::agent::{self, Agent, SHOP};

@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use pointsman::dev::ports;
+use pointsman_dev::ports;
 use redis::aio::MultiplexedConnection;
 
 use crate::bench::Bench;

@@ -1,7 +1,7 @@
 //! A Redis that cannot hold the table, and says so before anything is written.
 
-use pointsman::dev::ports;
-use pointsman::sink::{Sink, SinkError};
+use pointsman_dev::ports;
+use pointsman_publish::sink::{Sink, SinkError};
 
 use crate::bench::Bench;
 use crate::faults::program::Redis;

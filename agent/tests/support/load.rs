@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use pointsman::dev::http::Connection;
+use pointsman_dev::http::Connection;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 

@@ -14,7 +14,7 @@ pub mod world;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use pointsman::dev::process::Launcher;
+use pointsman_dev::process::Launcher;
 
 /// Nothing in these tests takes longer, unless it hangs.
 pub const PATIENCE: Duration = Duration::from_secs(20);

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use etcd_client::{Client, GetOptions};
-use pointsman::store::KeyValue;
-use pointsman::table::Table;
+use pointsman_mirror::table::Table;
+use pointsman_store::KeyValue;
 use redis::aio::MultiplexedConnection;
 
 use super::etcd::PREFIX;

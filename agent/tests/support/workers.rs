@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::net::SocketAddr;
 
-use pointsman::dev::http::{Answer, Connection};
+use pointsman_dev::http::{Answer, Connection};
 
 /// Which of the workers takes a connection is up to the kernel; so many tries
 /// see all of them.

@@ -5,12 +5,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use axum::http::{Method, StatusCode};
-use pointsman::dev::process::Launcher;
-use pointsman::dev::services::{
+use pointsman_dev::process::Launcher;
+use pointsman_dev::services::{
     Agent, AgentConfig, Etcd, EtcdConfig, Nginx, NginxConfig, Redis, RedisConfig, Register,
     RegisterConfig, Service,
 };
-use pointsman::dev::{Source, http, ports, wait};
+use pointsman_dev::{Source, http, ports, wait};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 

@@ -6,16 +6,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use pointsman::dev::ports;
-use pointsman::dev::process::Launcher;
-use pointsman::dev::services::{Redis, RedisConfig, Service};
-use pointsman::model::Element;
-use pointsman::sink::FORMAT;
-use pointsman::sink::redis::RedisSink;
-use pointsman::store::memory::MemoryStore;
-use pointsman::store::{Condition, Store};
-use pointsman::sync::{Observe, Phase, Sync, SyncStatus};
-use pointsman::table::{Held, Table};
+use pointsman_dev::ports;
+use pointsman_dev::process::Launcher;
+use pointsman_dev::services::{Redis, RedisConfig, Service};
+use pointsman_memory::MemoryStore;
+use pointsman_mirror::table::{Held, Table};
+use pointsman_model::Element;
+use pointsman_publish::sink::FORMAT;
+use pointsman_publish::sink::redis::RedisSink;
+use pointsman_publish::{Observe, Phase, Publisher, SyncStatus};
+use pointsman_store::{Condition, Store};
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -90,7 +90,7 @@ impl Bench {
         let sink = Arc::new(self.sink().with_format(format));
         let listings = Arc::<Listings>::default();
         let observer = Arc::<Listings>::clone(&listings);
-        let (sync, _, status) = Sync::new(name, Arc::new(self.store.clone()), sink, observer);
+        let (sync, _, status) = Publisher::new(name, Arc::new(self.store.clone()), sink, observer);
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(sync.reconcile_every(reconcile).run(shutdown.clone()));
         self.agents.push(Agent {

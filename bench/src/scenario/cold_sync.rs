@@ -4,8 +4,8 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use pointsman::dev::ports;
-use pointsman::dev::services::{Agent, AgentConfig, Redis, RedisConfig, Service};
+use pointsman_dev::ports;
+use pointsman_dev::services::{Agent, AgentConfig, Redis, RedisConfig, Service};
 use serde::Serialize;
 use serde_json::json;
 use tokio::time::sleep;
@@ -294,7 +294,7 @@ impl<'a> Rig<'a> {
     }
 
     async fn reconcile(&mut self, load: &Load, url: &str) -> Result<Reconciled> {
-        let debug = "info,pointsman::sync=debug";
+        let debug = "info,pointsman_publish=debug";
         self.restart(&["--reconcile", "1s", "--log-level", debug])
             .await?;
         self.pin_apart()?;

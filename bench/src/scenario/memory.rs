@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use pointsman::dev::http;
-use pointsman::dev::services::Service;
+use pointsman_dev::http;
+use pointsman_dev::services::Service;
 use procfs::process::Process;
 use serde::Serialize;
 use serde_json::Value;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use etcd_client::Client;
-use pointsman::dev::http;
+use pointsman_dev::http;
 use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::oneshot;

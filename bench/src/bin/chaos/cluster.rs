@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use etcd_client::Client;
-use pointsman::dev::process::{Launcher, Process, Spec};
-use pointsman::dev::{http, ports};
+use pointsman_dev::process::{Launcher, Process, Spec};
+use pointsman_dev::{http, ports};
 use tokio::process::Command;
 use tokio::time::timeout;
 

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use pointsman::dev::http::Connection;
-use pointsman::dev::wait;
+use pointsman_dev::http::Connection;
+use pointsman_dev::wait;
 
 use crate::instances::SERVED_BY;
 use crate::registry::{Registered, Registry};

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use pointsman::dev::http;
-use pointsman::dev::services::{Agent, Service};
+use pointsman_dev::http;
+use pointsman_dev::services::{Agent, Service};
 use tokio::process::Command;
 use tokio::time::timeout;
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use etcd_client::{Client, CompactionOptions, ConnectOptions, GetOptions};
-use pointsman::store::KeyValue;
+use pointsman_store::KeyValue;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::facts::Facts;

@@ -7,8 +7,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
-use pointsman::dev::ports;
-use pointsman::dev::process::{Launcher, Process, Spec};
+use pointsman_dev::ports;
+use pointsman_dev::process::{Launcher, Process, Spec};
 
 /// What the master is called.
 const NAME: &str = "table";

@@ -5,12 +5,12 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use pointsman::dev::process::Launcher;
-use pointsman::dev::services::{
+use pointsman_bench::stack::agent_program;
+use pointsman_dev::process::Launcher;
+use pointsman_dev::services::{
     Agent, AgentConfig, Nginx, NginxConfig, Redis, RedisConfig, Service,
 };
-use pointsman::dev::{Source, ports};
-use pointsman_bench::stack::agent_program;
+use pointsman_dev::{Source, ports};
 use tempfile::TempDir;
 
 use crate::cluster::Etcd;

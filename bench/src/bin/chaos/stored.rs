@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Result;
-use pointsman::dev::wait;
-use pointsman::table::Table;
+use pointsman_dev::wait;
+use pointsman_mirror::table::Table;
 use redis::aio::MultiplexedConnection;
 
 use crate::registry::Registry;

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use pointsman::dev::process::{Launcher, Process, Spec};
-use pointsman::dev::services::{NginxProgram, Redis, RedisConfig};
-use pointsman::dev::{Source, http, ports};
+use pointsman_dev::process::{Launcher, Process, Spec};
+use pointsman_dev::services::{NginxProgram, Redis, RedisConfig};
+use pointsman_dev::{Source, http, ports};
 use serde_json::Value;
 
 use crate::conf::{self, APP, HOST};
@@ -27,7 +27,7 @@ pub struct Backend {
     pub redis_url: String,
     pub instances: Vec<SocketAddr>,
     serving: Process,
-    services: pointsman::dev::Stack,
+    services: pointsman_dev::Stack,
 }
 
 impl Backend {
@@ -36,7 +36,7 @@ impl Backend {
         let launcher = Launcher::new(pointsman()?);
         let source = Source::around(Path::new("."))?;
         let program = NginxProgram::find()?;
-        let mut services = pointsman::dev::Stack::default();
+        let mut services = pointsman_dev::Stack::default();
         let logs = root.join("logs");
         std::fs::create_dir_all(&logs)?;
 

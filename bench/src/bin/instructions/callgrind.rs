@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
-use pointsman::dev::process::{Process, Spec};
-use pointsman::dev::{programs, wait};
+use pointsman_dev::process::{Process, Spec};
+use pointsman_dev::{programs, wait};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 

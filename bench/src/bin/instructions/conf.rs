@@ -9,7 +9,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use clap::ValueEnum;
-use pointsman::dev::Source;
+use pointsman_dev::Source;
 
 /// The host that is asked for: a golden record leads from it to [`APP`].
 pub const HOST: &str = "shop.example.com";

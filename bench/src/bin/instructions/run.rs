@@ -6,9 +6,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use axum::http::{HeaderValue, Method};
 use nix::sys::signal::Signal;
-use pointsman::dev::http::{self, Connection};
-use pointsman::dev::ports;
-use pointsman::dev::process::Process;
+use pointsman_dev::http::{self, Connection};
+use pointsman_dev::ports;
+use pointsman_dev::process::Process;
 
 use crate::backend::{self, Backend};
 use crate::callgrind::Callgrind;

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use anyhow::{Context as _, Result};
-use pointsman::dev::http::Connection;
+use pointsman_dev::http::Connection;
 use serde::{Deserialize, Serialize};
 
 use crate::stats::Spread;

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use anyhow::{Context as _, Result};
-use pointsman::dev::http;
+use pointsman_dev::http;
 use serde_json::{Value, json};
 
 use super::{EXPONENT, INSTANCES, Measured};

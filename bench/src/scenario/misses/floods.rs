@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use pointsman::dev::http;
+use pointsman_dev::http;
 use rand::RngExt;
 use serde::Serialize;
 use serde_json::Value;

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use pointsman::dev::services::Service;
+use pointsman_dev::services::Service;
 use tokio::time::sleep;
 
 use super::TIMES;

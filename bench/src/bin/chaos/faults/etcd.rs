@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use pointsman::dev::services::Service;
+use pointsman_dev::services::Service;
 use tokio::time::sleep;
 
 use super::scene::Scene;

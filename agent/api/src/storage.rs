@@ -1,0 +1,192 @@
+//! Reading and writing one thing in the store, and what is answered to it.
+
+use std::future::Future;
+
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use pointsman_model::Key;
+use pointsman_store::{Condition, KeyValue, LeaseId, Revision, StoreError, Written};
+use serde_json::{Value, json};
+
+use super::ApiState;
+use super::extract::etag;
+use super::problem::{Code, Problem};
+
+/// A thing of the registry: its key, and its path in this API.
+pub(super) struct Thing {
+    key: Key,
+    stored: String,
+}
+
+impl Thing {
+    pub(super) fn new(key: Key) -> Self {
+        let stored = key.to_string();
+        Self { key, stored }
+    }
+
+    /// "the route x", for messages.
+    fn shown(&self) -> String {
+        match &self.key {
+            Key::Route(host) => format!("the route {host}"),
+            Key::App(app) => format!("the policy of the app {app}"),
+            Key::Instance(app, id) => format!("the instance {id} of the app {app}"),
+            Key::Override(app, id) => format!("the draining of the instance {id} of the app {app}"),
+            Key::Settings => "the settings".to_owned(),
+            other => other.to_string(),
+        }
+    }
+
+    fn path(&self) -> String {
+        match &self.key {
+            Key::Route(host) => format!("/v1/routes/{}", encoded(host.as_str())),
+            Key::App(app) => format!("/v1/apps/{app}"),
+            Key::Instance(app, id) => format!("/v1/apps/{app}/instances/{id}"),
+            Key::Override(app, id) => format!("/v1/apps/{app}/instances/{id}/draining"),
+            Key::Settings => "/v1/settings".to_owned(),
+            other => format!("/{other}"),
+        }
+    }
+
+    pub(super) fn not_found(&self) -> Problem {
+        let detail = match &self.key {
+            Key::Route(host) => format!("no route is bound to {host}"),
+            Key::App(app) => format!("the app {app} has no policy"),
+            Key::Instance(app, id) => format!("the app {app} has no instance {id}"),
+            Key::Override(app, id) => {
+                format!("the instance {id} of the app {app} is not draining")
+            }
+            Key::Settings => "there are no settings: all is as by default".to_owned(),
+            other => format!("there is no {other}"),
+        };
+        Problem::new(Code::NotFound, detail)
+    }
+
+    /// Refuses a write whose condition does not hold for what is there.
+    pub(super) fn check(
+        &self,
+        condition: Option<Condition>,
+        now: Option<&KeyValue>,
+    ) -> Result<(), Problem> {
+        let holds = match (condition, now) {
+            (None | Some(Condition::Always), _) => true,
+            (Some(Condition::Absent), now) => now.is_none(),
+            (Some(Condition::Present), now) => now.is_some(),
+            (Some(Condition::ModRevision(revision)), now) => {
+                now.is_some_and(|kv| kv.mod_revision == revision)
+            }
+        };
+        match condition {
+            Some(condition) if !holds => Err(self.refused(condition, now)),
+            _ => Ok(()),
+        }
+    }
+
+    /// The answer to a write that was refused for its condition.
+    fn refused(&self, condition: Condition, now: Option<&KeyValue>) -> Problem {
+        let shown = self.shown();
+        let detail = match (condition, now) {
+            (Condition::Absent, _) => format!("{shown} exists already"),
+            (_, None) => format!("{shown} does not exist"),
+            (_, Some(kv)) => format!("{shown} was changed at revision {}", kv.mod_revision),
+        };
+        let problem = Problem::new(Code::PreconditionFailed, detail);
+        match now {
+            Some(kv) => problem.header(header::ETAG, etag(kv.mod_revision)),
+            None => problem,
+        }
+    }
+
+    /// The answer to a write: the revision, the ETag, and where the thing is
+    /// (its name may have been folded).
+    pub(super) fn written(&self, revision: Revision) -> Response {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::ETAG, etag(revision));
+        if let Ok(path) = HeaderValue::from_str(&self.path()) {
+            headers.insert(header::LOCATION, path);
+        }
+        (headers, json_body(&json!({ "revision": revision }))).into_response()
+    }
+}
+
+impl ApiState {
+    /// A call to the store, within the patience of a request.
+    pub(super) async fn call<T>(
+        &self,
+        call: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        match tokio::time::timeout(self.patience, call).await {
+            Ok(outcome) => outcome,
+            Err(elapsed) => Err(StoreError::Unavailable(Box::new(elapsed))),
+        }
+    }
+
+    pub(super) async fn read(&self, thing: &Thing) -> Result<Option<KeyValue>, Problem> {
+        let (kv, _) = self.call(self.store.get(&thing.stored)).await?;
+        Ok(kv)
+    }
+
+    pub(super) async fn write(
+        &self,
+        thing: &Thing,
+        value: &str,
+        lease: LeaseId,
+        condition: Condition,
+    ) -> Result<Revision, Problem> {
+        let put = self
+            .store
+            .put(&thing.stored, value.as_bytes(), lease, condition);
+        match self.call(put).await? {
+            Written::Done(revision) => {
+                tracing::info!(key = thing.stored, revision, "put");
+                Ok(revision)
+            }
+            Written::Conflict(now) => Err(thing.refused(condition, now.as_ref())),
+        }
+    }
+
+    pub(super) async fn delete(
+        &self,
+        thing: &Thing,
+        condition: Option<Condition>,
+    ) -> Result<Response, Problem> {
+        if condition == Some(Condition::Absent) {
+            let detail = "If-None-Match has no meaning with DELETE";
+            return Err(Problem::new(Code::BadPrecondition, detail));
+        }
+        let wanted = condition.unwrap_or(Condition::Present);
+        match self.call(self.store.delete(&thing.stored, wanted)).await? {
+            Written::Done(revision) => {
+                tracing::info!(key = thing.stored, revision, "deleted");
+                Ok(json_body(&json!({ "revision": revision })))
+            }
+            Written::Conflict(None) if condition.is_none() => Err(thing.not_found()),
+            Written::Conflict(now) => Err(thing.refused(wanted, now.as_ref())),
+        }
+    }
+}
+
+/// The answer to a read.
+pub(super) fn shown(body: &Value, revision: Option<Revision>) -> Response {
+    let mut response = json_body(body);
+    if let Some(revision) = revision {
+        response.headers_mut().insert(header::ETAG, etag(revision));
+    }
+    response
+}
+
+/// The answer to a reader that has this revision already.
+pub(super) fn not_modified(revision: Revision) -> Response {
+    let tag = [(header::ETAG, etag(revision))];
+    (StatusCode::NOT_MODIFIED, tag).into_response()
+}
+
+/// Compact JSON with a newline behind it, for terminals.
+pub(super) fn json_body(body: &Value) -> Response {
+    let content_type = [(header::CONTENT_TYPE, "application/json")];
+    (content_type, format!("{body}\n")).into_response()
+}
+
+/// A path segment; only brackets of IPv6 hosts need it.
+fn encoded(segment: &str) -> String {
+    segment.replace('[', "%5B").replace(']', "%5D")
+}

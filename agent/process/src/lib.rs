@@ -1,0 +1,5 @@
+//! Child processes that do not outlive their parent.
+
+mod guard;
+
+pub use guard::{GuardArgs, follow_parent, run as run_guard};

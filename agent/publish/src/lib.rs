@@ -1,0 +1,368 @@
+//! The sync: one task that keeps Redis equal to what etcd's content derives
+//! to.
+//!
+//! It looks where Redis stands ([`locate`]), lists etcd *at that revision*, and
+//! from there on sends what the watch brings, batch by batch ([`stream`]);
+//! where etcd no longer has that revision, or Redis holds no whole table, it
+//! rebuilds ([`rebuild`]). Whatever it does not understand makes it look again,
+//! never guess. While nothing puts the table or the watch in doubt, a look
+//! keeps both ([`follow`]), and etcd is not listed again. Beside it, one agent
+//! of all compares both sides at rest ([`reconcile`]).
+
+use std::panic::resume_unwind;
+use std::sync::{Arc, PoisonError, RwLockReadGuard};
+use std::time::Duration;
+
+use pointsman_coordinate::presence;
+use pointsman_mirror::SharedTable;
+use pointsman_mirror::table::Table;
+use pointsman_mirror::watch::{End, Step, Watcher};
+use pointsman_model::Chain;
+use pointsman_store::{KeyValue, Store, StoreError};
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use tokio::sync::{mpsc, watch};
+use tokio::task::spawn_blocking;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::sink::Sink;
+
+mod follow;
+mod guard;
+mod locate;
+mod metrics;
+pub mod operator;
+mod queue;
+mod rebuild;
+mod reconcile;
+pub mod sink;
+mod status;
+mod stream;
+
+use locate::Start;
+pub use metrics::PublishMetrics;
+use queue::Queue;
+use reconcile::{Finding, Reconciler};
+pub use status::{Observe, Phase, SyncStatus};
+
+/// How long to wait before looking again at something that does not fit.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// A rebuild that makes no progress for so long is taken over.
+const STALLED: Duration = Duration::from_secs(5);
+/// How often the progress of another agent's rebuild is looked at.
+const GLANCE: Duration = Duration::from_millis(200);
+
+/// A page of so many keys takes some milliseconds to be taken in.
+const LARGE_PAGE: usize = 2_000;
+
+/// The sync of one agent.
+#[derive(Debug)]
+pub struct Publisher {
+    agent: String,
+    store: Arc<dyn Store>,
+    sink: Arc<dyn Sink>,
+    table: SharedTable,
+    status: watch::Sender<SyncStatus>,
+    observer: Arc<dyn Observe>,
+    jitter: SmallRng,
+    reconciler: Reconciler,
+    /// What the reconciler found to differ.
+    findings: mpsc::Receiver<Finding>,
+    /// Whether a complaint about this side has been logged already.
+    complained: [bool; 2],
+    /// Whether Redis holds something of a wrong type, which only a rebuild
+    /// can put right.
+    broken: bool,
+}
+
+/// Why the present way of going on is at its end.
+#[derive(Debug)]
+enum Turn {
+    /// Look where Redis stands. The table and its watch are as good as before.
+    LookAgain(String),
+    /// The same, but they are in doubt: list etcd anew.
+    ListAgain(String),
+    /// Shutdown was asked for.
+    Stop,
+}
+
+/// Which side a complaint is about.
+#[derive(Clone, Copy, Debug)]
+enum Side {
+    Store = 0,
+    Sink = 1,
+}
+
+impl Publisher {
+    /// A sync for the agent named `agent`; nothing happens before
+    /// [`Publisher::run`]. The table and the status can be read by others.
+    pub fn new(
+        agent: &str,
+        store: Arc<dyn Store>,
+        sink: Arc<dyn Sink>,
+        observer: Arc<dyn Observe>,
+    ) -> (Self, SharedTable, watch::Receiver<SyncStatus>) {
+        let table = SharedTable::default();
+        let (status, receiver) = watch::channel(SyncStatus::default());
+        let (reconciler, findings) = Reconciler::new(
+            agent,
+            Arc::clone(&store),
+            Arc::clone(&sink),
+            Arc::clone(&table),
+        );
+        let sync = Self {
+            agent: agent.to_owned(),
+            store,
+            sink,
+            table: Arc::clone(&table),
+            status,
+            observer,
+            jitter: rand::make_rng(),
+            reconciler,
+            findings,
+            complained: [false; 2],
+            broken: false,
+        };
+        (sync, table, receiver)
+    }
+
+    /// The same sync, with all that is random in it drawn from `seed`.
+    #[must_use]
+    pub fn seeded(mut self, seed: u64) -> Self {
+        self.jitter = SmallRng::seed_from_u64(seed);
+        self.reconciler.jitter = SmallRng::seed_from_u64(!seed);
+        self
+    }
+
+    /// The same sync, reconciling at this interval.
+    #[must_use]
+    pub fn reconcile_every(mut self, interval: Duration) -> Self {
+        self.reconciler.interval = interval;
+        self
+    }
+
+    /// Runs until `shutdown`. A write that is under way is waited for; the
+    /// caller bounds that wait.
+    pub async fn run(mut self, shutdown: CancellationToken) {
+        let agent = self.agent.clone();
+        let presence = presence::hold(&agent, Arc::clone(&self.store), self.sink.format());
+        let reconcile = self.reconciler.clone().run();
+        tokio::select! {
+            biased;
+            () = self.keep_going(&shutdown) => {}
+            () = presence => {}
+            () = reconcile => {}
+        }
+        self.set_phase(Phase::Stopped, None);
+        presence::leave(&agent, &*self.store).await;
+    }
+
+    async fn keep_going(&mut self, shutdown: &CancellationToken) {
+        let mut pause = FIRST_PAUSE;
+        // What the table follows; none while it is in doubt.
+        let mut watch = None;
+        loop {
+            match self.session(&mut watch, shutdown).await {
+                Turn::Stop => return,
+                Turn::LookAgain(why) => info!(%why, "looking again where redis stands"),
+                Turn::ListAgain(why) => {
+                    info!(%why, "looking again where redis and etcd stand");
+                    watch = None;
+                }
+            }
+            // Two agents that stumble over each other must not do so in step.
+            let pause_now = pause.mul_f64(self.jitter.random_range(0.5..1.0));
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => return,
+                () = self.pass_time(&mut watch, pause_now) => {}
+            }
+            let streamed = self.status.borrow().phase == Phase::Streaming;
+            pause = if streamed {
+                FIRST_PAUSE
+            } else {
+                (pause * 2).min(LONGEST_PAUSE)
+            };
+        }
+    }
+
+    /// From a look at both sides to the point where another look is needed.
+    async fn session(&mut self, watch: &mut Option<Watcher>, shutdown: &CancellationToken) -> Turn {
+        let prepared = tokio::select! {
+            biased;
+            () = shutdown.cancelled() => return Turn::Stop,
+            prepared = self.prepare(watch) => prepared,
+        };
+        match prepared {
+            Ok((watcher, queue)) => self.stream(watcher, queue, shutdown).await,
+            Err(turn) => turn,
+        }
+    }
+
+    /// Brings the table and Redis to the same revision, but for what waits in
+    /// the queue.
+    async fn prepare<'w>(
+        &mut self,
+        watch: &'w mut Option<Watcher>,
+    ) -> Result<(&'w mut Watcher, Queue), Turn> {
+        let (epoch, mut start) = self.locate(watch).await;
+        if std::mem::take(&mut self.broken) && matches!(start, Start::Follow(_)) {
+            start = Start::REBUILD;
+        }
+        let mut queue = None;
+        if let Start::Follow(revision) = start {
+            let watcher = watch.as_ref();
+            queue = watcher.and_then(|watcher| self.queue_from(watcher.epoch(), revision));
+            if queue.is_none() {
+                *watch = None;
+            }
+        }
+        let watcher = match watch {
+            Some(watcher) => watcher,
+            None => watch.insert(self.list_for(&mut start, &epoch).await?),
+        };
+        let queue = match start {
+            Start::Follow(revision) => queue.unwrap_or_else(|| Queue::new(&epoch, revision)),
+            Start::Rebuild { replaces } => {
+                let revision = self.rebuild(watcher, &epoch, replaces).await?;
+                Queue::new(&epoch, revision)
+            }
+        };
+        Ok((watcher, queue))
+    }
+
+    /// Lists etcd, at the revision to follow from or else as it is now. Where
+    /// that revision has been compacted away, only a rebuild is left.
+    async fn list_for(&mut self, start: &mut Start, epoch: &str) -> Result<Watcher, Turn> {
+        loop {
+            let at = match start {
+                Start::Follow(revision) => Some(*revision),
+                Start::Rebuild { .. } => None,
+            };
+            let mut watcher = Watcher::new(Arc::clone(&self.store), epoch, at);
+            match self.list(&mut watcher).await {
+                Ok(()) => return Ok(watcher),
+                Err(End::Compacted) => {
+                    info!(revision = at, "etcd has compacted what redis stands at");
+                    if matches!(start, Start::Follow(_)) {
+                        *start = Start::REBUILD;
+                    }
+                }
+                Err(end) => return Err(Turn::ListAgain(format!("{end:?}"))),
+            }
+        }
+    }
+
+    /// Fills the table from a listing; the old one is shown until then.
+    async fn list(&mut self, watcher: &mut Watcher) -> Result<(), End> {
+        self.set_phase(Phase::Listing, None);
+        let mut table = Table::new();
+        let mut page = Vec::new();
+        loop {
+            // While a page is taken in, the next one is on its way.
+            let (step, loaded) = tokio::join!(watcher.step(), load(table, page));
+            table = loaded;
+            page = Vec::new();
+            match step {
+                Step::Page(items) => {
+                    self.note_store_answers();
+                    page = items;
+                }
+                Step::Listed(revision) => {
+                    table.loaded(revision);
+                    table.keep_from(&self.read());
+                    *self.table.write().unwrap_or_else(PoisonError::into_inner) = table;
+                    self.show_table();
+                    self.observer.listed();
+                    return Ok(());
+                }
+                Step::Failed(error) => {
+                    self.heard::<(), _>(Side::Store, Err(error)).ok();
+                }
+                Step::Ended(end) => return Err(end),
+                Step::Watching | Step::Events(_) => {}
+            }
+        }
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Table> {
+        self.table.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes how a side answered, and logs it once when that changes.
+    fn heard<T, E>(&mut self, side: Side, answer: Result<T, E>) -> Result<T, ()>
+    where
+        E: std::error::Error + 'static,
+    {
+        let connected = answer.is_ok();
+        let error = answer.as_ref().err().map(|error| Chain(error).to_string());
+        self.status.send_if_modified(|status| {
+            let known = match side {
+                Side::Store => &mut status.etcd_connected,
+                Side::Sink => &mut status.redis_connected,
+            };
+            let news = *known != connected || error.is_some();
+            *known = connected;
+            if error.is_some() {
+                status.last_error.clone_from(&error);
+            }
+            news
+        });
+        let complained = &mut self.complained[side as usize];
+        match (&error, *complained) {
+            (Some(error), false) => warn!(?side, %error, "no answer, trying on"),
+            (None, true) => info!(?side, "answers again"),
+            _ => {}
+        }
+        *complained = error.is_some();
+        answer.map_err(|_| ())
+    }
+
+    fn note_store_answers(&mut self) {
+        self.heard::<_, StoreError>(Side::Store, Ok(())).ok();
+    }
+
+    fn set_phase(&self, phase: Phase, reason: Option<String>) {
+        self.status.send_if_modified(|status| {
+            let news = status.phase != phase || status.hold_reason != reason;
+            if status.phase != phase {
+                info!(from = %status.phase, to = %phase, "sync");
+            }
+            status.phase = phase;
+            status.hold_reason = reason;
+            news
+        });
+    }
+
+    /// Publishes where the table is.
+    fn show_table(&self) {
+        let (revision, epoch) = {
+            let table = self.read();
+            (table.revision(), table.epoch().map(str::to_owned))
+        };
+        self.status.send_modify(|status| {
+            status.seen = revision;
+            status.epoch = epoch;
+        });
+    }
+}
+
+/// Takes a page of a listing into the table; a large one in another thread, so
+/// that what is on its way is read meanwhile.
+async fn load(mut table: Table, page: Vec<KeyValue>) -> Table {
+    let large = page.len() >= LARGE_PAGE;
+    let take = move || {
+        page.iter().for_each(|kv| table.load(kv));
+        table
+    };
+    if !large {
+        return take();
+    }
+    match spawn_blocking(take).await {
+        Ok(table) => table,
+        Err(panicked) => resume_unwind(panicked.into_panic()),
+    }
+}
