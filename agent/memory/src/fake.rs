@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use pointsman_store::{
-    Condition, KeyValue, LeaseId, Page, Revision, Store, StoreError, Watch, WatchItem, Written,
+    Compare, Condition, KeyValue, LeaseId, Op, Page, Revision, Store, StoreError, Watch, WatchItem,
+    Written,
 };
 
 use crate::MemoryStore;
@@ -124,41 +125,17 @@ impl Store for Fake {
         }
     }
 
-    async fn put(
-        &self,
-        key: &str,
-        value: &[u8],
-        lease: LeaseId,
-        condition: Condition,
-    ) -> Result<Written, StoreError> {
+    async fn txn(&self, compares: &[Compare], ops: &[Op]) -> Result<Written, StoreError> {
         self.stumble().await?;
-        if let Some(Fault::TakesNoValue) = self.fault() {
+        let puts = ops.iter().any(|op| matches!(op, Op::Put { .. }));
+        if let (Some(Fault::TakesNoValue), true) = (self.fault(), puts) {
             return Err(StoreError::TooLarge("secret internals".into()));
         }
-        let written = self.inner.put(key, value, lease, condition).await;
+        let written = self.inner.txn(compares, ops).await;
         match self.fault() {
-            Some(Fault::LosesAnswers) => Err(StoreError::Unavailable("no answer".into())),
+            Some(Fault::LosesAnswers) if puts => Err(StoreError::Unavailable("no answer".into())),
             _ => written,
         }
-    }
-
-    async fn put_beside(
-        &self,
-        key: &str,
-        value: &[u8],
-        lease: LeaseId,
-        other: &str,
-        condition: Condition,
-    ) -> Result<Written, StoreError> {
-        self.stumble().await?;
-        self.inner
-            .put_beside(key, value, lease, other, condition)
-            .await
-    }
-
-    async fn delete(&self, key: &str, condition: Condition) -> Result<Written, StoreError> {
-        self.stumble().await?;
-        self.inner.delete(key, condition).await
     }
 
     async fn lease_grant(&self, ttl: u64) -> Result<LeaseId, StoreError> {

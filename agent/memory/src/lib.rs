@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use pointsman_store::{
-    Condition, Event, KeyValue, LeaseId, Page, Revision, Store, StoreError, Watch, WatchItem,
+    Compare, Event, KeyValue, LeaseId, Op, Page, Revision, Store, StoreError, Watch, WatchItem,
     Written,
 };
 use tokio::sync::Notify;
@@ -143,14 +143,13 @@ impl MemoryStore {
 
     /// Writes several keys (`None`: deletes them) in one revision.
     pub fn commit(&self, writes: &[(&str, Option<&str>)]) -> Revision {
+        let ops = writes.iter().map(|(key, value)| match value {
+            Some(value) => Op::put(*key, *value, 0),
+            None => Op::delete(*key),
+        });
+        let ops: Vec<_> = ops.collect();
         let mut state = self.state();
-        state.revision += 1;
-        for (key, value) in writes {
-            match value {
-                Some(value) => state.write(key, value.as_bytes(), 0),
-                None => state.remove(key),
-            }
-        }
+        state.apply(&ops);
         let revision = state.revision;
         drop(state);
         self.0.changed.notify_waiters();
@@ -175,6 +174,23 @@ impl MemoryStore {
 }
 
 impl State {
+    /// Makes all writes in one revision, if there is anything to write.
+    fn apply(&mut self, ops: &[Op]) {
+        let writes = ops.iter().any(|op| match op {
+            Op::Put { .. } => true,
+            Op::Delete { key } => self.keys.contains_key(key),
+        });
+        if writes {
+            self.revision += 1;
+        }
+        for op in ops {
+            match op {
+                Op::Put { key, value, lease } => self.write(key, value, *lease),
+                Op::Delete { key } => self.remove(key),
+            }
+        }
+    }
+
     fn write(&mut self, key: &str, value: &[u8], lease: LeaseId) {
         let old = self.keys.get(key);
         let create_revision = old.map_or(self.revision, |kv| kv.create_revision);
@@ -228,16 +244,6 @@ impl State {
             .collect();
         for lease in due {
             self.end_lease(lease);
-        }
-    }
-
-    fn holds(&self, key: &str, condition: Condition) -> bool {
-        let found = self.keys.get(key);
-        match condition {
-            Condition::Always => true,
-            Condition::Absent => found.is_none(),
-            Condition::Present => found.is_some(),
-            Condition::ModRevision(rev) => found.is_some_and(|kv| kv.mod_revision == rev),
         }
     }
 
@@ -306,48 +312,23 @@ impl Store for MemoryStore {
         }))
     }
 
-    async fn put(
-        &self,
-        key: &str,
-        value: &[u8],
-        lease: LeaseId,
-        condition: Condition,
-    ) -> Result<Written, StoreError> {
-        self.put_beside(key, value, lease, key, condition).await
-    }
-
-    async fn put_beside(
-        &self,
-        key: &str,
-        value: &[u8],
-        lease: LeaseId,
-        other: &str,
-        condition: Condition,
-    ) -> Result<Written, StoreError> {
+    async fn txn(&self, compares: &[Compare], ops: &[Op]) -> Result<Written, StoreError> {
         let mut state = self.up()?;
-        if lease != 0 && !state.leases.contains_key(&lease) {
-            return Err(StoreError::NoLease(lease));
+        for op in ops {
+            if let Op::Put { lease, .. } = op
+                && *lease != 0
+                && !state.leases.contains_key(lease)
+            {
+                return Err(StoreError::NoLease(*lease));
+            }
         }
-        if !state.holds(other, condition) {
-            return Ok(Written::Conflict(state.keys.get(other).cloned()));
+        for Compare { key, condition } in compares {
+            let now = state.keys.get(key);
+            if !condition.holds(now) {
+                return Ok(Written::Conflict(now.cloned()));
+            }
         }
-        state.revision += 1;
-        state.write(key, value, lease);
-        let revision = state.revision;
-        drop(state);
-        self.0.changed.notify_waiters();
-        Ok(Written::Done(revision))
-    }
-
-    async fn delete(&self, key: &str, condition: Condition) -> Result<Written, StoreError> {
-        let mut state = self.up()?;
-        if !state.holds(key, condition) {
-            return Ok(Written::Conflict(state.keys.get(key).cloned()));
-        }
-        if state.keys.contains_key(key) {
-            state.revision += 1;
-            state.remove(key);
-        }
+        state.apply(ops);
         let revision = state.revision;
         drop(state);
         self.0.changed.notify_waiters();
@@ -448,5 +429,38 @@ impl Watch for MemoryWatch {
     async fn ping(&mut self) -> Result<(), StoreError> {
         self.pinged = true;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pointsman_store::Condition;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_transaction_is_made_whole_or_not_at_all() {
+        let store = MemoryStore::new();
+        store.commit(&[("a", Some("1")), ("b", Some("1"))]);
+        let writes = [Op::put("c", "2", 0), Op::delete("a"), Op::delete("none")];
+        let compares = |b: Revision| {
+            [
+                Compare::new("a", Condition::Present),
+                Compare::new("b", Condition::ModRevision(b)),
+                Compare::new("c", Condition::Absent),
+            ]
+        };
+        let refused = store.txn(&compares(1), &writes).await.unwrap();
+        let Written::Conflict(Some(now)) = refused else {
+            panic!("{refused:?}");
+        };
+        assert_eq!((&*now.key, now.mod_revision), ("b", 2));
+        assert_eq!(store.revision(), 2);
+        let made = store.txn(&compares(2), &writes).await.unwrap();
+        assert_eq!(made, Written::Done(3));
+        let keys: Vec<_> = store.content_at(3).into_iter().map(|kv| kv.key).collect();
+        assert_eq!(keys, ["b", "c"]);
+        let refused = store.txn(&compares(2), &writes).await.unwrap();
+        assert_eq!(refused, Written::Conflict(None), "a is gone");
     }
 }

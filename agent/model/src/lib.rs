@@ -38,8 +38,8 @@ pub use policy::{
 };
 pub use record::{Change, Element, changes_json};
 pub use route::{
-    Action, Condition, HeaderEdits, Headers, Maintenance, Redirect, Rewrite, Route, Rule, Subject,
-    Target, Test, To,
+    Action, HeaderEdits, Headers, Maintenance, Redirect, Rewrite, Route, Rule, Subject, Target,
+    Test, To, When,
 };
 pub use settings::Settings;
 

@@ -18,7 +18,7 @@ mod target;
 #[cfg(test)]
 mod tests;
 
-pub use condition::{Condition, Subject, Test};
+pub use condition::{Subject, Test, When};
 pub use headers::{HeaderEdits, Headers};
 pub use maintenance::Maintenance;
 pub use redirect::Redirect;

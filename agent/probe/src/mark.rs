@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use pointsman_model::{Address, Health, Instance};
-use pointsman_store::{Condition, Revision, Store, StoreError, Written};
+use pointsman_store::{Compare, Condition, Op, Revision, Store, StoreError, Written};
 use tokio::time::timeout;
 
 /// etcd has so long for all of it; the next probe tries again.
@@ -92,10 +92,9 @@ async fn unhealthy(
         reason: Some(reason.into()),
     };
     let value = found.to_value();
-    let condition = Condition::ModRevision(kv.mod_revision);
-    let key = format!("health/{name}");
-    let written = store.put_beside(&key, value.as_bytes(), kv.lease, &instance, condition);
-    match written.await {
+    let unchanged = Compare::new(instance, Condition::ModRevision(kv.mod_revision));
+    let put = Op::put(format!("health/{name}"), value, kv.lease);
+    match store.txn(&[unchanged], &[put]).await {
         Ok(written) => Ok(written.into()),
         // The instance went with its lease.
         Err(StoreError::NoLease(_)) => Ok(Marked::Not),

@@ -13,7 +13,7 @@ use pointsman_publish::sink::{
     Batch, Claim, Found, Outcome, Reading, Scanned, Sink, SinkError, Step,
 };
 use pointsman_store::{
-    Condition, KeyValue, LeaseId, Page, Revision, Store, StoreError, Watch, WatchItem, Written,
+    Compare, KeyValue, LeaseId, Op, Page, Revision, Store, StoreError, Watch, WatchItem, Written,
 };
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
@@ -331,46 +331,11 @@ impl Store for Link {
         }))
     }
 
-    async fn put(
-        &self,
-        key: &str,
-        value: &[u8],
-        lease: LeaseId,
-        condition: Condition,
-    ) -> Result<Written, StoreError> {
-        let (key, value) = (key.to_owned(), value.to_owned());
+    async fn txn(&self, compares: &[Compare], ops: &[Op]) -> Result<Written, StoreError> {
+        let (compares, ops) = (compares.to_vec(), ops.to_vec());
         self.to_store(move |store| {
-            let (key, value) = (key.clone(), value.clone());
-            async move { store.put(&key, &value, lease, condition).await }
-        })
-        .await
-    }
-
-    async fn put_beside(
-        &self,
-        key: &str,
-        value: &[u8],
-        lease: LeaseId,
-        other: &str,
-        condition: Condition,
-    ) -> Result<Written, StoreError> {
-        let (key, value, other) = (key.to_owned(), value.to_owned(), other.to_owned());
-        self.to_store(move |store| {
-            let (key, value, other) = (key.clone(), value.clone(), other.clone());
-            async move {
-                store
-                    .put_beside(&key, &value, lease, &other, condition)
-                    .await
-            }
-        })
-        .await
-    }
-
-    async fn delete(&self, key: &str, condition: Condition) -> Result<Written, StoreError> {
-        let key = key.to_owned();
-        self.to_store(move |store| {
-            let key = key.clone();
-            async move { store.delete(&key, condition).await }
+            let (compares, ops) = (compares.clone(), ops.clone());
+            async move { store.txn(&compares, &ops).await }
         })
         .await
     }

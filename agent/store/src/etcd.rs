@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use etcd_client::{
-    Client, Compare, CompareOp, ConnectOptions, EventType, GetOptions, PutOptions, Txn, TxnOp,
+    Client, CompareOp, ConnectOptions, EventType, GetOptions, PutOptions, Txn, TxnOp,
     TxnOpResponse, WatchOptions, WatchStream,
 };
 use futures::StreamExt;
@@ -22,8 +22,8 @@ use tokio::time::timeout;
 
 use self::call::{TRIES, call, classify, timed_out, with_lease};
 use super::{
-    Condition, Event, KeyValue, LeaseId, Page, Revision, Store, StoreError, Watch, WatchItem,
-    Written,
+    Compare, Condition, Event, KeyValue, LeaseId, Op, Page, Revision, Store, StoreError, Watch,
+    WatchItem, Written,
 };
 
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
@@ -207,44 +207,49 @@ impl EtcdStore {
         answer
     }
 
-    /// Runs a transaction: `op` if `condition` holds for `key`, else a look at
-    /// that key.
-    async fn write(
-        &self,
-        key: &str,
-        condition: Condition,
-        op: TxnOp,
-    ) -> Result<Written, StoreError> {
-        let full = self.full(key);
-        let compare = match condition {
+    fn compare(&self, compare: &Compare) -> Option<etcd_client::Compare> {
+        let key = self.full(&compare.key);
+        let version = |key, op| Some(etcd_client::Compare::version(key, op, 0));
+        match compare.condition {
             Condition::Always => None,
-            Condition::Absent => Some(Compare::version(full.clone(), CompareOp::Equal, 0)),
-            Condition::Present => Some(Compare::version(full.clone(), CompareOp::Greater, 0)),
-            Condition::ModRevision(revision) => Some(Compare::mod_revision(
-                full.clone(),
+            Condition::Absent => version(key, CompareOp::Equal),
+            Condition::Present => version(key, CompareOp::Greater),
+            Condition::ModRevision(revision) => Some(etcd_client::Compare::mod_revision(
+                key,
                 CompareOp::Equal,
                 revision,
             )),
-        };
-        let txn = Txn::new()
-            .when(compare.into_iter().collect::<Vec<_>>())
-            .and_then([op])
-            .or_else([TxnOp::get(full, None)]);
-        let client = self.client().await?;
-        let answer = call(client, CALL_TIMEOUT, || {
-            let (mut kv, txn) = (client.kv_client(), txn.clone());
-            async move { kv.txn(txn).await }
-        })
-        .await?;
-        if answer.succeeded() {
-            let revision = answer.header().map_or(0, |header| header.revision());
-            return Ok(Written::Done(revision));
         }
-        let now = answer.op_responses().into_iter().find_map(|op| match op {
-            TxnOpResponse::Get(mut get) => self.only(get.take_kvs()),
-            _ => None,
-        });
-        Ok(Written::Conflict(now))
+    }
+
+    fn op(&self, op: &Op) -> TxnOp {
+        match op {
+            Op::Put { key, value, lease } => {
+                let options = (*lease != 0).then(|| PutOptions::new().with_lease(*lease));
+                TxnOp::put(self.full(key), value.clone(), options)
+            }
+            Op::Delete { key } => TxnOp::delete(self.full(key), None),
+        }
+    }
+}
+
+/// The error of a transaction, by what it was to write.
+fn of_ops(error: StoreError, ops: &[Op]) -> StoreError {
+    let puts = || {
+        ops.iter().filter_map(|op| match op {
+            Op::Put { value, lease, .. } => Some((value.len(), *lease)),
+            Op::Delete { .. } => None,
+        })
+    };
+    match error {
+        StoreError::Other(source) if puts().map(|(len, _)| len).sum::<usize>() > LARGE => {
+            StoreError::TooLarge(source)
+        }
+        StoreError::NoLease(_) => {
+            let lease = puts().map(|(_, lease)| lease).find(|lease| *lease != 0);
+            StoreError::NoLease(lease.unwrap_or_default())
+        }
+        other => other,
     }
 }
 
@@ -347,38 +352,35 @@ impl Store for EtcdStore {
         }))
     }
 
-    async fn put(
-        &self,
-        key: &str,
-        value: &[u8],
-        lease: LeaseId,
-        condition: Condition,
-    ) -> Result<Written, StoreError> {
-        self.put_beside(key, value, lease, key, condition).await
-    }
-
-    async fn put_beside(
-        &self,
-        key: &str,
-        value: &[u8],
-        lease: LeaseId,
-        other: &str,
-        condition: Condition,
-    ) -> Result<Written, StoreError> {
-        let options = (lease != 0).then(|| PutOptions::new().with_lease(lease));
-        let op = TxnOp::put(self.full(key), value, options);
-        self.write(other, condition, op)
-            .await
-            .map_err(|error| match error {
-                StoreError::Other(source) if value.len() > LARGE => StoreError::TooLarge(source),
-                StoreError::NoLease(_) => StoreError::NoLease(lease),
-                other => other,
-            })
-    }
-
-    async fn delete(&self, key: &str, condition: Condition) -> Result<Written, StoreError> {
-        let op = TxnOp::delete(self.full(key), None);
-        self.write(key, condition, op).await
+    async fn txn(&self, compares: &[Compare], ops: &[Op]) -> Result<Written, StoreError> {
+        let conditions = compares.iter().filter_map(|compare| self.compare(compare));
+        let looks = compares
+            .iter()
+            .map(|compare| TxnOp::get(self.full(&compare.key), None));
+        let txn = Txn::new()
+            .when(conditions.collect::<Vec<_>>())
+            .and_then(ops.iter().map(|op| self.op(op)).collect::<Vec<_>>())
+            .or_else(looks.collect::<Vec<_>>());
+        let client = self.client().await?;
+        let answer = call(client, CALL_TIMEOUT, || {
+            let (mut kv, txn) = (client.kv_client(), txn.clone());
+            async move { kv.txn(txn).await }
+        })
+        .await
+        .map_err(|error| of_ops(error, ops))?;
+        if answer.succeeded() {
+            let revision = answer.header().map_or(0, |header| header.revision());
+            return Ok(Written::Done(revision));
+        }
+        let found = answer.op_responses().into_iter().map(|op| match op {
+            TxnOpResponse::Get(mut get) => self.only(get.take_kvs()),
+            _ => None,
+        });
+        let failed = compares
+            .iter()
+            .zip(found)
+            .find(|(compare, now)| !compare.condition.holds(now.as_ref()));
+        Ok(Written::Conflict(failed.and_then(|(_, now)| now)))
     }
 
     async fn lease_grant(&self, ttl: u64) -> Result<LeaseId, StoreError> {

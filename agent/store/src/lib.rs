@@ -79,12 +79,74 @@ pub enum Condition {
     ModRevision(Revision),
 }
 
-/// The outcome of a conditional write.
+impl Condition {
+    /// Whether it holds for a key that is this now.
+    pub fn holds(self, now: Option<&KeyValue>) -> bool {
+        match self {
+            Condition::Always => true,
+            Condition::Absent => now.is_none(),
+            Condition::Present => now.is_some(),
+            Condition::ModRevision(revision) => now.is_some_and(|kv| kv.mod_revision == revision),
+        }
+    }
+}
+
+/// What must hold for one key, for a transaction to happen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Compare {
+    /// The key.
+    pub key: String,
+    /// What must hold for it.
+    pub condition: Condition,
+}
+
+impl Compare {
+    /// This condition on this key.
+    pub fn new(key: impl Into<String>, condition: Condition) -> Self {
+        let key = key.into();
+        Self { key, condition }
+    }
+}
+
+/// A write of one key, in a transaction. No transaction writes a key twice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Op {
+    /// Write it.
+    Put {
+        /// The key.
+        key: String,
+        /// The value.
+        value: Vec<u8>,
+        /// What the key hangs on afterwards; 0: on no lease.
+        lease: LeaseId,
+    },
+    /// Delete it, if it is there.
+    Delete {
+        /// The key.
+        key: String,
+    },
+}
+
+impl Op {
+    /// A put.
+    pub fn put(key: impl Into<String>, value: impl Into<Vec<u8>>, lease: LeaseId) -> Self {
+        let (key, value) = (key.into(), value.into());
+        Op::Put { key, value, lease }
+    }
+
+    /// A deletion.
+    pub fn delete(key: impl Into<String>) -> Self {
+        Op::Delete { key: key.into() }
+    }
+}
+
+/// The outcome of a transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Written {
     /// Done, at this revision.
     Done(Revision),
-    /// The condition did not hold; this is the key as it is now.
+    /// A condition did not hold; this is the key of the first such, as it is
+    /// now.
     Conflict(Option<KeyValue>),
 }
 
@@ -180,30 +242,26 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// Watches all keys from `from` on (inclusive).
     async fn watch(&self, from: Revision) -> Result<Box<dyn Watch>, StoreError>;
 
-    /// Writes one key if `condition` holds, in one transaction. The key hangs
-    /// on `lease` afterwards (0: on none).
+    /// Makes all writes in one revision if all conditions hold, otherwise none.
+    async fn txn(&self, compares: &[Compare], ops: &[Op]) -> Result<Written, StoreError>;
+
+    /// The transaction that writes one key if `condition` holds for it.
     async fn put(
         &self,
         key: &str,
         value: &[u8],
         lease: LeaseId,
         condition: Condition,
-    ) -> Result<Written, StoreError>;
+    ) -> Result<Written, StoreError> {
+        let compare = Compare::new(key, condition);
+        self.txn(&[compare], &[Op::put(key, value, lease)]).await
+    }
 
-    /// The same, but `condition` is about the key `other`, and so is what a
-    /// conflict shows.
-    async fn put_beside(
-        &self,
-        key: &str,
-        value: &[u8],
-        lease: LeaseId,
-        other: &str,
-        condition: Condition,
-    ) -> Result<Written, StoreError>;
-
-    /// Deletes one key if `condition` holds (use [`Condition::Present`] or
-    /// [`Condition::ModRevision`]).
-    async fn delete(&self, key: &str, condition: Condition) -> Result<Written, StoreError>;
+    /// The transaction that deletes one key if `condition` holds for it.
+    async fn delete(&self, key: &str, condition: Condition) -> Result<Written, StoreError> {
+        let compare = Compare::new(key, condition);
+        self.txn(&[compare], &[Op::delete(key)]).await
+    }
 
     /// Grants a lease of about `ttl` seconds.
     async fn lease_grant(&self, ttl: u64) -> Result<LeaseId, StoreError>;

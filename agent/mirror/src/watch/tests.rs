@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use pointsman_memory::MemoryStore;
-use pointsman_store::{Condition, LeaseId, Page, Written};
+use pointsman_store::{Compare, Condition, LeaseId, Op, Page, Written};
 
 use super::*;
 
@@ -294,28 +294,10 @@ impl Store for Scripted {
         let items = std::mem::take(&mut *self.1.lock().unwrap());
         Ok(Box::new(ScriptedWatch(items.into_iter())))
     }
-    async fn put(
-        &self,
-        key: &str,
-        value: &[u8],
-        lease: LeaseId,
-        condition: Condition,
-    ) -> Result<Written, StoreError> {
-        self.0.put(key, value, lease, condition).await
+    async fn txn(&self, compares: &[Compare], ops: &[Op]) -> Result<Written, StoreError> {
+        self.0.txn(compares, ops).await
     }
-    async fn put_beside(
-        &self,
-        key: &str,
-        value: &[u8],
-        lease: LeaseId,
-        other: &str,
-        condition: Condition,
-    ) -> Result<Written, StoreError> {
-        self.0.put_beside(key, value, lease, other, condition).await
-    }
-    async fn delete(&self, key: &str, condition: Condition) -> Result<Written, StoreError> {
-        self.0.delete(key, condition).await
-    }
+
     async fn lease_grant(&self, ttl: u64) -> Result<LeaseId, StoreError> {
         self.0.lease_grant(ttl).await
     }

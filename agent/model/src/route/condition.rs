@@ -15,7 +15,7 @@ const MOST_METHODS: usize = 16;
 
 /// What a request must have.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Condition {
+pub enum When {
     /// A value that passes a test.
     Value(Subject, Test),
     /// One of these methods.
@@ -44,7 +44,7 @@ pub enum Test {
     Present(bool),
 }
 
-impl Condition {
+impl When {
     pub(super) fn from_json(value: Value) -> Result<Self, Bad> {
         let mut fields = Fields::from_value("a condition", value)?;
         let mut subjects = Vec::new();
@@ -75,9 +75,9 @@ impl Condition {
         match (one_of("a condition", SUBJECTS, subjects)?, methods) {
             (Some(subject), _) => {
                 let test = one_of("a condition on a header, cookie or query", TESTS, tests)?;
-                Ok(Condition::Value(subject, test))
+                Ok(When::Value(subject, test))
             }
-            (None, Some(methods)) if tests.is_empty() => Ok(Condition::Method(methods)),
+            (None, Some(methods)) if tests.is_empty() => Ok(When::Method(methods)),
             (None, _) => {
                 let detail = "a condition on the method has no other field";
                 Err(Bad::new(BadCode::BadValue, detail).field("method"))
@@ -89,14 +89,14 @@ impl Condition {
     pub(super) fn may_force(&self) -> bool {
         matches!(
             self,
-            Condition::Value(Subject::Header(_) | Subject::Cookie(_), _)
+            When::Value(Subject::Header(_) | Subject::Cookie(_), _)
         )
     }
 
     pub(super) fn to_json(&self) -> Value {
         let (subject, test) = match self {
-            Condition::Method(methods) => return json!({ "method": methods }),
-            Condition::Value(subject, test) => (subject, test),
+            When::Method(methods) => return json!({ "method": methods }),
+            When::Value(subject, test) => (subject, test),
         };
         let mut value = match subject {
             Subject::Header(name) => json!({ "header": name }),

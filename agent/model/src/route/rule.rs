@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::condition::Condition;
+use super::condition::When;
 use super::headers::Headers;
 use super::items;
 use super::maintenance::Maintenance;
@@ -23,7 +23,7 @@ pub struct Rule {
     /// The path prefix; it ends at a segment's border.
     pub path: Path,
     /// The conditions.
-    pub when: Vec<Condition>,
+    pub when: Vec<When>,
     /// What becomes of the requests.
     pub action: Action,
 }
@@ -83,7 +83,7 @@ impl Rule {
         let when = match fields.take("when") {
             None => Vec::new(),
             Some(when) if when == json!([]) => Vec::new(),
-            Some(when) => items("when", when, MOST_CONDITIONS, Condition::from_json)?,
+            Some(when) => items("when", when, MOST_CONDITIONS, When::from_json)?,
         };
         let to = fields.take("to").map(read_targets).transpose()?;
         let rewrite = take_rewrite(&mut fields)?;
@@ -167,7 +167,7 @@ impl Rule {
         let mut rule = Map::new();
         rule.insert("path".to_owned(), json!(self.path.as_str()));
         if !self.when.is_empty() {
-            let when = self.when.iter().map(Condition::to_json).collect();
+            let when = self.when.iter().map(When::to_json).collect();
             rule.insert("when".to_owned(), when);
         }
         match &self.action {

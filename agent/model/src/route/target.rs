@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::condition::Condition;
+use super::condition::When;
 use super::{app_name, items};
 use crate::fields::Fields;
 use crate::instance::weight;
@@ -20,7 +20,7 @@ pub struct Target {
     /// Its share of a split.
     pub weight: u16,
     /// What sends a request here, whatever the split says.
-    pub force: Option<Condition>,
+    pub force: Option<When>,
 }
 
 impl Target {
@@ -37,7 +37,7 @@ impl Target {
         let mut fields = Fields::from_value("a target", value)?;
         let app = app_name(&fields.require_string("app")?)?;
         let weight = fields.take("weight").map_or(Ok(DEFAULT_WEIGHT), weight)?;
-        let force = fields.take_nested("force", Condition::from_json)?;
+        let force = fields.take_nested("force", When::from_json)?;
         fields.finish(FIELDS)?;
         if force.as_ref().is_some_and(|force| !force.may_force()) {
             let detail = "\"force\" goes by a header or a cookie";
