@@ -7,13 +7,15 @@ use axum::response::Response;
 use pointsman_mirror::table::{InstanceState, InstanceView};
 use pointsman_model::{Key, Policy};
 use pointsman_store::Condition;
-use serde_json::{Value, json};
+use pointsman_wire::{
+    AppAnswer, AppItem, AppList, InstanceItem, InstanceWord, ListQuery, OwnerName,
+};
 
 use super::ApiState;
 use super::extract::{AppParam, JsonBody, Params, Precondition};
 use super::problem::{Code, Problem};
-use super::routes::{Paging, bad_json, listed, parsed};
-use super::storage::{Thing, json_body, shown};
+use super::routes::{checked_limit, listed};
+use super::storage::{Thing, bad_value, json_body, of_model, shown};
 
 pub(super) async fn put(
     State(state): State<Arc<ApiState>>,
@@ -50,15 +52,21 @@ pub(super) async fn get(
         return Err(Problem::new(Code::NotFound, detail));
     }
     let revision = stored.as_ref().map(|kv| kv.mod_revision);
-    let mut body = json!({ "app": app.as_str(), "revision": revision });
-    match stored.map_or(Ok(Policy::default()), |kv| Policy::from_value(&kv.value)) {
-        Ok(policy) => body["policy"] = parsed(&policy.to_value()),
-        Err(bad) => body["bad"] = bad_json(&bad),
-    }
+    let stored = stored.map_or(Ok(Policy::default()), |kv| Policy::from_value(&kv.value));
+    let (policy, bad) = match stored {
+        Ok(policy) => (Some(of_model(&policy.to_value())?), None),
+        Err(bad) => (None, Some(bad_value(&bad))),
+    };
     let live = instances.iter().filter(|i| i.state == InstanceState::Live);
-    body["live"] = json!(live.count());
-    body["instances"] = instances.iter().map(instance).collect();
-    body["instances_at"] = json!(at);
+    let body = AppAnswer {
+        app: app.as_str().to_owned(),
+        revision,
+        policy,
+        bad,
+        live: live.count(),
+        instances: instances.into_iter().map(item).collect(),
+        instances_at: at,
+    };
     Ok(shown(&body, revision))
 }
 
@@ -73,12 +81,12 @@ pub(super) async fn delete(
 
 pub(super) async fn list(
     State(state): State<Arc<ApiState>>,
-    Params(paging): Params<Paging>,
+    Params(query): Params<ListQuery>,
 ) -> Result<Response, Problem> {
-    let limit = paging.checked_limit()?;
+    let limit = checked_limit(&query)?;
     let (mut found, revision) = {
         let table = state.table.read().unwrap_or_else(PoisonError::into_inner);
-        let found = table.apps(&paging.prefix, paging.cursor.as_deref(), limit + 1);
+        let found = table.apps(&query.prefix, query.cursor.as_deref(), limit + 1);
         (found, table.revision())
     };
     listed(revision)?;
@@ -86,50 +94,45 @@ pub(super) async fn list(
         found.truncate(limit);
         found.last().map(|view| view.app.clone())
     });
-    let apps: Vec<Value> = found
-        .into_iter()
-        .map(|app| {
-            json!({
-                "app": app.app,
-                "revision": app.mod_revision,
-                "instances": app.instances,
-                "live": app.live,
-            })
-        })
-        .collect();
-    let body = json!({ "apps": apps, "next": next.flatten(), "revision": revision });
-    Ok(json_body(&body))
+    let apps = found.into_iter().map(|app| AppItem {
+        app: app.app,
+        revision: app.mod_revision,
+        instances: app.instances,
+        live: app.live,
+    });
+    Ok(json_body(&AppList {
+        apps: apps.collect(),
+        next: next.flatten(),
+        revision,
+    }))
 }
 
-fn instance(view: &InstanceView) -> Value {
-    let mut item = json!({ "id": view.id });
-    if let Some(instance) = &view.instance {
-        item["addr"] = json!(instance.addr.to_string());
-        item["weight"] = json!(instance.weight);
-        if let Some(zone) = &instance.zone {
-            item["zone"] = json!(zone);
+fn item(view: InstanceView) -> InstanceItem {
+    let (mut shadowed_by, mut why) = (None, None);
+    let state = match view.state {
+        InstanceState::Live => InstanceWord::Live,
+        InstanceState::NotAllowed => InstanceWord::NotAllowed,
+        InstanceState::Draining => InstanceWord::Draining,
+        InstanceState::Bad => InstanceWord::Bad,
+        InstanceState::Shadowed { app, id } => {
+            shadowed_by = Some(OwnerName { app, id });
+            InstanceWord::Shadowed
         }
-        if instance.shared {
-            item["shared"] = json!(true);
+        InstanceState::Unhealthy { reason } => {
+            why = reason;
+            InstanceWord::Unhealthy
         }
-    }
-    item["state"] = match &view.state {
-        InstanceState::Live => json!("live"),
-        InstanceState::Shadowed { .. } => json!("shadowed"),
-        InstanceState::NotAllowed => json!("not_allowed"),
-        InstanceState::Draining => json!("draining"),
-        InstanceState::Unhealthy { .. } => json!("unhealthy"),
-        InstanceState::Bad => json!("bad"),
     };
-    if let InstanceState::Shadowed { app, id } = &view.state {
-        item["shadowed_by"] = json!({ "app": app, "id": id });
+    let instance = view.instance;
+    InstanceItem {
+        id: view.id,
+        addr: instance.as_ref().map(|i| i.addr.to_string()),
+        weight: instance.as_ref().map(|i| i.weight),
+        shared: instance.as_ref().and_then(|i| i.shared.then_some(true)),
+        zone: instance.and_then(|i| i.zone).map(Into::into),
+        state,
+        shadowed_by,
+        reason: why,
+        revision: view.mod_revision,
     }
-    if let InstanceState::Unhealthy {
-        reason: Some(reason),
-    } = &view.state
-    {
-        item["reason"] = json!(reason);
-    }
-    item["revision"] = json!(view.mod_revision);
-    item
 }

@@ -13,15 +13,22 @@ use futures::FutureExt as _;
 use pointsman_model::Chain;
 use tracing::Instrument as _;
 
+use super::ApiState;
 use super::problem::{Code, Problem};
-use super::{ApiState, LISTS};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const LONGEST_URI: usize = 8 << 10;
 const LARGEST_HEAD: usize = 32 << 10;
 
+/// What the layer knows of the calls.
+pub(super) struct Around {
+    pub(super) state: Arc<ApiState>,
+    /// The paths of calls that take a query.
+    pub(super) with_query: Vec<&'static str>,
+}
+
 pub(super) async fn around(
-    State(state): State<Arc<ApiState>>,
+    State(around): State<Arc<Around>>,
     matched: Option<MatchedPath>,
     request: Request,
     next: Next,
@@ -37,7 +44,7 @@ pub(super) async fn around(
         path = request.uri().path()
     );
     async {
-        let mut response = match refuse(&request, route) {
+        let mut response = match around.refuse(&request, route) {
             Some(problem) => problem.into_response(),
             // The handlers share nothing that a panic could leave half done:
             // they read the table and call the store.
@@ -64,7 +71,8 @@ pub(super) async fn around(
             response.headers_mut().insert(REQUEST_ID, value);
         }
         let (status, took) = (response.status().as_u16(), begun.elapsed());
-        state
+        around
+            .state
             .metrics
             .api
             .count(method_label(&method), route, status, took);
@@ -75,27 +83,29 @@ pub(super) async fn around(
     .await
 }
 
-fn refuse(request: &Request, route: &str) -> Option<Problem> {
-    let uri = request.uri();
-    let length = uri.path_and_query().map_or(0, |p| p.as_str().len());
-    if length > LONGEST_URI {
-        let detail = format!("path and query may have {LONGEST_URI} bytes");
-        return Some(Problem::new(Code::UriTooLong, detail));
+impl Around {
+    fn refuse(&self, request: &Request, route: &str) -> Option<Problem> {
+        let uri = request.uri();
+        let length = uri.path_and_query().map_or(0, |p| p.as_str().len());
+        if length > LONGEST_URI {
+            let detail = format!("path and query may have {LONGEST_URI} bytes");
+            return Some(Problem::new(Code::UriTooLong, detail));
+        }
+        let headers = request.headers().iter();
+        if headers
+            .map(|(n, v)| n.as_str().len() + v.len())
+            .sum::<usize>()
+            > LARGEST_HEAD
+        {
+            let detail = format!("all headers together may have {LARGEST_HEAD} bytes");
+            return Some(Problem::new(Code::HeadersTooLarge, detail));
+        }
+        let takes_query = self.with_query.contains(&route) || !route.starts_with("/v1/");
+        if !takes_query && uri.query().is_some_and(|q| !q.is_empty()) {
+            return Some(Problem::new(Code::BadQuery, "this path takes no query"));
+        }
+        None
     }
-    let headers = request.headers().iter();
-    if headers
-        .map(|(n, v)| n.as_str().len() + v.len())
-        .sum::<usize>()
-        > LARGEST_HEAD
-    {
-        let detail = format!("all headers together may have {LARGEST_HEAD} bytes");
-        return Some(Problem::new(Code::HeadersTooLarge, detail));
-    }
-    let takes_query = LISTS.contains(&route) || !route.starts_with("/v1/");
-    if !takes_query && uri.query().is_some_and(|q| !q.is_empty()) {
-        return Some(Problem::new(Code::BadQuery, "this path takes no query"));
-    }
-    None
 }
 
 fn log(problem: &Problem) {

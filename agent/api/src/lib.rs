@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::middleware;
-use axum::routing::{get, put};
 use pointsman_mirror::SharedTable;
 use pointsman_store::Store;
 
@@ -14,11 +13,13 @@ use crate::metrics::Metrics;
 use crate::readiness::Readiness;
 
 mod apps;
+mod calls;
 mod draining;
 mod extract;
 mod instances;
 mod layer;
 pub mod metrics;
+mod openapi;
 pub mod problem;
 pub mod readiness;
 mod routes;
@@ -29,9 +30,6 @@ mod storage;
 mod tests;
 
 use problem::{Code, Problem};
-
-/// Paths that take a query.
-const LISTS: [&str; 2] = ["/v1/routes", "/v1/apps"];
 
 /// What the handlers share.
 #[derive(Debug)]
@@ -54,35 +52,13 @@ pub struct ApiState {
 
 /// The whole API.
 pub fn router(state: Arc<ApiState>) -> Router {
-    Router::new()
-        .route("/v1/routes", get(routes::list))
-        .route(
-            "/v1/routes/{host}",
-            put(routes::put).get(routes::get).delete(routes::delete),
-        )
-        .route("/v1/apps", get(apps::list))
-        .route(
-            "/v1/apps/{app}",
-            put(apps::put).get(apps::get).delete(apps::delete),
-        )
-        .route(
-            "/v1/apps/{app}/instances/{id}",
-            put(instances::put).delete(instances::delete),
-        )
-        .route(
-            "/v1/apps/{app}/instances/{id}/draining",
-            put(draining::put).delete(draining::delete),
-        )
-        .route(
-            "/v1/settings",
-            put(settings::put)
-                .get(settings::get)
-                .delete(settings::delete),
-        )
-        .route("/v1/status", get(status::status))
-        .route("/livez", get(status::livez))
-        .route("/readyz", get(status::readyz))
-        .route("/metrics", get(status::metrics))
+    let calls = calls::all();
+    let with_query = calls.iter().filter(|call| call.query.is_some());
+    let around = layer::Around {
+        state: Arc::clone(&state),
+        with_query: with_query.map(|call| call.path).collect(),
+    };
+    calls::router(calls)
         .fallback(async || {
             let detail = "see docs/api.md for the paths; a segment with a slash must be encoded";
             Problem::new(Code::UnknownPath, detail)
@@ -91,6 +67,9 @@ pub fn router(state: Arc<ApiState>) -> Router {
             let detail = "the header Allow names the methods of this path";
             Problem::new(Code::MethodNotAllowed, detail)
         })
-        .layer(middleware::from_fn_with_state(state.clone(), layer::around))
+        .layer(middleware::from_fn_with_state(
+            Arc::new(around),
+            layer::around,
+        ))
         .with_state(state)
 }

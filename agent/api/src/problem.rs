@@ -10,73 +10,12 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use pointsman_model::{Bad, BadCode};
 use pointsman_store::StoreError;
-use serde_json::{Map, Value, json};
+pub use pointsman_wire::Code;
+use pointsman_wire::ProblemBody;
+use serde_json::json;
 
 /// The content type of an error.
 pub const CONTENT_TYPE: &str = "application/problem+json";
-
-macro_rules! codes {
-    ($($variant:ident $word:literal $status:literal $title:literal),* $(,)?) => {
-        /// What went wrong, as a stable word.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        #[non_exhaustive]
-        pub enum Code {
-            $(#[doc = $title] $variant),*
-        }
-
-        impl Code {
-            /// All codes, in the order of their status.
-            pub const ALL: &[Code] = &[$(Code::$variant),*];
-
-            /// The word, as it stands in the body.
-            pub fn as_str(self) -> &'static str {
-                match self { $(Code::$variant => $word),* }
-            }
-
-            /// The HTTP status that goes with it.
-            pub fn status(self) -> StatusCode {
-                let status = match self { $(Code::$variant => $status),* };
-                StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
-            }
-
-            /// The title: the same sentence for each problem of this code.
-            pub fn title(self) -> &'static str {
-                match self { $(Code::$variant => $title),* }
-            }
-        }
-    };
-}
-
-codes! {
-    BadJson "bad_json" 400 "The body is not the JSON that it should be",
-    UnknownField "unknown_field" 400 "The body has a field that does not exist",
-    MissingField "missing_field" 400 "The body lacks a field",
-    BadValue "bad_value" 400 "A field has a wrong type or is out of range",
-    BadAddr "bad_addr" 400 "The address is not ip:port",
-    BadWeight "bad_weight" 400 "The weight is not a whole number from 0 to 65535",
-    BadTtl "bad_ttl" 400 "The ttl is not a duration from 2s to 24h",
-    BadHost "bad_host" 400 "The host cannot be bound",
-    BadApp "bad_app" 400 "The name of the app is not one",
-    BadId "bad_id" 400 "The instance id is not one",
-    BadQuery "bad_query" 400 "The query has an unknown parameter or a bad value",
-    BadPrecondition "bad_precondition" 400 "If-Match or If-None-Match cannot be used like this",
-    BadBody "bad_body" 400 "The body broke off",
-    NotFound "not_found" 404 "There is no such thing",
-    UnknownPath "unknown_path" 404 "The API has no such path",
-    MethodNotAllowed "method_not_allowed" 405 "The path does not know this method",
-    RequestTimeout "request_timeout" 408 "The body did not come in time",
-    PreconditionFailed "precondition_failed" 412 "The thing is not as the request expects it",
-    BodyTooLarge "body_too_large" 413 "The body is too large",
-    UriTooLong "uri_too_long" 414 "The URI is too long",
-    BadContentType "bad_content_type" 415 "The body is not announced as JSON",
-    NotAllowed "not_allowed" 422 "The settings do not allow this",
-    NotSupported "not_supported" 422 "This is not supported",
-    HeadersTooLarge "headers_too_large" 431 "The headers are too large",
-    Internal "internal" 500 "The agent failed",
-    EtcdDenied "etcd_denied" 503 "etcd refuses the agent",
-    EtcdUnavailable "etcd_unavailable" 503 "etcd cannot be reached",
-    NotReady "not_ready" 503 "The agent is not ready yet",
-}
 
 /// What a handler answers when it cannot do what was asked.
 #[derive(Debug)]
@@ -118,6 +57,10 @@ impl Problem {
         self.code
     }
 
+    fn status(&self) -> StatusCode {
+        StatusCode::from_u16(self.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
     /// What happened underneath, for the log.
     pub fn source(&self) -> Option<&StoreError> {
         self.source.as_ref()
@@ -125,22 +68,18 @@ impl Problem {
 
     /// The complete answer.
     pub fn render(&self, request_id: &str) -> Response {
-        let status = self.code.status();
-        let mut body = Map::new();
-        body.insert(
-            "type".to_owned(),
-            format!("urn:pointsman:problem:{}", self.code.as_str()).into(),
-        );
-        body.insert("title".to_owned(), self.code.title().into());
-        body.insert("status".to_owned(), status.as_u16().into());
-        body.insert("detail".to_owned(), self.detail.as_str().into());
-        body.insert("code".to_owned(), self.code.as_str().into());
-        if let Some(field) = &self.field {
-            body.insert("field".to_owned(), json!(field));
-        }
-        body.insert("request_id".to_owned(), request_id.into());
+        let status = self.status();
+        let body = ProblemBody {
+            r#type: format!("urn:pointsman:problem:{}", self.code.as_str()),
+            title: self.code.title().to_owned(),
+            status: status.as_u16(),
+            detail: self.detail.clone(),
+            code: self.code,
+            field: self.field.as_ref().map(ToString::to_string),
+            request_id: request_id.to_owned(),
+        };
         let content_type = (header::CONTENT_TYPE, CONTENT_TYPE);
-        let body = format!("{}\n", Value::Object(body));
+        let body = format!("{}\n", json!(body));
         let mut response = (status, [content_type], body).into_response();
         response.headers_mut().extend(self.headers.iter().cloned());
         if status == StatusCode::SERVICE_UNAVAILABLE {
@@ -158,7 +97,7 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let mut response = self.code.status().into_response();
+        let mut response = self.status().into_response();
         response.extensions_mut().insert(Arc::new(self));
         response
     }

@@ -4,50 +4,37 @@ use std::sync::{Arc, PoisonError};
 
 use axum::extract::State;
 use axum::response::Response;
-use pointsman_model::{Bad, Key, Route};
+use pointsman_model::{Key, Route};
 use pointsman_store::Condition;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use pointsman_wire::{ListQuery, RouteAnswer, RouteItem, RouteList};
 
 use super::ApiState;
 use super::extract::{Cached, HostParam, JsonBody, Params, Precondition};
 use super::problem::{Code, Problem};
-use super::storage::{Thing, json_body, not_modified, shown};
+use super::storage::{Thing, bad_value, json_body, not_modified, of_model, shown};
 
 const MOST: usize = 1000;
 const USUAL: usize = 100;
 
-/// The query of a list.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Paging {
-    #[serde(default)]
-    pub(super) prefix: String,
-    limit: Option<usize>,
-    pub(super) cursor: Option<String>,
-}
-
-impl Paging {
-    /// The limit, once the query is found to make sense.
-    pub(super) fn checked_limit(&self) -> Result<usize, Problem> {
-        let texts = [
-            ("prefix", Some(self.prefix.as_str())),
-            ("cursor", self.cursor.as_deref()),
-        ];
-        for (name, text) in texts {
-            if text.is_some_and(|text| text.contains(char::is_control)) {
-                let detail = format!("{name} must not hold control characters");
-                return Err(Problem::new(Code::BadQuery, detail).field(name));
-            }
+/// The limit, once the query is found to make sense.
+pub(super) fn checked_limit(query: &ListQuery) -> Result<usize, Problem> {
+    let texts = [
+        ("prefix", Some(query.prefix.as_str())),
+        ("cursor", query.cursor.as_deref()),
+    ];
+    for (name, text) in texts {
+        if text.is_some_and(|text| text.contains(char::is_control)) {
+            let detail = format!("{name} must not hold control characters");
+            return Err(Problem::new(Code::BadQuery, detail).field(name));
         }
-        match self.limit.unwrap_or(USUAL) {
-            n @ 1..=MOST => Ok(n),
-            n => Err(Problem::new(
-                Code::BadQuery,
-                format!("limit must be from 1 to {MOST}, not {n}"),
-            )
-            .field("limit")),
-        }
+    }
+    match query.limit.unwrap_or(USUAL) {
+        n @ 1..=MOST => Ok(n),
+        n => Err(Problem::new(
+            Code::BadQuery,
+            format!("limit must be from 1 to {MOST}, not {n}"),
+        )
+        .field("limit")),
     }
 }
 
@@ -74,11 +61,16 @@ pub(super) async fn get(
     if cached.has(kv.mod_revision) {
         return Ok(not_modified(kv.mod_revision));
     }
-    let mut body = json!({ "host": host.as_str(), "revision": kv.mod_revision });
-    match Route::from_value(&kv.value) {
-        Ok(route) => body["rules"] = parsed(&route.to_value())["rules"].take(),
-        Err(bad) => body["bad"] = bad_json(&bad),
-    }
+    let (rules, bad) = match Route::from_value(&kv.value) {
+        Ok(route) => (Some(of_model(&route.rules_json())?), None),
+        Err(bad) => (None, Some(bad_value(&bad))),
+    };
+    let body = RouteAnswer {
+        host: host.as_str().to_owned(),
+        revision: kv.mod_revision,
+        rules,
+        bad,
+    };
     Ok(shown(&body, Some(kv.mod_revision)))
 }
 
@@ -92,13 +84,13 @@ pub(super) async fn delete(
 
 pub(super) async fn list(
     State(state): State<Arc<ApiState>>,
-    Params(paging): Params<Paging>,
+    Params(query): Params<ListQuery>,
 ) -> Result<Response, Problem> {
-    let limit = paging.checked_limit()?;
-    let prefix = paging.prefix.to_ascii_lowercase();
+    let limit = checked_limit(&query)?;
+    let prefix = query.prefix.to_ascii_lowercase();
     let (mut found, revision) = {
         let table = state.table.read().unwrap_or_else(PoisonError::into_inner);
-        let found = table.routes(&prefix, paging.cursor.as_deref(), limit + 1);
+        let found = table.routes(&prefix, query.cursor.as_deref(), limit + 1);
         (found, table.revision())
     };
     listed(revision)?;
@@ -106,19 +98,19 @@ pub(super) async fn list(
         found.truncate(limit);
         found.last().map(|route| route.host.clone())
     });
-    let routes: Vec<Value> = found
-        .into_iter()
-        .map(|route| {
-            let mut item = json!({ "host": route.host, "revision": route.mod_revision });
-            match route.rules {
-                Some(rules) => item["rules"] = parsed(&rules),
-                None => item["bad"] = json!(true),
-            }
-            item
+    let routes = found.into_iter().map(|route| {
+        Ok(RouteItem {
+            host: route.host,
+            revision: route.mod_revision,
+            bad: route.rules.is_none().then_some(true),
+            rules: route.rules.map(|rules| of_model(&rules)).transpose()?,
         })
-        .collect();
-    let body = json!({ "routes": routes, "next": next.flatten(), "revision": revision });
-    Ok(json_body(&body))
+    });
+    Ok(json_body(&RouteList {
+        routes: routes.collect::<Result<_, Problem>>()?,
+        next: next.flatten(),
+        revision,
+    }))
 }
 
 /// An empty table that was never filled must not look like an empty registry.
@@ -128,13 +120,4 @@ pub(super) fn listed(revision: i64) -> Result<(), Problem> {
         return Err(Problem::new(Code::NotReady, detail));
     }
     Ok(())
-}
-
-pub(super) fn bad_json(bad: &Bad) -> Value {
-    json!({ "code": bad.code.as_str(), "reason": bad.detail })
-}
-
-/// JSON that we wrote ourselves.
-pub(super) fn parsed(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or_default()
 }

@@ -6,13 +6,12 @@ use axum::extract::State;
 use axum::response::Response;
 use pointsman_model::{Key, Settings};
 use pointsman_store::Condition;
-use serde_json::json;
+use pointsman_wire::SettingsAnswer;
 
 use super::ApiState;
 use super::extract::{JsonBody, Precondition};
 use super::problem::Problem;
-use super::routes::{bad_json, parsed};
-use super::storage::{Thing, shown};
+use super::storage::{Thing, bad_value, of_model, shown};
 
 pub(super) async fn put(
     State(state): State<Arc<ApiState>>,
@@ -32,13 +31,18 @@ pub(super) async fn put(
 pub(super) async fn get(State(state): State<Arc<ApiState>>) -> Result<Response, Problem> {
     let stored = state.read(&Thing::new(Key::Settings)).await?;
     let revision = stored.as_ref().map(|kv| kv.mod_revision);
-    let mut body = json!({ "revision": revision });
-    match stored.map_or(Ok(Settings::default()), |kv| {
+    let stored = stored.map_or(Ok(Settings::default()), |kv| {
         Settings::from_value(&kv.value)
-    }) {
-        Ok(settings) => body["settings"] = parsed(&settings.to_value()),
-        Err(bad) => body["bad"] = bad_json(&bad),
-    }
+    });
+    let (settings, bad) = match stored {
+        Ok(settings) => (Some(of_model(&settings.to_value())?), None),
+        Err(bad) => (None, Some(bad_value(&bad))),
+    };
+    let body = SettingsAnswer {
+        revision,
+        settings,
+        bad,
+    };
     Ok(shown(&body, revision))
 }
 

@@ -6,7 +6,9 @@ use std::sync::{Arc, PoisonError};
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use serde_json::{Value, json};
+use pointsman_wire::{
+    AgentName, BadKey, Contested, EtcdStatus, Lag, RecordCounts, RedisStatus, StatusAnswer,
+};
 
 use super::ApiState;
 use super::problem::{Code, Problem};
@@ -24,42 +26,52 @@ pub(super) async fn status(State(state): State<Arc<ApiState>>) -> Response {
     let last_error = sync.last_error.filter(|_| !connected);
     let (counts, bad, shadowed) = {
         let table = state.table.read().unwrap_or_else(PoisonError::into_inner);
-        let bad: Vec<Value> = table
-            .bad()
-            .take(MOST)
-            .map(
-                |(key, bad)| json!({ "key": key, "code": bad.code.as_str(), "reason": bad.detail }),
-            )
-            .collect();
-        (table.counts(), bad, table.shadowed())
+        let bad = table.bad().take(MOST).map(|(key, bad)| BadKey {
+            key: key.to_owned(),
+            code: bad.code.as_str().to_owned(),
+            reason: bad.detail.clone(),
+        });
+        (table.counts(), bad.collect(), table.shadowed())
     };
     let shadowed_total = shadowed.len();
-    let shadowed: Vec<Value> = shadowed
-        .into_iter()
-        .take(MOST)
-        .map(|s| json!({ "addr": s.addr.to_string(), "owner": s.owner, "losers": s.losers }))
-        .collect();
-    json_body(&json!({
-        "agent": { "id": state.agent, "version": env!("CARGO_PKG_VERSION") },
-        "ready": ready.is_ok(),
-        "waiting_for": ready.err(),
-        "phase": sync.phase.as_str(),
-        "hold_reason": sync.hold_reason,
-        "last_error": last_error,
-        "epoch": sync.epoch,
-        "etcd": { "connected": sync.etcd_connected, "revision_seen": sync.seen },
-        "redis": { "connected": sync.redis_connected, "revision_applied": sync.applied },
-        "lag": { "revisions": (sync.seen - sync.applied).max(0), "waiting": sync.waiting },
-        "records": {
-            "routes": counts.routes,
-            "apps": counts.apps,
-            "instances": counts.instances,
+    let shadowed = shadowed.into_iter().take(MOST).map(|s| Contested {
+        addr: s.addr.to_string(),
+        owner: s.owner,
+        losers: s.losers,
+    });
+    json_body(&StatusAnswer {
+        agent: AgentName {
+            id: state.agent.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
         },
-        "bad_total": counts.bad,
-        "bad": bad,
-        "shadowed_total": shadowed_total,
-        "shadowed": shadowed,
-    }))
+        ready: ready.is_ok(),
+        waiting_for: ready.err(),
+        phase: sync.phase.as_str().to_owned(),
+        hold_reason: sync.hold_reason,
+        last_error,
+        epoch: sync.epoch,
+        etcd: EtcdStatus {
+            connected: sync.etcd_connected,
+            revision_seen: sync.seen,
+        },
+        redis: RedisStatus {
+            connected: sync.redis_connected,
+            revision_applied: sync.applied,
+        },
+        lag: Lag {
+            revisions: (sync.seen - sync.applied).max(0),
+            waiting: sync.waiting,
+        },
+        records: RecordCounts {
+            routes: counts.routes,
+            apps: counts.apps,
+            instances: counts.instances,
+        },
+        bad_total: counts.bad,
+        bad,
+        shadowed_total,
+        shadowed: shadowed.collect(),
+    })
 }
 
 pub(super) async fn livez() -> &'static str {

@@ -4,9 +4,12 @@ use std::future::Future;
 
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use pointsman_model::Key;
+use pointsman_model::{Bad, Key};
 use pointsman_store::{Condition, KeyValue, LeaseId, Revision, StoreError, Written};
-use serde_json::{Value, json};
+use pointsman_wire::{BadValue, Changed};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::json;
 
 use super::ApiState;
 use super::extract::etag;
@@ -67,16 +70,8 @@ impl Thing {
         condition: Option<Condition>,
         now: Option<&KeyValue>,
     ) -> Result<(), Problem> {
-        let holds = match (condition, now) {
-            (None | Some(Condition::Always), _) => true,
-            (Some(Condition::Absent), now) => now.is_none(),
-            (Some(Condition::Present), now) => now.is_some(),
-            (Some(Condition::ModRevision(revision)), now) => {
-                now.is_some_and(|kv| kv.mod_revision == revision)
-            }
-        };
         match condition {
-            Some(condition) if !holds => Err(self.refused(condition, now)),
+            Some(condition) if !condition.holds(now) => Err(self.refused(condition, now)),
             _ => Ok(()),
         }
     }
@@ -104,7 +99,7 @@ impl Thing {
         if let Ok(path) = HeaderValue::from_str(&self.path()) {
             headers.insert(header::LOCATION, path);
         }
-        (headers, json_body(&json!({ "revision": revision }))).into_response()
+        (headers, json_body(&Changed { revision })).into_response()
     }
 }
 
@@ -157,7 +152,7 @@ impl ApiState {
         match self.call(self.store.delete(&thing.stored, wanted)).await? {
             Written::Done(revision) => {
                 tracing::info!(key = thing.stored, revision, "deleted");
-                Ok(json_body(&json!({ "revision": revision })))
+                Ok(json_body(&Changed { revision }))
             }
             Written::Conflict(None) if condition.is_none() => Err(thing.not_found()),
             Written::Conflict(now) => Err(thing.refused(wanted, now.as_ref())),
@@ -166,7 +161,7 @@ impl ApiState {
 }
 
 /// The answer to a read.
-pub(super) fn shown(body: &Value, revision: Option<Revision>) -> Response {
+pub(super) fn shown(body: &impl Serialize, revision: Option<Revision>) -> Response {
     let mut response = json_body(body);
     if let Some(revision) = revision {
         response.headers_mut().insert(header::ETAG, etag(revision));
@@ -181,12 +176,27 @@ pub(super) fn not_modified(revision: Revision) -> Response {
 }
 
 /// Compact JSON with a newline behind it, for terminals.
-pub(super) fn json_body(body: &Value) -> Response {
+pub(super) fn json_body(body: &impl Serialize) -> Response {
     let content_type = [(header::CONTENT_TYPE, "application/json")];
-    (content_type, format!("{body}\n")).into_response()
+    (content_type, format!("{}\n", json!(body))).into_response()
 }
 
 /// A path segment; only brackets of IPv6 hosts need it.
 fn encoded(segment: &str) -> String {
     segment.replace('[', "%5B").replace(']', "%5D")
+}
+
+/// What the model wrote, as the API's type.
+pub(super) fn of_model<T: DeserializeOwned>(text: &str) -> Result<T, Problem> {
+    serde_json::from_str(text).map_err(|error| {
+        tracing::error!(%error, text, "the API cannot show what the model wrote");
+        Problem::new(Code::Internal, "see the agent's log under this request id")
+    })
+}
+
+pub(super) fn bad_value(bad: &Bad) -> BadValue {
+    BadValue {
+        code: bad.code.as_str().to_owned(),
+        reason: bad.detail.clone(),
+    }
 }

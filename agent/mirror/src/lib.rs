@@ -1,10 +1,9 @@
 //! A copy of the registry that follows etcd: [`watch`] lists and then watches,
-//! [`table`] is what is held, and what it derives to.
+//! [`table`] is what is held and what it derives to, and [`Mirror`] puts both
+//! together for its subscribers.
 
-use std::sync::{Arc, RwLock};
-
+mod mirror;
 pub mod table;
 pub mod watch;
 
-/// The table as others read it. Hold the guard for microseconds only.
-pub type SharedTable = Arc<RwLock<table::Table>>;
+pub use mirror::{ListProgress, Listing, Mirror, Progress, SharedTable, Subscription};
