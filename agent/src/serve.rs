@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use pointsman_api::ApiState;
 use pointsman_api::readiness::Readiness;
+use pointsman_mirror::Mirror;
 use pointsman_probe::Prober;
 use pointsman_publish::Publisher;
 use pointsman_publish::sink::Sink;
@@ -45,19 +46,10 @@ pub async fn run(
     stop: CancellationToken,
 ) -> Result<(), TaskError> {
     let counted = Counted::new();
-    let (publisher, table, status) = Publisher::new(
-        &agent.id,
-        Arc::clone(&agent.store),
-        agent.sink,
-        counted.publish,
-    );
-    let prober = Prober::new(
-        &agent.id,
-        Arc::clone(&agent.store),
-        Arc::clone(&table),
-        status.clone(),
-        counted.probe,
-    );
+    let mirror = Mirror::new(Arc::clone(&agent.store));
+    let (table, probed) = (Arc::clone(mirror.table()), mirror.subscribe());
+    let (publisher, status) = Publisher::new(&agent.id, mirror, agent.sink, counted.publish);
+    let prober = Prober::new(&agent.id, Arc::clone(&agent.store), probed, counted.probe);
     let state = ApiState {
         store: agent.store,
         table,

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pointsman_store::{Condition, Store, StoreError};
+use pointsman_store::{Condition, Revision, Store, StoreError};
 use tokio::time::{sleep, timeout};
 use tracing::debug;
 
@@ -43,6 +43,13 @@ async fn hold_once(agent: &str, store: &dyn Store, format: u32) -> Result<(), St
             return Ok(());
         }
     }
+}
+
+/// The agent, of these with their create revisions, that has been there for the
+/// longest: the one that does what only one should do.
+pub fn eldest<'a>(agents: impl IntoIterator<Item = (&'a str, Revision)>) -> Option<&'a str> {
+    let eldest = agents.into_iter().min_by_key(|(_, created)| *created);
+    eldest.map(|(id, _)| id)
 }
 
 /// Takes the key away, if etcd answers at once.

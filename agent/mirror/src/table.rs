@@ -119,11 +119,9 @@ impl Table {
         }
     }
 
-    /// The agent that has been there for the longest: the one that does what
-    /// only one should do.
-    pub fn eldest_agent(&self) -> Option<&str> {
-        let eldest = self.agents.iter().min_by_key(|(_, created)| **created);
-        eldest.map(|(id, _)| &**id)
+    /// The agents that are there with their create revisions, in byte order.
+    pub fn agents(&self) -> impl Iterator<Item = (&str, Revision)> {
+        self.agents.iter().map(|(id, created)| (&**id, *created))
     }
 
     /// The mod revision of a key, if it is there; canonical keys only.

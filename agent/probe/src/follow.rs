@@ -74,7 +74,7 @@ impl Prober {
     }
 
     fn news(&mut self) -> News {
-        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        let table = self.mirror.read();
         let (at, before) = (table.revision(), self.followed.at);
         let relist = self.followed.listed.is_none_or(|at| at.elapsed() >= RELIST);
         if at == 0 || (at == before && !relist) {
@@ -82,8 +82,9 @@ impl Prober {
         }
         self.followed.at = at;
         let agents = &mut self.followed.agents;
-        if !agents.iter().map(|agent| &**agent).eq(table.agents()) {
-            *agents = table.agents().map(Box::from).collect();
+        let present = || table.agents().map(|(id, _)| id);
+        if !agents.iter().map(|agent| &**agent).eq(present()) {
+            *agents = present().map(Box::from).collect();
             return News::All;
         }
         if relist || at < before {
@@ -112,7 +113,7 @@ impl Prober {
 
     /// Looks at one name. What was registered just now is probed at once.
     fn look_at(&mut self, name: &Arc<str>, at_once: bool) {
-        let table = Arc::clone(&self.table);
+        let table = Arc::clone(self.mirror.table());
         let table = table.read().unwrap_or_else(PoisonError::into_inner);
         let (app, id) = halves(name);
         let mine = self.is_mine(name);
@@ -125,7 +126,7 @@ impl Prober {
     async fn look_at_all(&mut self) {
         self.followed.listing += 1;
         self.followed.listed = Some(Instant::now());
-        let shared = Arc::clone(&self.table);
+        let shared = Arc::clone(self.mirror.table());
         let mut after = None;
         loop {
             {

@@ -13,13 +13,12 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLockReadGuard};
 use std::time::Duration;
 
-use pointsman_mirror::SharedTable;
 use pointsman_mirror::table::{Probed, Table};
+use pointsman_mirror::{SharedTable, Subscription};
 use pointsman_model::Chain;
 use pointsman_model::{Address, HealthCheck};
-use pointsman_publish::SyncStatus;
 use pointsman_store::{Revision, Store, StoreError};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 use tokio::task::{AbortHandle, JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -51,8 +50,7 @@ const LOG_AGAIN: Duration = Duration::from_secs(60);
 pub struct Prober {
     agent: Box<str>,
     store: Arc<dyn Store>,
-    table: SharedTable,
-    status: watch::Receiver<SyncStatus>,
+    mirror: Subscription,
     metrics: ProbeMetrics,
     ask: Arc<dyn Ask>,
     /// How many probes are under way at the same time, at the most.
@@ -137,19 +135,17 @@ struct Answered {
 
 impl Prober {
     /// A prober for the agent named `agent`; nothing happens before
-    /// [`Prober::run`]. `status` tells when the table has moved.
+    /// [`Prober::run`].
     pub fn new(
         agent: &str,
         store: Arc<dyn Store>,
-        table: SharedTable,
-        status: watch::Receiver<SyncStatus>,
+        mirror: Subscription,
         metrics: ProbeMetrics,
     ) -> Self {
         Self {
             agent: agent.into(),
             store,
-            table,
-            status,
+            mirror,
             metrics,
             ask: Arc::new(Network),
             limit: limit::probes(),
@@ -188,7 +184,7 @@ impl Prober {
             let wake = self.wake();
             tokio::select! {
                 biased;
-                changed = self.status.changed() => if changed.is_err() {
+                moved = self.mirror.moved() => if !moved {
                     return;
                 },
                 Some(ended) = self.writes.join_next() => self.take_answered(ended),
@@ -199,7 +195,7 @@ impl Prober {
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Table> {
-        self.table.read().unwrap_or_else(PoisonError::into_inner)
+        self.mirror.read()
     }
 
     /// When something is to be done, if nothing happens before.
@@ -240,7 +236,7 @@ impl Prober {
                     Arc::clone(&name),
                     target,
                     due,
-                    Arc::clone(&self.table),
+                    Arc::clone(self.mirror.table()),
                     Arc::clone(&self.ask),
                     self.metrics.clone(),
                 );
@@ -286,7 +282,7 @@ impl Prober {
         };
         let (app, id) = halves(name);
         let health = {
-            let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+            let table = self.mirror.read();
             match table.probed(app, id) {
                 Some(probed) if target.is(&probed) && table.revision() >= target.marked => {
                     probed.unhealthy

@@ -6,6 +6,7 @@ mod rig;
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 
+use pointsman_mirror::Mirror;
 use prometheus_client::registry::Registry;
 use rig::*;
 use tokio::time::{advance, sleep, timeout};
@@ -144,12 +145,12 @@ async fn a_deletion_that_the_prober_has_not_yet_heard_of_counts() {
 #[tokio::test(start_paused = true)]
 async fn a_probe_begins_only_if_the_table_has_the_instance_at_that_moment() {
     let store = registry(&[("a", A)]).await;
-    let table = SharedTable::default();
-    let (sender, status) = watch::channel(SyncStatus::default());
-    let feed = tokio::spawn(feed(store.clone(), Arc::clone(&table), sender));
+    let mirror = Mirror::new(Arc::new(store.clone()));
+    let (table, subscription) = (Arc::clone(mirror.table()), mirror.subscribe());
+    let feed = tokio::spawn(feed(store.clone(), mirror));
     let shared = Arc::new(store.clone());
     let metrics = ProbeMetrics::register(&mut Registry::default());
-    let mut prober = Prober::new("a", shared, Arc::clone(&table), status, metrics.clone());
+    let mut prober = Prober::new("a", shared, subscription, metrics.clone());
     let asked = Arc::<Instances>::default();
     let mut begun = Vec::new();
     for again in [false, true] {

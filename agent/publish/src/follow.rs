@@ -6,10 +6,10 @@
 //! another listing helps. So whoever waits for a time reads it; who waits for
 //! Redis to answer does not.
 
-use std::sync::PoisonError;
 use std::time::Duration;
 
-use pointsman_mirror::watch::{Step, Watcher};
+use pointsman_mirror::Progress;
+use pointsman_model::Change;
 use pointsman_store::Revision;
 use tokio::time::{Instant, sleep_until};
 use tracing::info;
@@ -18,70 +18,69 @@ use super::{Publisher, Side, Turn};
 
 impl Publisher {
     /// Follows the watch until the table is at `revision`.
-    pub(super) async fn follow_to(
-        &mut self,
-        watcher: &mut Watcher,
-        revision: Revision,
-    ) -> Result<(), Turn> {
+    pub(super) async fn follow_to(&mut self, revision: Revision) -> Result<(), Turn> {
         while self.read().revision() < revision {
-            let step = watcher.step().await;
-            self.take_quietly(watcher, step)?;
+            let progress = self.mirror.step().await;
+            self.take_quietly(progress)?;
         }
         Ok(())
     }
 
     /// Follows the watch for a while.
-    pub(super) async fn follow_until(
-        &mut self,
-        watcher: &mut Watcher,
-        until: Instant,
-    ) -> Result<(), Turn> {
+    pub(super) async fn follow_until(&mut self, until: Instant) -> Result<(), Turn> {
         loop {
-            let step = tokio::select! {
+            let progress = tokio::select! {
                 biased;
                 () = sleep_until(until) => return Ok(()),
-                step = watcher.step() => step,
+                progress = self.mirror.step() => progress,
             };
-            self.take_quietly(watcher, step)?;
+            self.take_quietly(progress)?;
         }
     }
 
     /// Waits, and follows the watch meanwhile, if there is one; gives it up
     /// when it is in doubt.
-    pub(super) async fn pass_time(&mut self, watch: &mut Option<Watcher>, time: Duration) {
+    pub(super) async fn pass_time(&mut self, time: Duration) {
         let until = Instant::now() + time;
-        if let Some(watcher) = watch
-            && let Err(turn) = self.follow_until(watcher, until).await
-        {
+        if let Err(turn) = self.follow_until(until).await {
             info!(why = ?turn, "giving the watch up");
-            *watch = None;
+            self.mirror.doubt();
         }
         sleep_until(until).await;
     }
 
-    /// Takes a step of the watch whose changes need not be sent.
-    fn take_quietly(&mut self, watcher: &Watcher, step: Step) -> Result<(), Turn> {
-        match step {
-            Step::Events(revisions) => {
+    /// Takes a step of the mirror whose changes need not be sent.
+    fn take_quietly(&mut self, progress: Progress) -> Result<(), Turn> {
+        self.take_progress(progress)?;
+        self.check_name()
+    }
+
+    /// Takes a step of the mirror; answers what it changes in Redis, revision
+    /// by revision.
+    pub(super) fn take_progress(
+        &mut self,
+        progress: Progress,
+    ) -> Result<Vec<(Revision, Vec<Change>)>, Turn> {
+        match progress {
+            Progress::Moved(events, changes) => {
                 self.note_store_answers();
-                {
-                    let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
-                    for (revision, events) in &revisions {
-                        self.observer.events(events.len());
-                        table.apply(*revision, events);
-                    }
-                }
+                self.observer.events(events);
                 self.show_table();
-                if self.read().epoch() != Some(watcher.epoch()) {
-                    return Err(Turn::ListAgain("etcd names another epoch".into()));
-                }
+                return Ok(changes);
             }
-            Step::Failed(error) => {
+            Progress::Failed(error) => {
                 self.heard::<(), _>(Side::Store, Err(error)).ok();
             }
-            Step::Ended(end) => return Err(Turn::ListAgain(format!("{end:?}"))),
-            Step::Watching => self.note_store_answers(),
-            Step::Page(_) | Step::Listed(_) => {}
+            Progress::Ended(end) => return Err(Turn::ListAgain(format!("{end:?}"))),
+            Progress::Watching => self.note_store_answers(),
+        }
+        Ok(Vec::new())
+    }
+
+    /// Whether the registry that is followed still is the one that it was.
+    pub(super) fn check_name(&self) -> Result<(), Turn> {
+        if self.mirror.is_renamed() {
+            return Err(Turn::ListAgain("etcd names another epoch".into()));
         }
         Ok(())
     }

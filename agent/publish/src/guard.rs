@@ -5,7 +5,6 @@
 use std::time::Duration;
 
 use pointsman_mirror::table::Held;
-use pointsman_mirror::watch::Watcher;
 use pointsman_model::Confirmation;
 use tokio::time::Instant;
 use tracing::info;
@@ -26,7 +25,7 @@ const RECOUNT: Duration = Duration::from_secs(5);
 impl Publisher {
     /// Holds while the table lacks more than half of what Redis holds, until
     /// it no longer does or an operator confirms.
-    pub(super) async fn guard(&mut self, watcher: &mut Watcher) -> Result<(), Turn> {
+    pub(super) async fn guard(&mut self) -> Result<(), Turn> {
         let Found::Table(meta) = self.meta().await else {
             return Ok(());
         };
@@ -51,8 +50,7 @@ impl Publisher {
                 if self.meta().await != Found::Table(meta.clone()) {
                     return Err(Turn::ListAgain("redis has changed meanwhile".into()));
                 }
-                self.follow_until(watcher, Instant::now() + LOOK_AGAIN)
-                    .await?;
+                self.follow_until(Instant::now() + LOOK_AGAIN).await?;
             }
         }
     }

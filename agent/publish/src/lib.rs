@@ -9,20 +9,18 @@
 //! keeps both ([`follow`]), and etcd is not listed again. Beside it, one agent
 //! of all compares both sides at rest ([`reconcile`]).
 
-use std::panic::resume_unwind;
-use std::sync::{Arc, PoisonError, RwLockReadGuard};
+use std::sync::{Arc, RwLockReadGuard};
 use std::time::Duration;
 
 use pointsman_coordinate::presence;
-use pointsman_mirror::SharedTable;
 use pointsman_mirror::table::Table;
-use pointsman_mirror::watch::{End, Step, Watcher};
+use pointsman_mirror::watch::End;
+use pointsman_mirror::{ListProgress, Mirror};
 use pointsman_model::Chain;
-use pointsman_store::{KeyValue, Store, StoreError};
+use pointsman_store::{Revision, Store, StoreError};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use tokio::sync::{mpsc, watch};
-use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -55,16 +53,13 @@ const STALLED: Duration = Duration::from_secs(5);
 /// How often the progress of another agent's rebuild is looked at.
 const GLANCE: Duration = Duration::from_millis(200);
 
-/// A page of so many keys takes some milliseconds to be taken in.
-const LARGE_PAGE: usize = 2_000;
-
 /// The sync of one agent.
 #[derive(Debug)]
 pub struct Publisher {
     agent: String,
     store: Arc<dyn Store>,
     sink: Arc<dyn Sink>,
-    table: SharedTable,
+    mirror: Mirror,
     status: watch::Sender<SyncStatus>,
     observer: Arc<dyn Observe>,
     jitter: SmallRng,
@@ -97,27 +92,27 @@ enum Side {
 }
 
 impl Publisher {
-    /// A sync for the agent named `agent`; nothing happens before
-    /// [`Publisher::run`]. The table and the status can be read by others.
+    /// A publisher for the agent named `agent`, which drives `mirror`; nothing
+    /// happens before [`Publisher::run`]. The status can be read by others.
     pub fn new(
         agent: &str,
-        store: Arc<dyn Store>,
+        mirror: Mirror,
         sink: Arc<dyn Sink>,
         observer: Arc<dyn Observe>,
-    ) -> (Self, SharedTable, watch::Receiver<SyncStatus>) {
-        let table = SharedTable::default();
+    ) -> (Self, watch::Receiver<SyncStatus>) {
         let (status, receiver) = watch::channel(SyncStatus::default());
+        let store = Arc::clone(mirror.store());
         let (reconciler, findings) = Reconciler::new(
             agent,
             Arc::clone(&store),
             Arc::clone(&sink),
-            Arc::clone(&table),
+            Arc::clone(mirror.table()),
         );
-        let sync = Self {
+        let publisher = Self {
             agent: agent.to_owned(),
             store,
             sink,
-            table: Arc::clone(&table),
+            mirror,
             status,
             observer,
             jitter: rand::make_rng(),
@@ -126,7 +121,7 @@ impl Publisher {
             complained: [false; 2],
             broken: false,
         };
-        (sync, table, receiver)
+        (publisher, receiver)
     }
 
     /// The same sync, with all that is random in it drawn from `seed`.
@@ -162,15 +157,13 @@ impl Publisher {
 
     async fn keep_going(&mut self, shutdown: &CancellationToken) {
         let mut pause = FIRST_PAUSE;
-        // What the table follows; none while it is in doubt.
-        let mut watch = None;
         loop {
-            match self.session(&mut watch, shutdown).await {
+            match self.session(shutdown).await {
                 Turn::Stop => return,
                 Turn::LookAgain(why) => info!(%why, "looking again where redis stands"),
                 Turn::ListAgain(why) => {
                     info!(%why, "looking again where redis and etcd stand");
-                    watch = None;
+                    self.mirror.doubt();
                 }
             }
             // Two agents that stumble over each other must not do so in step.
@@ -178,7 +171,7 @@ impl Publisher {
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return,
-                () = self.pass_time(&mut watch, pause_now) => {}
+                () = self.pass_time(pause_now) => {}
             }
             let streamed = self.status.borrow().phase == Phase::Streaming;
             pause = if streamed {
@@ -190,61 +183,55 @@ impl Publisher {
     }
 
     /// From a look at both sides to the point where another look is needed.
-    async fn session(&mut self, watch: &mut Option<Watcher>, shutdown: &CancellationToken) -> Turn {
+    async fn session(&mut self, shutdown: &CancellationToken) -> Turn {
         let prepared = tokio::select! {
             biased;
             () = shutdown.cancelled() => return Turn::Stop,
-            prepared = self.prepare(watch) => prepared,
+            prepared = self.prepare() => prepared,
         };
         match prepared {
-            Ok((watcher, queue)) => self.stream(watcher, queue, shutdown).await,
+            Ok(queue) => self.stream(queue, shutdown).await,
             Err(turn) => turn,
         }
     }
 
     /// Brings the table and Redis to the same revision, but for what waits in
     /// the queue.
-    async fn prepare<'w>(
-        &mut self,
-        watch: &'w mut Option<Watcher>,
-    ) -> Result<(&'w mut Watcher, Queue), Turn> {
-        let (epoch, mut start) = self.locate(watch).await;
+    async fn prepare(&mut self) -> Result<Queue, Turn> {
+        let (epoch, mut start) = self.locate().await;
         if std::mem::take(&mut self.broken) && matches!(start, Start::Follow(_)) {
             start = Start::REBUILD;
         }
         let mut queue = None;
         if let Start::Follow(revision) = start {
-            let watcher = watch.as_ref();
-            queue = watcher.and_then(|watcher| self.queue_from(watcher.epoch(), revision));
+            let follows = self.mirror.follows();
+            queue = follows.and_then(|epoch| self.queue_from(epoch, revision));
             if queue.is_none() {
-                *watch = None;
+                self.mirror.doubt();
             }
         }
-        let watcher = match watch {
-            Some(watcher) => watcher,
-            None => watch.insert(self.list_for(&mut start, &epoch).await?),
-        };
-        let queue = match start {
+        if self.mirror.follows().is_none() {
+            self.list_for(&mut start, &epoch).await?;
+        }
+        Ok(match start {
             Start::Follow(revision) => queue.unwrap_or_else(|| Queue::new(&epoch, revision)),
             Start::Rebuild { replaces } => {
-                let revision = self.rebuild(watcher, &epoch, replaces).await?;
+                let revision = self.rebuild(&epoch, replaces).await?;
                 Queue::new(&epoch, revision)
             }
-        };
-        Ok((watcher, queue))
+        })
     }
 
     /// Lists etcd, at the revision to follow from or else as it is now. Where
     /// that revision has been compacted away, only a rebuild is left.
-    async fn list_for(&mut self, start: &mut Start, epoch: &str) -> Result<Watcher, Turn> {
+    async fn list_for(&mut self, start: &mut Start, epoch: &str) -> Result<(), Turn> {
         loop {
             let at = match start {
                 Start::Follow(revision) => Some(*revision),
                 Start::Rebuild { .. } => None,
             };
-            let mut watcher = Watcher::new(Arc::clone(&self.store), epoch, at);
-            match self.list(&mut watcher).await {
-                Ok(()) => return Ok(watcher),
+            match self.list(epoch, at).await {
+                Ok(()) => return Ok(()),
                 Err(End::Compacted) => {
                     info!(revision = at, "etcd has compacted what redis stands at");
                     if matches!(start, Start::Follow(_)) {
@@ -257,39 +244,28 @@ impl Publisher {
     }
 
     /// Fills the table from a listing; the old one is shown until then.
-    async fn list(&mut self, watcher: &mut Watcher) -> Result<(), End> {
+    async fn list(&mut self, epoch: &str, at: Option<Revision>) -> Result<(), End> {
         self.set_phase(Phase::Listing, None);
-        let mut table = Table::new();
-        let mut page = Vec::new();
+        let mut listing = self.mirror.listing(epoch, at);
         loop {
-            // While a page is taken in, the next one is on its way.
-            let (step, loaded) = tokio::join!(watcher.step(), load(table, page));
-            table = loaded;
-            page = Vec::new();
-            match step {
-                Step::Page(items) => {
-                    self.note_store_answers();
-                    page = items;
-                }
-                Step::Listed(revision) => {
-                    table.loaded(revision);
-                    table.keep_from(&self.read());
-                    *self.table.write().unwrap_or_else(PoisonError::into_inner) = table;
+            match listing.step().await {
+                ListProgress::Page => self.note_store_answers(),
+                ListProgress::Complete => {
+                    self.mirror.take(listing);
                     self.show_table();
                     self.observer.listed();
                     return Ok(());
                 }
-                Step::Failed(error) => {
+                ListProgress::Failed(error) => {
                     self.heard::<(), _>(Side::Store, Err(error)).ok();
                 }
-                Step::Ended(end) => return Err(end),
-                Step::Watching | Step::Events(_) => {}
+                ListProgress::Ended(end) => return Err(end),
             }
         }
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Table> {
-        self.table.read().unwrap_or_else(PoisonError::into_inner)
+        self.mirror.read()
     }
 
     /// Notes how a side answered, and logs it once when that changes.
@@ -347,22 +323,5 @@ impl Publisher {
             status.seen = revision;
             status.epoch = epoch;
         });
-    }
-}
-
-/// Takes a page of a listing into the table; a large one in another thread, so
-/// that what is on its way is read meanwhile.
-async fn load(mut table: Table, page: Vec<KeyValue>) -> Table {
-    let large = page.len() >= LARGE_PAGE;
-    let take = move || {
-        page.iter().for_each(|kv| table.load(kv));
-        table
-    };
-    if !large {
-        return take();
-    }
-    match spawn_blocking(take).await {
-        Ok(table) => table,
-        Err(panicked) => resume_unwind(panicked.into_panic()),
     }
 }

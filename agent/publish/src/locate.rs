@@ -1,8 +1,8 @@
 //! The look at both sides: whether they belong together, and how to go on.
 
-use pointsman_mirror::watch::Watcher;
+use pointsman_coordinate::claims;
 use pointsman_model::Adoption;
-use pointsman_store::{Condition, Revision, Written};
+use pointsman_store::Revision;
 use rand::RngExt;
 use tracing::{error, info, warn};
 
@@ -28,18 +28,18 @@ impl Start {
 impl Publisher {
     /// Looks at Redis and etcd until they fit together. Gives the watch up if
     /// they did not, or if it does not fit to etcd.
-    pub(super) async fn locate(&mut self, watch: &mut Option<Watcher>) -> (String, Start) {
+    pub(super) async fn locate(&mut self) -> (String, Start) {
         loop {
-            match self.look(watch).await {
+            match self.look().await {
                 Ok(Ok(found)) => return found,
                 Ok(Err(reason)) => {
-                    *watch = None;
+                    self.mirror.doubt();
                     self.hold(reason);
                 }
                 Err(()) => {}
             }
             let pause = LOOK_AGAIN.mul_f64(self.jitter.random_range(0.5..1.0));
-            self.pass_time(watch, pause).await;
+            self.pass_time(pause).await;
         }
     }
 
@@ -52,10 +52,7 @@ impl Publisher {
     }
 
     /// One look. The inner error says why nothing may be written.
-    async fn look(
-        &mut self,
-        watch: &mut Option<Watcher>,
-    ) -> Result<Result<(String, Start), String>, ()> {
+    async fn look(&mut self) -> Result<Result<(String, Start), String>, ()> {
         // Redis first: then etcd, read after it, cannot be behind it by right.
         let found = self.sink.meta().await;
         let found = self.heard(Side::Sink, found)?;
@@ -74,7 +71,9 @@ impl Publisher {
         let epoch = String::from_utf8_lossy(&kv.value).into_owned();
         // An etcd that went back need not have told its watches yet.
         let seen = self.read().revision();
-        watch.take_if(|watcher| watcher.epoch() != epoch || seen > revision);
+        if seen > revision || self.mirror.follows() != Some(&epoch) {
+            self.mirror.doubt();
+        }
         let start = match &found {
             Found::Table(meta) if meta.epoch != epoch => {
                 self.adopted(&epoch, meta).await?.ok_or_else(|| {
@@ -106,13 +105,9 @@ impl Publisher {
     /// Names a registry that is new on both sides. Another agent may be
     /// quicker: the next look tells.
     async fn name_registry<T>(&mut self) -> Result<T, ()> {
-        let fresh = uuid::Uuid::new_v4().to_string();
-        let put = self
-            .store
-            .put("epoch", fresh.as_bytes(), 0, Condition::Absent)
-            .await;
-        if let Written::Done(revision) = self.heard(Side::Store, put)? {
-            info!(epoch = %fresh, revision, "named a new registry");
+        let named = claims::name_registry(&*self.store).await;
+        if let Some((epoch, revision)) = self.heard(Side::Store, named)? {
+            info!(%epoch, revision, "named a new registry");
         }
         Err(())
     }

@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use futures::StreamExt;
 use futures::stream::FuturesOrdered;
+use pointsman_coordinate::claims;
 use pointsman_mirror::table::Held;
-use pointsman_mirror::watch::Watcher;
 use pointsman_model::Change;
-use pointsman_store::{Condition, Revision, Written};
+use pointsman_store::Revision;
 use tokio::time::{Instant, sleep};
 use tracing::info;
 
@@ -30,19 +30,18 @@ impl Publisher {
     /// Writes the table to Redis. Answers the revision that Redis is at then.
     pub(super) async fn rebuild(
         &mut self,
-        watcher: &mut Watcher,
         epoch: &str,
         replaces: Option<String>,
     ) -> Result<Revision, Turn> {
         self.set_phase(Phase::Rebuilding, None);
-        self.wait_for_others(watcher).await?;
+        self.wait_for_others().await?;
         if replaces.is_none() {
-            self.guard(watcher).await?;
+            self.guard().await?;
         }
         let begun = Instant::now();
         let token = self.claim().await?;
         // The table then holds the claim itself, so the watch is alive.
-        self.follow_to(watcher, token).await?;
+        self.follow_to(token).await?;
         let revision = self.read().revision();
         let claim = Claim {
             epoch: epoch.to_owned(),
@@ -152,7 +151,7 @@ impl Publisher {
     }
 
     /// Waits while another agent's rebuild makes progress.
-    async fn wait_for_others(&mut self, watcher: &mut Watcher) -> Result<(), Turn> {
+    async fn wait_for_others(&mut self) -> Result<(), Turn> {
         let sink = Arc::clone(&self.sink);
         let mut building = None;
         loop {
@@ -173,30 +172,19 @@ impl Publisher {
                 }
                 _ => return Ok(()),
             }
-            self.follow_until(watcher, Instant::now() + GLANCE).await?;
+            self.follow_until(Instant::now() + GLANCE).await?;
         }
     }
 
     /// Takes the claim in etcd; answers its token.
     async fn claim(&mut self) -> Result<Revision, Turn> {
-        let read = self.store.get("rebuild").await;
-        let (held, _) = self
-            .heard(Side::Store, read)
-            .map_err(|()| not_now("etcd does not answer"))?;
-        let condition = held.map_or(Condition::Absent, |kv| {
-            Condition::ModRevision(kv.mod_revision)
-        });
-        let value = serde_json::json!({ "agent": self.agent }).to_string();
-        let put = self
-            .store
-            .put("rebuild", value.as_bytes(), 0, condition)
-            .await;
-        match self.heard(Side::Store, put) {
-            Ok(Written::Done(token)) if token <= self.read().revision() => {
+        let claimed = claims::rebuild(&*self.store, &self.agent).await;
+        match self.heard(Side::Store, claimed) {
+            Ok(Some(token)) if token <= self.read().revision() => {
                 Err(Turn::ListAgain("etcd has gone back".into()))
             }
-            Ok(Written::Done(token)) => Ok(token),
-            Ok(Written::Conflict(_)) => Err(not_now("another agent claimed the rebuild")),
+            Ok(Some(token)) => Ok(token),
+            Ok(None) => Err(not_now("another agent claimed the rebuild")),
             Err(()) => Err(not_now("etcd does not answer")),
         }
     }

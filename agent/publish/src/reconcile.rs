@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLockReadGuard};
 use std::time::Duration;
 
+use pointsman_coordinate::presence;
 use pointsman_mirror::SharedTable;
 use pointsman_mirror::table::{Held, Table};
 use pointsman_model::{Element, Key};
@@ -141,7 +142,7 @@ impl Reconciler {
         };
         self.tell_unless_too_much(findings, lacking, held).await;
 
-        if self.table().eldest_agent() != Some(&self.agent) {
+        if presence::eldest(self.table().agents()) != Some(&self.agent) {
             return Ok(());
         }
         self.check_records().await?;

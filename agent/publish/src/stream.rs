@@ -3,10 +3,10 @@
 
 use std::future::pending;
 use std::pin::Pin;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use pointsman_mirror::watch::{Step, Watcher};
+use pointsman_mirror::Progress;
 use pointsman_model::Key;
 use pointsman_store::{Event, Revision};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
@@ -72,14 +72,9 @@ impl Building {
 }
 
 impl Publisher {
-    /// Sends what waits in `queue` and what `watcher` brings, until something
+    /// Sends what waits in `queue` and what the mirror brings, until something
     /// does not fit.
-    pub(super) async fn stream(
-        &mut self,
-        watcher: &mut Watcher,
-        queue: Queue,
-        shutdown: &CancellationToken,
-    ) -> Turn {
+    pub(super) async fn stream(&mut self, queue: Queue, shutdown: &CancellationToken) -> Turn {
         self.set_phase(Phase::Streaming, None);
         let mut stream = Stream {
             queue,
@@ -113,8 +108,8 @@ impl Publisher {
                 }
                 () = until(stream.not_before) => stream.not_before = None,
                 _ = probe.tick() => stream.probe_due = true,
-                step = watcher.step() => {
-                    if let Err(turn) = self.take_step(&mut stream, step) {
+                progress = self.mirror.step() => {
+                    if let Err(turn) = self.take_step(&mut stream, progress) {
                         return turn;
                     }
                 }
@@ -202,42 +197,15 @@ impl Publisher {
         }
     }
 
-    fn take_step(&mut self, stream: &mut Stream, step: Step) -> Result<(), Turn> {
-        match step {
-            Step::Events(revisions) => {
-                self.note_store_answers();
-                self.take_events(stream, revisions);
-                if self.read().epoch() != Some(stream.queue.epoch()) {
-                    return Err(Turn::ListAgain("etcd names another epoch".into()));
-                }
-                if stream.queue.is_overfull() {
-                    return Err(Turn::ListAgain("too many changes wait for redis".into()));
-                }
-                Ok(())
-            }
-            Step::Watching => {
-                self.note_store_answers();
-                Ok(())
-            }
-            Step::Failed(error) => {
-                self.heard::<(), _>(Side::Store, Err(error)).ok();
-                Ok(())
-            }
-            Step::Ended(end) => Err(Turn::ListAgain(format!("{end:?}"))),
-            Step::Page(_) | Step::Listed(_) => Ok(()),
+    fn take_step(&mut self, stream: &mut Stream, progress: Progress) -> Result<(), Turn> {
+        for (revision, changes) in self.take_progress(progress)? {
+            stream.queue.push(revision, changes);
         }
-    }
-
-    fn take_events(&self, stream: &mut Stream, revisions: Vec<(Revision, Vec<Event>)>) {
-        self.observer
-            .events(revisions.iter().map(|(_, events)| events.len()).sum());
-        {
-            let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
-            for (revision, events) in &revisions {
-                stream.queue.push(*revision, table.apply(*revision, events));
-            }
+        self.check_name()?;
+        if stream.queue.is_overfull() {
+            return Err(Turn::ListAgain("too many changes wait for redis".into()));
         }
-        self.show_table();
+        Ok(())
     }
 
     fn note_batch(&self, parcel: &Parcel, took: Duration, outcome: &Outcome) {
@@ -328,7 +296,6 @@ impl Publisher {
 
     /// Puts right what the reconciler found to differ.
     fn take_finding(&mut self, stream: &mut Stream, finding: Finding) -> Result<(), Turn> {
-        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
         let changes = match finding {
             Finding::Doubt { lacking, held } => {
                 // The rebuild begins with the guard.
@@ -336,30 +303,34 @@ impl Publisher {
                 let why = format!("at rest, {lacking} of {held} records would go");
                 return Err(Turn::ListAgain(why));
             }
-            Finding::Element(element) => table.changes([&element]),
+            Finding::Element(element) => self.read().changes([&element]),
             Finding::Key { at, event } => {
                 let key = match &event {
                     Event::Put(kv) => &kv.key,
                     Event::Delete { key, .. } => key,
                 };
                 let element = Key::parse(key).ok().and_then(|key| key.touches());
-                let moved_on = match (&element, table.touched_since(at)) {
-                    (Some(element), Some(touched)) => touched.contains(element),
-                    // The settings touch all; they are looked at again soon.
-                    _ => table.revision() != at,
+                let moved_on = {
+                    let table = self.read();
+                    match (&element, table.touched_since(at)) {
+                        (Some(element), Some(touched)) => touched.contains(element),
+                        // The settings touch all; they are looked at again soon.
+                        _ => table.revision() != at,
+                    }
                 };
                 if moved_on {
                     return Ok(());
                 }
                 warn!(%key, "etcd and the table differed");
-                table.correct(&event)
+                self.mirror.correct(&event)
             }
         };
         for change in &changes {
             warn!(element = %change.element, "putting an element right in redis");
         }
         self.observer.repaired(changes.len());
-        stream.queue.repair(table.revision(), changes);
+        let revision = self.read().revision();
+        stream.queue.repair(revision, changes);
         Ok(())
     }
 

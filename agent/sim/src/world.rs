@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use pointsman_memory::MemoryStore;
-use pointsman_mirror::SharedTable;
+use pointsman_mirror::{Mirror, SharedTable};
 use pointsman_model::Key;
 use pointsman_publish::sink::script::Protocol;
 use pointsman_publish::{Phase, Publisher, SyncStatus};
@@ -95,8 +95,9 @@ impl World {
             paused,
         ));
         let name = format!("agent-{number}");
-        let (sync, table, status) =
-            Publisher::new(&name, Arc::<Link>::clone(&link), link, Arc::new(()));
+        let mirror = Mirror::new(Arc::<Link>::clone(&link));
+        let table = Arc::clone(mirror.table());
+        let (sync, status) = Publisher::new(&name, mirror, link, Arc::new(()));
         let seed = self.seed.wrapping_add(self.started);
         let sync = sync.seeded(seed).reconcile_every(RECONCILE);
         let task = tokio::spawn(sync.run(CancellationToken::new()));

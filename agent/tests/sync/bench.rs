@@ -10,6 +10,7 @@ use pointsman_dev::ports;
 use pointsman_dev::process::Launcher;
 use pointsman_dev::services::{Redis, RedisConfig, Service};
 use pointsman_memory::MemoryStore;
+use pointsman_mirror::Mirror;
 use pointsman_mirror::table::{Held, Table};
 use pointsman_model::Element;
 use pointsman_publish::sink::FORMAT;
@@ -90,7 +91,8 @@ impl Bench {
         let sink = Arc::new(self.sink().with_format(format));
         let listings = Arc::<Listings>::default();
         let observer = Arc::<Listings>::clone(&listings);
-        let (sync, _, status) = Publisher::new(name, Arc::new(self.store.clone()), sink, observer);
+        let mirror = Mirror::new(Arc::new(self.store.clone()));
+        let (sync, status) = Publisher::new(name, mirror, sink, observer);
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(sync.reconcile_every(reconcile).run(shutdown.clone()));
         self.agents.push(Agent {

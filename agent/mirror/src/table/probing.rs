@@ -31,11 +31,6 @@ pub struct ProbedPage<'a> {
 }
 
 impl Table {
-    /// The agents that are there, in byte order.
-    pub fn agents(&self) -> impl Iterator<Item = &str> {
-        self.agents.keys().map(|id| &**id)
-    }
-
     /// The ids of an app's instances.
     pub fn instances_of(&self, app: &str) -> impl Iterator<Item = &str> {
         let instances = self

@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use pointsman_memory::MemoryStore;
-use pointsman_store::{Condition, WatchItem};
+use pointsman_mirror::{ListProgress, Mirror};
+use pointsman_store::Condition;
 use prometheus_client::encoding::text;
 use prometheus_client::registry::Registry;
 use tokio::task::JoinHandle;
@@ -105,14 +106,14 @@ impl Agent {
         let instances = Arc::clone(asked);
         let mut registry = Registry::with_prefix("pointsman_agent");
         let metrics = ProbeMetrics::register(&mut registry);
-        let table = SharedTable::default();
-        let (sender, status) = watch::channel(SyncStatus::default());
+        let mirror = Mirror::new(Arc::new(store.clone()));
+        let table = Arc::clone(mirror.table());
         let shared = Arc::new(store.clone());
-        let mut prober = Prober::new(id, shared, Arc::clone(&table), status, metrics);
+        let mut prober = Prober::new(id, shared, mirror.subscribe(), metrics);
         prober.ask = Arc::clone(&instances) as Arc<dyn Ask>;
         prober.limit = limit;
         let stop = CancellationToken::new();
-        let feed = feed(store.clone(), Arc::clone(&table), sender);
+        let feed = feed(store.clone(), mirror);
         let tasks = vec![tokio::spawn(feed), tokio::spawn(prober.run(stop.clone()))];
         Self {
             tasks,
@@ -139,34 +140,15 @@ impl Drop for Agent {
     }
 }
 
-/// Applies all events of the store to the table.
-pub(super) async fn feed(
-    store: MemoryStore,
-    table: SharedTable,
-    status: watch::Sender<SyncStatus>,
-) {
-    let page = store.list("", 0, None).await.unwrap();
-    {
-        let mut table = table.write().unwrap();
-        page.items.iter().for_each(|kv| table.load(kv));
-        table.loaded(page.revision);
-    }
-    status.send_modify(|status| status.seen = page.revision);
+/// Drives the mirror.
+pub(super) async fn feed(store: MemoryStore, mut mirror: Mirror) {
+    let named = store.put("epoch", b"e", 0, Condition::Absent);
+    named.await.unwrap();
+    let mut listing = mirror.listing("e", None);
+    while !matches!(listing.step().await, ListProgress::Complete) {}
+    mirror.take(listing);
     loop {
-        let next = table.read().unwrap().revision() + 1;
-        let Ok(mut watch) = store.watch(next).await else {
-            sleep(SECOND).await;
-            continue;
-        };
-        while let Ok(Some(item)) = watch.next().await {
-            if let WatchItem::Events(events) = item {
-                for event in events {
-                    let revision = event.revision();
-                    table.write().unwrap().apply(revision, &[event]);
-                    status.send_modify(|status| status.seen = revision);
-                }
-            }
-        }
+        mirror.step().await;
     }
 }
 
