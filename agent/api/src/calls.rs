@@ -7,6 +7,7 @@ use axum::Router;
 use axum::handler::Handler;
 use axum::http::Method;
 use axum::routing::{MethodFilter, MethodRouter, on};
+use pointsman_model::Kind;
 use pointsman_wire as wire;
 use utoipa::ToSchema;
 use utoipa::openapi::{RefOr, Schema};
@@ -133,41 +134,40 @@ pub(crate) fn all() -> Vec<Call> {
     const GET: Method = Method::GET;
     const PUT: Method = Method::PUT;
     const DELETE: Method = Method::DELETE;
-    const ROUTE: &str = "/v1/routes/{host}";
-    const APP: &str = "/v1/apps/{app}";
-    const INSTANCE: &str = "/v1/apps/{app}/instances/{id}";
-    const DRAINING: &str = "/v1/apps/{app}/instances/{id}/draining";
-    const SETTINGS: &str = "/v1/settings";
+    let path = |kind: Kind| kind.declaration().api.unwrap_or_default();
+    let (route_path, app_path, instance_path) =
+        (path(Kind::Route), path(Kind::App), path(Kind::Instance));
+    let (draining_path, settings_path) = (path(Kind::Override), path(Kind::Settings));
     vec![
         Call::new(GET, "/v1/routes", Read, "List routes", routes::list)
             .query::<wire::ListQuery>().answers::<wire::RouteList>(),
-        Call::new(PUT, ROUTE, Write, "Bind a host", routes::put)
+        Call::new(PUT, route_path, Write, "Bind a host", routes::put)
             .takes::<wire::RouteBody>().answers::<wire::Changed>(),
-        Call::new(GET, ROUTE, Read, "Show a route", routes::get)
+        Call::new(GET, route_path, Read, "Show a route", routes::get)
             .answers::<wire::RouteAnswer>(),
-        Call::new(DELETE, ROUTE, Write, "Unbind a host", routes::delete)
+        Call::new(DELETE, route_path, Write, "Unbind a host", routes::delete)
             .answers::<wire::Changed>(),
         Call::new(GET, "/v1/apps", Read, "List apps", apps::list)
             .query::<wire::ListQuery>().answers::<wire::AppList>(),
-        Call::new(PUT, APP, Write, "Give an app a policy", apps::put)
+        Call::new(PUT, app_path, Write, "Give an app a policy", apps::put)
             .takes::<wire::PolicyBody>().answers::<wire::Changed>(),
-        Call::new(GET, APP, Read, "Show an app with its instances", apps::get)
+        Call::new(GET, app_path, Read, "Show an app with its instances", apps::get)
             .answers::<wire::AppAnswer>(),
-        Call::new(DELETE, APP, Write, "Delete an app's policy", apps::delete)
+        Call::new(DELETE, app_path, Write, "Delete an app's policy", apps::delete)
             .answers::<wire::Changed>(),
-        Call::new(PUT, INSTANCE, Write, "Register an instance, or keep it", instances::put)
+        Call::new(PUT, instance_path, Write, "Register an instance, or keep it", instances::put)
             .takes::<wire::InstanceBody>().answers::<wire::Changed>(),
-        Call::new(DELETE, INSTANCE, Write, "Deregister an instance", instances::delete)
+        Call::new(DELETE, instance_path, Write, "Deregister an instance", instances::delete)
             .answers::<wire::Changed>(),
-        Call::new(PUT, DRAINING, Write, "Drain an instance", draining::put)
+        Call::new(PUT, draining_path, Write, "Drain an instance", draining::put)
             .takes::<wire::DrainingBody>().answers::<wire::Changed>(),
-        Call::new(DELETE, DRAINING, Write, "End the draining of an instance", draining::delete)
+        Call::new(DELETE, draining_path, Write, "End the draining of an instance", draining::delete)
             .answers::<wire::Changed>(),
-        Call::new(PUT, SETTINGS, Admin, "Set what holds for the whole registry", settings::put)
+        Call::new(PUT, settings_path, Admin, "Set what holds for the whole registry", settings::put)
             .takes::<wire::SettingsBody>().answers::<wire::Changed>(),
-        Call::new(GET, SETTINGS, Read, "Show the settings", settings::get)
+        Call::new(GET, settings_path, Read, "Show the settings", settings::get)
             .answers::<wire::SettingsAnswer>(),
-        Call::new(DELETE, SETTINGS, Admin, "Go back to the defaults", settings::delete)
+        Call::new(DELETE, settings_path, Admin, "Go back to the defaults", settings::delete)
             .answers::<wire::Changed>(),
         Call::new(GET, "/v1/status", Read, "Show what the agent does", status::status)
             .answers::<wire::StatusAnswer>(),

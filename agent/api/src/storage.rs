@@ -29,38 +29,16 @@ impl Thing {
 
     /// "the route x", for messages.
     fn shown(&self) -> String {
-        match &self.key {
-            Key::Route(host) => format!("the route {host}"),
-            Key::App(app) => format!("the policy of the app {app}"),
-            Key::Instance(app, id) => format!("the instance {id} of the app {app}"),
-            Key::Override(app, id) => format!("the draining of the instance {id} of the app {app}"),
-            Key::Settings => "the settings".to_owned(),
-            other => other.to_string(),
-        }
+        self.key.fill(self.key.kind().declaration().noun)
     }
 
     fn path(&self) -> String {
-        match &self.key {
-            Key::Route(host) => format!("/v1/routes/{}", encoded(host.as_str())),
-            Key::App(app) => format!("/v1/apps/{app}"),
-            Key::Instance(app, id) => format!("/v1/apps/{app}/instances/{id}"),
-            Key::Override(app, id) => format!("/v1/apps/{app}/instances/{id}/draining"),
-            Key::Settings => "/v1/settings".to_owned(),
-            other => format!("/{other}"),
-        }
+        let template = self.key.kind().declaration().api.unwrap_or_default();
+        encoded(&self.key.fill(template))
     }
 
     pub(super) fn not_found(&self) -> Problem {
-        let detail = match &self.key {
-            Key::Route(host) => format!("no route is bound to {host}"),
-            Key::App(app) => format!("the app {app} has no policy"),
-            Key::Instance(app, id) => format!("the app {app} has no instance {id}"),
-            Key::Override(app, id) => {
-                format!("the instance {id} of the app {app} is not draining")
-            }
-            Key::Settings => "there are no settings: all is as by default".to_owned(),
-            other => format!("there is no {other}"),
-        };
+        let detail = self.key.fill(self.key.kind().declaration().absent);
         Problem::new(Code::NotFound, detail)
     }
 
@@ -181,9 +159,9 @@ pub(super) fn json_body(body: &impl Serialize) -> Response {
     (content_type, format!("{}\n", json!(body))).into_response()
 }
 
-/// A path segment; only brackets of IPv6 hosts need it.
-fn encoded(segment: &str) -> String {
-    segment.replace('[', "%5B").replace(']', "%5D")
+/// A path; only brackets of IPv6 hosts need it.
+fn encoded(path: &str) -> String {
+    path.replace('[', "%5B").replace(']', "%5D")
 }
 
 /// What the model wrote, as the API's type.

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
+use super::Kind;
+
 /// The app that stands for all that have no policy of their own; no app can be
 /// called so.
 const EVERY_APP: &str = "*";
@@ -29,6 +31,16 @@ impl Element {
     /// Whether this is [`Element::defaults`].
     pub fn is_defaults(&self) -> bool {
         matches!(self, Element::App(app) if **app == *EVERY_APP)
+    }
+
+    /// The kind of key that it comes from; the defaults come from the settings,
+    /// and count as what they are in Redis.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Element::Route(_) => Kind::Route,
+            Element::App(_) => Kind::App,
+            Element::Instance(..) => Kind::Instance,
+        }
     }
 
     /// The Redis key, without the prefix.

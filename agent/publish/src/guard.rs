@@ -64,12 +64,13 @@ impl Publisher {
             let page = self.answered(|| sink.scan(at)).await;
             cursor = page.next;
             let table = self.read();
-            held += page.elements.len();
-            lacking += page
-                .elements
-                .iter()
-                .filter(|e| table.held(e) == Held::Nothing)
-                .count();
+            for element in &page.elements {
+                let weight = element.kind().declaration().weight;
+                held += weight;
+                if table.held(element) == Held::Nothing {
+                    lacking += weight;
+                }
+            }
         }
         (held, lacking)
     }

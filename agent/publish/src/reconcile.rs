@@ -15,7 +15,7 @@ use std::time::Duration;
 use pointsman_coordinate::presence;
 use pointsman_mirror::SharedTable;
 use pointsman_mirror::table::{Held, Table};
-use pointsman_model::{Element, Key};
+use pointsman_model::{Element, Key, Kind};
 use pointsman_store::{Condition, Event, Revision, Store, StoreError, Written};
 use rand::RngExt;
 use rand::rngs::SmallRng;
@@ -120,25 +120,33 @@ impl Reconciler {
     async fn pass(&self) -> Result<(), GivenUp> {
         let mut findings = Vec::new();
         self.check_settings(&mut findings).await?;
-        self.check_names("routes/", Table::route_keys, &mut findings)
-            .await?;
-        self.check_names("apps/", Table::policy_keys, &mut findings)
-            .await?;
+        self.check_names(
+            Kind::Route.declaration().prefix(),
+            Table::route_keys,
+            &mut findings,
+        )
+        .await?;
+        self.check_names(
+            Kind::App.declaration().prefix(),
+            Table::policy_keys,
+            &mut findings,
+        )
+        .await?;
         self.check_instances(&mut findings).await?;
-        let gone = |finding: &&Finding| {
-            matches!(
-                finding,
-                Finding::Key {
-                    event: Event::Delete { .. },
-                    ..
-                }
-            )
-        };
-        let lacking = findings.iter().filter(gone).count();
+        let gone = findings.iter().map(|finding| match finding {
+            Finding::Key {
+                event: Event::Delete { key, .. },
+                ..
+            } => Key::parse(key).map_or(0, |key| key.kind().declaration().weight),
+            _ => 0,
+        });
+        let lacking = gone.sum();
         let held = {
             let table = self.table();
-            let counts = table.counts();
-            counts.routes + counts.apps + counts.instances + table.said_count()
+            let kinds = Kind::ALL.iter();
+            kinds
+                .map(|kind| table.count(*kind) * kind.declaration().weight)
+                .sum()
         };
         self.tell_unless_too_much(findings, lacking, held).await;
 
@@ -208,17 +216,17 @@ impl Reconciler {
     /// something about instances. Etcd has health before the instances, and
     /// overrides behind them: where these are few, they cost no call.
     async fn check_instances(&self, findings: &mut Vec<Finding>) -> Result<(), GivenUp> {
-        const HEALTH: &str = "health/";
-        const KIND: &str = "instances/";
-        const OVERRIDES: &str = "overrides/";
+        let prefix = |kind: Kind| kind.declaration().prefix();
+        let (health_keys, instances) = (prefix(Kind::Health), prefix(Kind::Instance));
+        let overrides_keys = prefix(Kind::Override);
         let mut apps = self.table().apps_by_key().into_iter().peekable();
         let mut health = self.table().health_keys(None, SLICE);
-        let mut from = HEALTH.to_owned();
+        let mut from = health_keys.to_owned();
         if health.len() == SLICE {
-            self.check_names(HEALTH, Table::health_keys, findings)
+            self.check_names(health_keys, Table::health_keys, findings)
                 .await?;
             health.clear();
-            from = KIND.to_owned();
+            from = instances.to_owned();
         }
         loop {
             let mut slice = Slice {
@@ -233,15 +241,15 @@ impl Reconciler {
                     slice.known.extend(table.instance_keys(&app));
                 }
                 slice.to = match apps.peek() {
-                    Some(app) => format!("{KIND}{app}/"),
+                    Some(app) => format!("{instances}{app}/"),
                     None => {
                         let overrides = table.override_keys(None, SLICE);
                         few_overrides = overrides.len() < SLICE;
                         if few_overrides {
                             slice.known.extend(overrides);
-                            end_of(OVERRIDES)
+                            end_of(overrides_keys)
                         } else {
-                            end_of(KIND)
+                            end_of(instances)
                         }
                     }
                 };
@@ -252,7 +260,7 @@ impl Reconciler {
                 continue;
             }
             if !few_overrides {
-                self.check_names(OVERRIDES, Table::override_keys, findings)
+                self.check_names(overrides_keys, Table::override_keys, findings)
                     .await?;
             }
             return Ok(());

@@ -133,9 +133,4 @@ impl Table {
     pub fn health_keys(&self, after: Option<&str>, limit: usize) -> Vec<(String, Revision)> {
         self.health.keys("health", after, limit)
     }
-
-    /// How many overrides and findings of probes there are.
-    pub fn said_count(&self) -> usize {
-        self.overrides.len() + self.health.len()
-    }
 }

@@ -2,7 +2,7 @@
 
 use std::ops::Bound;
 
-use pointsman_model::{Address, Bad, Element, Instance, Policy};
+use pointsman_model::{Address, Bad, Element, Instance, Kind, Policy};
 use pointsman_store::Revision;
 
 use super::{App, Entry, Table, behind};
@@ -188,6 +188,20 @@ impl Table {
             apps: self.apps.len(),
             instances: self.apps.values().map(|app| app.instances.len()).sum(),
             bad: self.bad.len(),
+        }
+    }
+
+    /// How many keys of a kind there are, as far as the table counts them.
+    pub fn count(&self, kind: Kind) -> usize {
+        match kind {
+            Kind::Route => self.routes.len(),
+            Kind::App => self.apps.values().filter(|a| a.policy.is_some()).count(),
+            Kind::Instance => self.apps.values().map(|app| app.instances.len()).sum(),
+            Kind::Override => self.overrides.len(),
+            Kind::Health => self.health.len(),
+            Kind::Settings => usize::from(self.settings.is_some()),
+            Kind::Agent => self.agents.len(),
+            Kind::Epoch | Kind::Rebuild | Kind::Confirm | Kind::Adopt => 0,
         }
     }
 
