@@ -10,7 +10,7 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 use pointsman_model::Kind;
 use pointsman_wire as wire;
 use utoipa::ToSchema;
-use utoipa::openapi::{RefOr, Schema};
+use utoipa::openapi::{Ref, RefOr, Schema};
 
 use super::{ApiState, apps, draining, instances, openapi, routes, settings, status};
 
@@ -61,7 +61,8 @@ pub(crate) enum Answers {
 
 /// A type of a body, as the document needs it.
 pub(crate) struct Shape {
-    pub(crate) schema: RefOr<Schema>,
+    name: String,
+    /// Its schema and those that it refers to, by name.
     pub(crate) parts: Vec<(String, RefOr<Schema>)>,
     /// Reads JSON as this type and writes it again.
     #[cfg(test)]
@@ -73,11 +74,16 @@ impl Shape {
         let mut parts = vec![(T::name().into_owned(), T::schema())];
         T::schemas(&mut parts);
         Self {
-            schema: utoipa::openapi::Ref::from_schema_name(T::name()).into(),
+            name: T::name().into_owned(),
             parts,
             #[cfg(test)]
             round: |value| serde_json::to_value(T::deserialize(value)?),
         }
+    }
+
+    /// A reference to its schema.
+    pub(crate) fn schema(&self) -> RefOr<Schema> {
+        Ref::from_schema_name(&self.name).into()
     }
 }
 

@@ -32,7 +32,7 @@ pub(super) fn document() -> Value {
     let mut parts = Vec::new();
     let problem = Shape::of::<ProblemBody>();
     for call in all() {
-        let operation = operation(&call, problem.schema.clone());
+        let operation = operation(&call, problem.schema());
         let Some(method) = http_method(&call) else {
             continue;
         };
@@ -76,7 +76,7 @@ fn http_method(call: &Call) -> Option<HttpMethod> {
 
 fn operation(call: &Call, problem: RefOr<Schema>) -> OperationBuilder {
     let (content_type, shown) = match &call.answer {
-        Answers::Json(shape) => ("application/json", Some(shape.schema.clone())),
+        Answers::Json(shape) => ("application/json", Some(shape.schema())),
         Answers::Text("application/json") => ("application/json", None),
         Answers::Text(content_type) => (*content_type, Some(string())),
     };
@@ -88,7 +88,7 @@ fn operation(call: &Call, problem: RefOr<Schema>) -> OperationBuilder {
         .content(problem::CONTENT_TYPE, Content::new(Some(problem)));
     let body = call.body.as_ref().map(|shape| {
         RequestBodyBuilder::new()
-            .content("application/json", Content::new(Some(shape.schema.clone())))
+            .content("application/json", Content::new(Some(shape.schema())))
             .required(Some(Required::True))
             .build()
     });

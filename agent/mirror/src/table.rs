@@ -6,32 +6,31 @@
 //! element, which is then neither written nor deleted until the key is valid
 //! again or gone.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
-use pointsman_model::{
-    Bad, Change, Element, Health, Host, Instance, Key, Override, Policy, Route, Settings,
-};
+use pointsman_model::{Bad, Change, Element, Health, Instance, Key, Override, Policy, Settings};
 use pointsman_store::{Event, KeyValue, Revision};
 
-mod beneath;
-mod defaults;
 mod instances;
 mod kept;
 mod marks;
 mod owners;
 mod probing;
 mod recent;
+mod routes;
 mod rules;
+mod shaping;
 mod touched;
 mod view;
 
-use beneath::domain;
 use marks::Said;
 use owners::Owners;
 pub use probing::{Probed, ProbedPage};
 use recent::Recent;
+use routes::Routes;
 use rules::Rules;
+use shaping::Shaping;
 use touched::Touched;
 pub use view::{AppSummary, AppView, Counts, InstanceState, InstanceView, RouteView, Shadowed};
 
@@ -39,10 +38,7 @@ pub use view::{AppSummary, AppView, Counts, InstanceState, InstanceView, RouteVi
 #[derive(Debug, Default)]
 pub struct Table {
     revision: Revision,
-    routes: BTreeMap<Box<str>, Entry<Rules>>,
-    /// For each domain: how many route keys lie beneath `*.<domain>`, that
-    /// one itself not counted. The domain of `*` is the empty string.
-    beneath: HashMap<Box<str>, u32>,
+    routes: Routes,
     apps: BTreeMap<Box<str>, App>,
     owners: Owners,
     overrides: Said<Override>,
@@ -50,7 +46,7 @@ pub struct Table {
     bad: BTreeMap<Box<str>, Bad>,
     /// The records that frozen elements had before, where this table saw them.
     kept: BTreeMap<Element, Box<str>>,
-    settings: Option<Entry<Settings>>,
+    shaping: Shaping,
     /// What the registry calls itself, and the last rebuild's token.
     epoch: Option<Box<str>>,
     rebuild: Revision,
@@ -113,10 +109,7 @@ impl Table {
 
     /// The settings of the registry; `None` while they are bad.
     pub fn settings(&self) -> Option<Settings> {
-        match &self.settings {
-            None => Some(Settings::default()),
-            Some(entry) => entry.value.clone(),
-        }
+        self.shaping.settings()
     }
 
     /// The agents that are there with their create revisions, in byte order.
@@ -127,7 +120,7 @@ impl Table {
     /// The mod revision of a key, if it is there; canonical keys only.
     pub fn key_revision(&self, key: &str) -> Option<Revision> {
         match Key::parse(key).ok()? {
-            Key::Route(host) => self.routes.get(host.as_str()).map(|e| e.mod_revision),
+            Key::Route(host) => self.routes.revision(host.as_str()),
             Key::App(app) => {
                 let policy = self.apps.get(app.as_str())?.policy.as_ref();
                 policy.map(|e| e.mod_revision)
@@ -138,7 +131,7 @@ impl Table {
             }
             Key::Override(app, id) => self.overrides.revision(app.as_str(), id.as_str()),
             Key::Health(app, id) => self.health.revision(app.as_str(), id.as_str()),
-            Key::Settings => self.settings.as_ref().map(|e| e.mod_revision),
+            Key::Settings => self.shaping.entry().map(|e| e.mod_revision),
             _ => None,
         }
     }
@@ -211,11 +204,8 @@ impl Table {
     /// What the element is, at the table's revision.
     pub fn held(&self, element: &Element) -> Held {
         match element {
-            Element::Route(host) => match self.routes.get(host) {
-                None => Held::Nothing,
-                Some(entry) => self.route_record(host, entry),
-            },
-            element if element.is_defaults() => self.defaults_record(),
+            Element::Route(host) => self.routes.held(host),
+            element if element.is_defaults() => self.shaping.defaults_record(),
             Element::App(app) => {
                 let app = self.apps.get(app);
                 app.map_or(Held::Nothing, |app| self.app_record(app))
@@ -240,8 +230,13 @@ impl Table {
         };
         let routes = routes
             .into_iter()
-            .flat_map(|after| self.routes.range::<str, _>(behind(after)))
-            .map(|(host, entry)| (Element::Route(host.clone()), self.route_record(host, entry)));
+            .flat_map(|after| self.routes.range(behind(after)))
+            .map(|(host, entry)| {
+                (
+                    Element::Route(host.clone()),
+                    self.routes.record(host, entry),
+                )
+            });
         let defaults = matches!(after, None | Some(Element::Route(_)));
         let defaults = defaults.then(|| self.defaults_change()).flatten();
         let apps = apps
@@ -294,18 +289,10 @@ impl Table {
         }
     }
 
-    fn route_record(&self, host: &str, entry: &Entry<Rules>) -> Held {
-        let Some(rules) = &entry.value else {
-            return Held::Frozen;
-        };
-        let deeper = domain(host).map(|domain| self.beneath.contains_key(domain));
-        Held::Value(Route::record(&rules.record(), entry.mod_revision, deeper).into())
-    }
-
     fn instance_record(&self, app: &str, id: &str, entry: &Entry<Instance>) -> Held {
         match &entry.value {
             None => Held::Frozen,
-            Some(_) if self.settings_are_bad() => Held::Frozen,
+            Some(_) if self.shaping.are_bad() => Held::Frozen,
             Some(instance) if self.refusal(instance).is_some() => Held::Nothing,
             Some(instance) if self.is_shadowed(app, id, entry.create_revision, instance) => {
                 Held::Nothing
@@ -334,7 +321,8 @@ impl Table {
             Key::Route(host) => {
                 let (value, bad) = split(Rules::from_value(&kv.value));
                 was = self.before(&key, bad.is_some());
-                self.put_route(host, Entry::of(kv, value), touched);
+                self.routes
+                    .put(host.as_str(), Entry::of(kv, value), touched);
                 bad
             }
             Key::App(app) => {
@@ -397,10 +385,7 @@ impl Table {
         }
         match parsed {
             Ok(Key::Route(host)) => {
-                if self.routes.remove(host.as_str()).is_some() {
-                    touched.insert(|| Element::Route(host.as_str().into()));
-                    self.count_beneath(host.as_str(), false, touched);
-                }
+                self.routes.delete(host.as_str(), touched);
             }
             Ok(Key::App(app)) => {
                 self.app(app.as_str()).policy = None;
@@ -431,14 +416,6 @@ impl Table {
             }
             Ok(Key::Confirm | Key::Adopt) | Err(_) => {}
         }
-    }
-
-    fn put_route(&mut self, host: &Host, entry: Entry<Rules>, touched: &mut Touched) {
-        let host = host.as_str();
-        if self.routes.insert(host.into(), entry).is_none() {
-            self.count_beneath(host, true, touched);
-        }
-        touched.insert(|| Element::Route(host.into()));
     }
 
     /// A policy also says whether what probes found counts.

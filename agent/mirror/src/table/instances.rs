@@ -34,17 +34,9 @@ impl Table {
         entry.value.as_ref().filter(claims).map(|i| i.addr)
     }
 
-    /// Why the settings do not allow an instance. Bad ones forbid nothing, but
-    /// freeze all instances.
+    /// Why the settings do not allow an instance.
     pub(super) fn refusal(&self, instance: &Instance) -> Option<Bad> {
-        let settings = self.settings.as_ref()?.value.as_ref()?;
-        settings.check(instance.addr).err()
-    }
-
-    pub(super) fn settings_are_bad(&self) -> bool {
-        self.settings
-            .as_ref()
-            .is_some_and(|entry| entry.value.is_none())
+        self.shaping.refusal(instance.addr)
     }
 
     /// Judges all instances anew, after the settings have changed.

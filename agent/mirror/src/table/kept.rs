@@ -52,7 +52,7 @@ impl Table {
     pub fn keep_from(&mut self, older: &Table) {
         let bad = self.bad.keys();
         let frozen = bad.filter_map(|key| Key::parse(key).ok()?.element());
-        let all = self.settings_are_bad().then(|| self.shaped_by_settings());
+        let all = self.shaping.are_bad().then(|| self.shaped_by_settings());
         let frozen = frozen.chain(all.into_iter().flatten());
         let kept: Vec<_> = frozen
             .filter(|element| {
@@ -76,7 +76,7 @@ impl Table {
     fn created(&self, element: &Element) -> Option<Revision> {
         match element {
             Element::Route(host) => self.routes.get(host).map(|e| e.create_revision),
-            element if element.is_defaults() => self.settings.as_ref().map(|e| e.create_revision),
+            element if element.is_defaults() => self.shaping.entry().map(|e| e.create_revision),
             Element::App(app) => {
                 let policy = self.apps.get(app)?.policy.as_ref();
                 policy.map(|e| e.create_revision)
@@ -97,13 +97,9 @@ impl Table {
         let Some(addr) = Instance::address_of(record) else {
             return true;
         };
-        let settings = self
-            .settings
-            .as_ref()
-            .and_then(|entry| entry.value.as_ref());
         self.owners
             .owner(addr)
             .is_some_and(|owner| owner != *element)
-            || settings.is_some_and(|settings| settings.check(addr).is_err())
+            || self.shaping.refusal(addr).is_some()
     }
 }

@@ -115,7 +115,7 @@ impl Table {
             None => None,
             Some(entry) => entry.value.as_ref()?.health_check.as_ref(),
         };
-        own.or_else(|| self.defaults()?.health_check.as_ref())
+        own.or_else(|| self.shaping.defaults()?.health_check.as_ref())
     }
 
     /// The mod revision of what probes found, if they found anything.

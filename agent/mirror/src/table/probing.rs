@@ -93,7 +93,7 @@ impl Table {
         let instance = held.and_then(|held| held.instances.get(id));
         let current = instance.is_some_and(|entry| found > entry.create_revision);
         // Whether bad settings ask for a check is not known.
-        let unasked = !self.settings_are_bad() && self.has_check(app) == Some(false);
+        let unasked = !self.shaping.are_bad() && self.has_check(app) == Some(false);
         (!current || unasked).then_some(found)
     }
 

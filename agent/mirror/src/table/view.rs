@@ -111,7 +111,7 @@ impl Table {
     pub fn routes(&self, prefix: &str, after: Option<&str>, limit: usize) -> Vec<RouteView> {
         let range = (start(prefix, after), Bound::Unbounded);
         self.routes
-            .range::<str, _>(range)
+            .range(range)
             .take_while(|(host, _)| host.starts_with(prefix))
             .take(limit)
             .map(|(host, entry)| RouteView {
@@ -199,7 +199,7 @@ impl Table {
             Kind::Instance => self.apps.values().map(|app| app.instances.len()).sum(),
             Kind::Override => self.overrides.len(),
             Kind::Health => self.health.len(),
-            Kind::Settings => usize::from(self.settings.is_some()),
+            Kind::Settings => usize::from(self.shaping.entry().is_some()),
             Kind::Agent => self.agents.len(),
             Kind::Epoch | Kind::Rebuild | Kind::Confirm | Kind::Adopt => 0,
         }
@@ -208,7 +208,7 @@ impl Table {
     /// Keys of routes behind that of `after`, in byte order, with their mod
     /// revisions.
     pub fn route_keys(&self, after: Option<&str>, limit: usize) -> Vec<(String, Revision)> {
-        let routes = self.routes.range::<str, _>(behind(after)).take(limit);
+        let routes = self.routes.range(behind(after)).take(limit);
         routes
             .map(|(host, entry)| (format!("routes/{host}"), entry.mod_revision))
             .collect()
