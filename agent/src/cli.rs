@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use clap::builder::ValueParser;
 use clap::{Arg, ArgMatches, Args, FromArgMatches, Parser, Subcommand};
+use pointsman_dev::{DemoArgs, DevArgs};
+use pointsman_model::{Address, AppName, DEFAULT_WEIGHT, Instance, InstanceId};
+use pointsman_process::GuardArgs;
 
 use crate::config::{ENV_PREFIX, SETTINGS, Setting, Sources};
-use crate::dev::{DemoArgs, DevArgs, GuardArgs};
-use crate::model::{Address, AppName, DEFAULT_WEIGHT, Instance, InstanceId};
 
 /// A dynamic layer-7 router for a PaaS: the agent and its tools.
 #[derive(Debug, Parser)]

@@ -5,11 +5,11 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use nix::unistd::geteuid;
-use pointsman::dev::process::Spec;
-use pointsman::dev::services::NginxProgram;
+use pointsman_dev::process::Spec;
+use pointsman_dev::services::NginxProgram;
 
 /// The template of `pointsman dev`.
-const TEMPLATE: &str = include_str!("../../src/dev/services/nginx.conf.in");
+const TEMPLATE: &str = include_str!("../../dev/src/services/nginx.conf.in");
 /// Where its http block becomes Pointsman's own.
 const OURS: &str = "    lua_package_path";
 
@@ -180,7 +180,9 @@ impl Shipped {
                 .filter(|line| !line.starts_with("lua_"))
                 .map(|line| format!("{line}\n"))
                 .collect(),
-            directives: directives.map(|line| format!("            {line}\n")).collect(),
+            directives: directives
+                .map(|line| format!("            {line}\n"))
+                .collect(),
         }
     }
 }
@@ -208,7 +210,11 @@ mod tests {
     fn the_plain_side_has_the_shipped_directives_and_no_lua() {
         let shipped = Shipped::read();
         assert_eq!(
-            shipped.directives.split_whitespace().collect::<Vec<_>>().join(" "),
+            shipped
+                .directives
+                .split_whitespace()
+                .collect::<Vec<_>>()
+                .join(" "),
             "include pointsman/proxy.conf; proxy_next_upstream error timeout;"
         );
         assert!(shipped.maps.contains("$pointsman_upstream_host {"));

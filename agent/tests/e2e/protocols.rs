@@ -20,7 +20,6 @@ use pointsman_harness::upstreams::Upstreams;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn grpc_passes_unary_calls_and_streams_of_both_directions() {
     let listen = ports::free_loopback();
-    let nginx = pointsman_harness::source().nginx();
     let lines = format!(
         "        listen {listen} http2;\n        location /etcdserverpb. {{\n            \
          include pointsman/location.conf;\n            \

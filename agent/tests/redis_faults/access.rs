@@ -1,13 +1,13 @@
 //! Passwords, users and TLS.
 
-use pointsman::sink::redis::{RedisOptions, RedisSink};
-use pointsman::sink::{Sink, SinkError};
-use pointsman::store::memory::MemoryStore;
 use pointsman_harness::etcd::EtcdNode;
 use pointsman_harness::launcher;
 use pointsman_harness::ports;
 use pointsman_harness::redis_node::{self, RedisNode};
 use pointsman_harness::services::{Agent as Serve, AgentConfig, Service as _};
+use pointsman_memory::MemoryStore;
+use pointsman_publish::sink::redis::{RedisOptions, RedisSink};
+use pointsman_publish::sink::{Sink, SinkError};
 
 use crate::bench::Bench;
 use crate::faults::agent::{self, Agent, SHOP};
@@ -163,7 +163,11 @@ async fn an_idle_agent_shows_that_it_is_there() {
         until("it is heard", async || {
             let mut connection = bench.redis.connection().await;
             let left: i64 = redis_node::command(&mut connection, "TTL pointsman:heard").await;
-            if left > 86_000 { Ok(()) } else { Err(left.to_string()) }
+            if left > 86_000 {
+                Ok(())
+            } else {
+                Err(left.to_string())
+            }
         })
         .await;
     }

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use pointsman::model::{Adoption, Element};
-use pointsman::operator;
-use pointsman::store::Store;
-use pointsman::sync::Phase;
+use pointsman_model::{Adoption, Element};
+use pointsman_publish::Phase;
+use pointsman_publish::operator;
+use pointsman_store::Store;
 
 use crate::bench::{Bench, SHOP};
 
@@ -196,7 +196,7 @@ async fn deletions_that_come_as_events_are_never_held_back() {
     bench.add_agent("a");
     bench.settled().await;
     let deletions: Vec<_> = keys.iter().map(|key| (key.as_str(), None)).collect();
-    bench.store.txn(&deletions);
+    bench.store.commit(&deletions);
     bench.settled().await;
     assert_eq!(bench.content().await.len(), 0);
 }

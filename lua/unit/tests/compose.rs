@@ -3,10 +3,7 @@
 use pointsman_lua_tests::check;
 
 fn check_pickers(chunk: &str) {
-    check(&format!(
-        "{}\n{chunk}",
-        include_str!("support/pickers.lua")
-    ));
+    check(&format!("{}\n{chunk}", include_str!("support/pickers.lua")));
 }
 
 #[test]
