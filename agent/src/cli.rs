@@ -68,8 +68,13 @@ pub struct RegisterArgs {
     #[arg(long, value_parser = |s: &str| InstanceId::new(s))]
     pub id: InstanceId,
 
-    /// Where the instance listens, as the edge reaches it: IPv4:port or [IPv6]:port
-    #[arg(long, value_parser = |s: &str| Address::new(s))]
+    /// Where the instance listens.
+    // rustdoc would take the brackets for a link.
+    #[arg(
+        long,
+        help = "Where the instance listens, as the edge reaches it: IPv4:port or [IPv6]:port",
+        value_parser = |s: &str| Address::new(s)
+    )]
     pub addr: Address,
 
     /// Its share of the app's requests, against the other instances; 0: none

@@ -3,7 +3,7 @@
 //! benchmarks, which start the same services by the same code.
 //!
 //! [`process`] runs one child; [`services`] know how each program is started
-//! and when it answers; [`stack`] holds them together.
+//! and when it answers; `stack` holds them together.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

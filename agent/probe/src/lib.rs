@@ -2,11 +2,11 @@
 //! writes to etcd which of them are unhealthy.
 //!
 //! Each instance is probed by one agent ([`assign`](pointsman_coordinate::assign)), at a phase of its own
-//! ([`schedule`]). Whether it is healthy is what etcd says; probes say when
-//! that is to be changed ([`verdict`]), and nothing is written while nothing
-//! changes ([`mark`]). From etcd a change reaches each edge like any other.
+//! (`schedule`). Whether it is healthy is what etcd says; probes say when
+//! that is to be changed (`verdict`), and nothing is written while nothing
+//! changes (`mark`). From etcd a change reaches each edge like any other.
 //!
-//! What is probed follows the table ([`follow`]): a probe begins only if the
+//! What is probed follows the table (`follow`): a probe begins only if the
 //! table, at that moment, has the instance as it was scheduled.
 
 use std::collections::HashMap;

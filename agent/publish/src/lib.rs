@@ -1,13 +1,13 @@
 //! The sync: one task that keeps Redis equal to what etcd's content derives
 //! to.
 //!
-//! It looks where Redis stands ([`locate`]), lists etcd *at that revision*, and
-//! from there on sends what the watch brings, batch by batch ([`stream`]);
+//! It looks where Redis stands (`locate`), lists etcd *at that revision*, and
+//! from there on sends what the watch brings, batch by batch (`stream`);
 //! where etcd no longer has that revision, or Redis holds no whole table, it
-//! rebuilds ([`rebuild`]). Whatever it does not understand makes it look again,
+//! rebuilds (`rebuild`). Whatever it does not understand makes it look again,
 //! never guess. While nothing puts the table or the watch in doubt, a look
-//! keeps both ([`follow`]), and etcd is not listed again. Beside it, one agent
-//! of all compares both sides at rest ([`reconcile`]).
+//! keeps both (`follow`), and etcd is not listed again. Beside it, one agent
+//! of all compares both sides at rest (`reconcile`).
 
 use std::sync::{Arc, RwLockReadGuard};
 use std::time::Duration;
