@@ -11,6 +11,7 @@ __DATA__
         require("pointsman").setup {
             redis = "http://127.0.0.1", prefix = "", max_misses = 0,
             redis_timeout = "soon", surprise = 1, gc_stepmul = 0,
+            feed_worker = "own",
         }
     }
 --- config
@@ -22,6 +23,7 @@ max_misses must be
 prefix must be
 redis must be
 redis_timeout must be
+unknown setting feed_worker
 unknown setting surprise
 
 

@@ -87,7 +87,7 @@ true true 1
 local state = ngx.shared.pointsman_state
 t.say(t.show("shop.test"))
 local before = t.status().worker.pid
-t.shell("kill -HUP $(cat $POINTSMAN_TEST_DIR/nginx/logs/nginx.pid)")
+t.reload()
 t.wait("the new worker to hold the lease", function()
     local pid = t.status().worker.pid
     local holder = state:get("feed_lease")

@@ -119,8 +119,6 @@ pub struct EdgeOptions {
     pub server_lines: String,
     /// Worker processes that take requests, instead of one.
     pub workers: Option<usize>,
-    /// One more worker process, which only follows the stream.
-    pub feed_worker: bool,
 }
 
 /// Pointsman's edge, and where it shows its status.
@@ -143,9 +141,6 @@ pub async fn edge(
     if let Some(number) = options.max_hosts {
         settings += &format!(", max_hosts = {number}");
     }
-    if options.feed_worker {
-        settings += r#", feed_worker = "own""#;
-    }
     let mut changes = Vec::new();
     if let Some(keepalive) = options.keepalive {
         let new = format!("keepalive {keepalive};");
@@ -160,7 +155,7 @@ pub async fn edge(
         .with_http(&changes)
         .server_lines(&options.server_lines)
         .status_lines(&options.status_lines);
-    let workers = options.workers.unwrap_or(1) + usize::from(options.feed_worker);
+    let workers = options.workers.unwrap_or(1);
     let spec = write(ctx, "pointsman", conf, workers)?;
     let proxy = Proxy::start(ctx, spec, addr, host, &ctx.cores.subject).await?;
     Ok(Edge { proxy, status })

@@ -63,8 +63,6 @@ enum Target {
 #[derive(Clone, Debug, Serialize)]
 struct Storm {
     name: String,
-    /// Whether a worker that takes no requests followed the stream.
-    feed_worker: bool,
     /// Puts a second that etcd took.
     rate: f64,
     /// Milliseconds that Redis was behind, in the first and the last third.
@@ -125,18 +123,15 @@ pub async fn run(ctx: &Context) -> Result<Section> {
     let entries = apps_entries(shape).chain(routes).chain(instances);
     let revision = fill::put_all(&stack.etcd.url(), entries).await;
     stack.has_synced(revision, PATIENCE).await?;
-    let mut rig = Rig {
+    let rig = Rig {
         ctx,
-        edge: edge(ctx, &stack, revision, false).await?,
+        edge: edge(ctx, &stack, revision).await?,
         stack,
         shape,
         large,
         servers,
     };
-    let mut all = rig.storms(false).await?;
-    rig.edge.proxy.stop().await;
-    rig.edge = edge(ctx, &rig.stack, revision, true).await?;
-    all.extend(rig.storms(true).await?);
+    let all = rig.storms().await?;
     rig.edge.proxy.stop().await;
     rig.stack.stop().await;
     apps.stop().await;
@@ -172,20 +167,11 @@ fn large_instance(
     )
 }
 
-/// An edge of one worker; with `feed_worker` there is another one for the stream
-/// alone. That one has a place among those for whom no request waits.
-async fn edge(ctx: &Context, stack: &Stack, revision: i64, feed_worker: bool) -> Result<Edge> {
-    let options = EdgeOptions {
-        feed_worker,
-        ..EdgeOptions::default()
-    };
+/// An edge of one worker, which follows the stream beside its requests.
+async fn edge(ctx: &Context, stack: &Stack, revision: i64) -> Result<Edge> {
+    let options = EdgeOptions::default();
     let edge = nginx::edge(ctx, &stack.redis.url(), "large-0.example", &options).await?;
     stack::has_applied(edge.status, revision, PATIENCE).await?;
-    if feed_worker {
-        // The master, its first worker, its second one.
-        let worker = edge.proxy.pids().get(1).context("no worker")?;
-        cpu::pin(*worker, &ctx.cores.others)?;
-    }
     Ok(edge)
 }
 
@@ -233,7 +219,7 @@ struct Puts {
 }
 
 impl Rig<'_> {
-    async fn storms(&self, feed_worker: bool) -> Result<Vec<Storm>> {
+    async fn storms(&self) -> Result<Vec<Storm>> {
         warm(self.ctx, &self.edge, self.shape).await?;
         // What does not count, so that the first ones find all warm: a worker
         // compiles what it runs often.
@@ -250,10 +236,6 @@ impl Rig<'_> {
                 ("in one app, moving", Some(Target::Moving)),
             ] {
                 let storm = self.storm(name, target).await?;
-                let storm = Storm {
-                    feed_worker,
-                    ..storm
-                };
                 self.ctx.say(&format!("{storm:?}"));
                 all.push(storm);
             }
@@ -269,7 +251,6 @@ impl Rig<'_> {
         let begin = Instant::now();
         let mut storm = Storm {
             name: name.to_owned(),
-            feed_worker: false,
             rate: 0.0,
             redis_lag: [0.0; 2],
             edge_lag: [0.0; 2],

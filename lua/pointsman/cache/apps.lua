@@ -9,7 +9,7 @@ local codec = require("pointsman.codec.records")
 local compose = require("pointsman.balance.compose")
 local dicts = require("pointsman.cache.dicts")
 local ejection = require("pointsman.health.ejection")
-local in_flight = require("pointsman.request.in_flight")
+local flight = require("pointsman.request.in_flight")
 local revalidation = require("pointsman.cache.revalidation")
 local versions = require("pointsman.cache.versions")
 
@@ -19,7 +19,6 @@ local app_stripe = versions.app_stripe
 local crc32 = ngx.crc32_short
 local decode = cjson.decode
 local ejected_of = ejection.of
-local flight_of = in_flight.of
 local is_over = revalidation.is_over
 local max = math.max
 local min = math.min
@@ -66,10 +65,12 @@ local function fill_app(app, record)
     app.record, app.peers, app.policy = record, peers, policy
     app.plain = policy.plain
     app.requests = app.requests or 0
-    app.flight = app.flight or {
-        of = function(peer) return flight_of(app, peer) end,
-    }
-    picker_options.flight, picker_options.now = app.flight, ngx_now()
+    if flight.is_needed(policy) then
+        app.flight = app.flight
+                     or { of = function(peer) return flight.of(app, peer) end }
+    end
+    picker_options.flight = app.flight
+    picker_options.now = ngx_now()
     picker_options.seed = crc32(seed .. name)
     app.picker = compose.new(policy, pickable,
                              app.picker or picker_options.seed, picker_options)

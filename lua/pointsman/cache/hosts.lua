@@ -314,7 +314,10 @@ function _M.find(text, len)
     local home = place(hash, shard.size)
     if is_at(shard, home, hash, text, len) then
         local slot = shard.slots[home]
-        slot.use = FOUND
+        -- A line of the CPU's cache that is not written to is not written back.
+        if slot.use ~= FOUND then
+            slot.use = FOUND
+        end
         return slot, shard.facts[home]
     end
     return find_beyond(shard, home, hash, text, len)

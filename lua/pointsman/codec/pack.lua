@@ -16,6 +16,8 @@ local instance = require("pointsman.codec.instance")
 local policies = require("pointsman.codec.policy")
 local routes = require("pointsman.codec.route")
 
+local new_table = require("table.new")
+
 local check_id = check.id
 local concat = table.concat
 local find = string.find
@@ -98,7 +100,8 @@ end
 -- were.
 local function read_peers(text, at, before)
     local old = before.peers
-    local peers, starts, n, i, is_same = {}, {}, 0, 1, true
+    local peers, starts = new_table(#old, 0), new_table(#old + 1, 0)
+    local n, i, is_same = 0, 1, true
     while at <= #text do
         local peer
         n = n + 1

@@ -97,7 +97,7 @@ end
 
 
 -- When an agent was heard last, which may be `silence` seconds ago.
-local function hear(silence)
+local function note_agent(silence)
     if silence then
         dict_set("heard", ngx_now() - silence)
     end
@@ -286,7 +286,7 @@ local function read_on(source, place)
         end
         is_storm = false
         if #entries > 0 then
-            hear(0)
+            note_agent(0)
             is_storm = ngx_now() - last < STORM_SECONDS
                        or #entries == source.BATCH
         end
@@ -313,7 +313,7 @@ local function follow(source)
         elseif not hold_lease() then
             return true
         end
-        hear(table.silence)
+        note_agent(table.silence)
         if not check(table, place, forced) then
             sleep(POLL_SECONDS)
         else

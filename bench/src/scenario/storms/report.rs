@@ -23,10 +23,7 @@ pub(super) fn section(
     preference: Preference,
     all: &[Storm],
 ) -> Section {
-    let groups = [
-        Group::new("a worker that serves requests, too", false, all),
-        Group::new("a worker of its own", true, all),
-    ];
+    let group = Group(all);
     Section {
         title: "Storms".to_owned(),
         text: vec![format!(
@@ -35,40 +32,26 @@ pub(super) fn section(
              of {large} instances, each with another zone and, *moving*, another address than \
              before. Meanwhile {RATE:.0} requests a second come for {HOSTS} hosts of \
              that app; edge, apps and load have a core for themselves{}. The stream is followed by \
-             the one worker that serves them or, with the setting `feed_worker = \"own\"`, by one \
-             more, which is with etcd, Redis and the agent. *Behind* is for how long etcd had been \
-             further than Redis, or the edge, in the first and the last third; *own wait* is how \
-             long the load waited for its core each time, on average.",
+             the one worker that serves them. *Behind* is for how long etcd had been further than \
+             Redis, or the edge, in the first and the last third; *own wait* is how long the load \
+             waited for its core each time, on average.",
             shape.instances(),
             shape.apps,
             background::on_preference(preference),
         )],
-        aims: groups.iter().flat_map(Group::aims).collect(),
-        tables: groups.iter().map(Group::table).collect(),
+        aims: group.aims(),
+        tables: vec![group.table()],
         raw: json!(all),
         ..Section::default()
     }
 }
 
 /// The storms of one edge.
-struct Group<'a> {
-    /// Who follows the stream.
-    follower: &'a str,
-    storms: Vec<&'a Storm>,
-}
+struct Group<'a>(&'a [Storm]);
 
 impl<'a> Group<'a> {
-    fn new(follower: &'a str, feed_worker: bool, all: &'a [Storm]) -> Self {
-        let storms = all.iter().filter(|storm| storm.feed_worker == feed_worker);
-        Self {
-            follower,
-            storms: storms.collect(),
-        }
-    }
-
     fn named(&self, name: &str) -> impl Iterator<Item = &'a Storm> {
-        let named = self.storms.iter().filter(move |storm| storm.name == name);
-        named.copied()
+        self.0.iter().filter(move |storm| storm.name == name)
     }
 
     fn spread(&self, name: &str, get: fn(&Storm) -> f64) -> Spread {
@@ -92,7 +75,7 @@ impl<'a> Group<'a> {
 
     fn table(&self) -> Table {
         let mut table = Table::new(
-            &format!("The stream is followed by {}", self.follower),
+            "Requests beside a storm of changes",
             &[
                 "changes",
                 "a second",
@@ -136,11 +119,7 @@ impl<'a> Group<'a> {
     fn lag_aim(&self, name: &str) -> Aim {
         let grows = |storm: &Storm| storm.edge_lag[1] > 2.0 * storm.edge_lag[0] + WAVER;
         Aim {
-            what: format!(
-                "lag while {CLIENTS} clients put as fast as etcd takes it, {name}; the stream \
-                 followed by {}",
-                self.follower
-            ),
+            what: format!("lag while {CLIENTS} clients put as fast as etcd takes it, {name}"),
             aim: "does not grow".to_owned(),
             measured: format!(
                 "edge behind {} ms (first, last third) at {:.0} puts a second",
@@ -154,10 +133,7 @@ impl<'a> Group<'a> {
     fn p99_aim(&self, name: &str) -> Aim {
         let ratio = self.ratio(name);
         Aim {
-            what: format!(
-                "p99 of requests during a storm {name}; the stream followed by {}",
-                self.follower
-            ),
+            what: format!("p99 of requests during a storm {name}"),
             aim: format!("≤ {P99_AIM} × idle"),
             measured: format!("{} ×", ratio.show(2)),
             reached: ratio.median <= P99_AIM,
