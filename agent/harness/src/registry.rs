@@ -289,7 +289,7 @@ impl Registry {
     {
         let begin = Instant::now();
         loop {
-            let last = match timeout(ANSWER, call(self.clone())).await {
+            let last = match timeout(ANSWER, Box::pin(call(self.clone()))).await {
                 Ok(Ok(answer)) => return answer,
                 Ok(Err(error)) => error.to_string(),
                 Err(_) => "no answer".to_owned(),

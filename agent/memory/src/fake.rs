@@ -37,6 +37,8 @@ pub enum Fault {
     /// A key that is read is deleted and written anew before the answer is
     /// there.
     Replaces,
+    /// Each answer comes so late.
+    Late(Duration),
     /// Leases are revoked, but slowly.
     Dawdles(Duration),
 }
@@ -74,6 +76,10 @@ impl Fake {
             Some(Fault::Hangs) => std::future::pending().await,
             Some(Fault::Denies) => Err(StoreError::Denied("user agent-7 lacks a role".into())),
             Some(Fault::Panics) => panic!("secret internals"),
+            Some(Fault::Late(time)) => {
+                tokio::time::sleep(time).await;
+                Ok(())
+            }
             Some(Fault::Fails) => Err(StoreError::Other("secret internals".into())),
             _ => Ok(()),
         }

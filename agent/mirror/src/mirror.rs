@@ -107,6 +107,11 @@ impl Mirror {
         self.watcher.as_ref().map(Watcher::epoch)
     }
 
+    /// Whether a watch of it is open.
+    pub fn is_watching(&self) -> bool {
+        self.watcher.as_ref().is_some_and(Watcher::is_watching)
+    }
+
     /// Whether the registry has got another name than the one that is followed.
     pub fn is_renamed(&self) -> bool {
         self.follows()

@@ -14,6 +14,7 @@
 //! events that it should follow (etcd#15220). What cannot go on (compacted,
 //! gone back, another epoch) ends the watcher; its owner begins a new one.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -99,6 +100,11 @@ enum State {
     Open {
         next: Revision,
     },
+    /// It is being opened.
+    Opening {
+        next: Revision,
+        call: Opening,
+    },
     Watching {
         watch: Box<dyn Watch>,
         next: Revision,
@@ -107,6 +113,15 @@ enum State {
         asked: bool,
     },
     Ended(End),
+}
+
+/// A watch that is being opened. It is kept between steps: a caller that gives
+/// up waiting each second must not make it begin again each time.
+type Opening = Pin<Box<dyn Future<Output = Result<Opened, StoreError>> + Send>>;
+
+enum Opened {
+    Watch(Box<dyn Watch>),
+    Not(End),
 }
 
 impl std::fmt::Debug for State {
@@ -118,6 +133,7 @@ impl std::fmt::Debug for State {
             }
             State::Listed { at } => write!(f, "Listed({at})"),
             State::Open { next } => write!(f, "Open({next})"),
+            State::Opening { next, .. } => write!(f, "Opening({next})"),
             State::Watching { next, .. } => write!(f, "Watching({next})"),
             State::Ended(end) => write!(f, "{end:?}"),
         }
@@ -153,6 +169,11 @@ impl Watcher {
         &self.epoch
     }
 
+    /// Whether a watch is open.
+    pub fn is_watching(&self) -> bool {
+        matches!(self.state, State::Watching { .. })
+    }
+
     /// Does the next step. Cancel safe: what was not told is told next time.
     pub async fn step(&mut self) -> Step {
         if let Some(until) = self.paused_until {
@@ -168,8 +189,14 @@ impl Watcher {
             }
             State::Open { next } => {
                 let next = *next;
-                self.open(next).await
+                let call = open(Arc::clone(&self.store), self.epoch.clone(), next);
+                self.state = State::Opening {
+                    next,
+                    call: Box::pin(call),
+                };
+                self.opened().await
             }
+            State::Opening { .. } => self.opened().await,
             State::Watching { .. } => self.follow().await,
             State::Ended(end) => return Step::Ended(end.clone()),
         };
@@ -210,29 +237,28 @@ impl Watcher {
         Ok(Step::Page(page.items))
     }
 
-    /// Opens the watch, after a look whether this is still the etcd that we
-    /// know: a watch at a future revision opens without complaint, and then
-    /// skips everything up to it.
-    async fn open(&mut self, next: Revision) -> Result<Step, StoreError> {
-        let (epoch, revision) = self.store.get("epoch").await?;
-        let epoch = epoch.map(|kv| String::from_utf8_lossy(&kv.value).into_owned());
-        if revision < next - 1 {
-            return Ok(self.end(End::WentBack {
-                etcd: revision,
-                ours: next - 1,
-            }));
-        }
-        if epoch.as_deref() != Some(self.epoch.as_str()) {
-            return Ok(self.end(End::OtherEpoch(epoch)));
-        }
-        let watch = self.store.watch(next).await?;
-        self.state = State::Watching {
-            watch,
-            next,
-            since: Instant::now(),
-            asked: false,
+    /// Waits for the watch that is being opened.
+    async fn opened(&mut self) -> Result<Step, StoreError> {
+        let State::Opening { next, call } = &mut self.state else {
+            return Ok(Step::Watching);
         };
-        Ok(Step::Watching)
+        let next = *next;
+        match call.await {
+            Ok(Opened::Watch(watch)) => {
+                self.state = State::Watching {
+                    watch,
+                    next,
+                    since: Instant::now(),
+                    asked: false,
+                };
+                Ok(Step::Watching)
+            }
+            Ok(Opened::Not(end)) => Ok(self.end(end)),
+            Err(error) => {
+                self.state = State::Open { next };
+                Err(error)
+            }
+        }
     }
 
     async fn follow(&mut self) -> Result<Step, StoreError> {
@@ -283,6 +309,24 @@ impl Watcher {
         self.state = State::Open { next: from };
         Err(broken)
     }
+}
+
+/// Opens the watch, after a look whether this is still the etcd that we know: a
+/// watch at a future revision opens without complaint, and then skips
+/// everything up to it.
+async fn open(store: Arc<dyn Store>, ours: String, next: Revision) -> Result<Opened, StoreError> {
+    let (epoch, revision) = store.get("epoch").await?;
+    let epoch = epoch.map(|kv| String::from_utf8_lossy(&kv.value).into_owned());
+    if revision < next - 1 {
+        return Ok(Opened::Not(End::WentBack {
+            etcd: revision,
+            ours: next - 1,
+        }));
+    }
+    if epoch.as_deref() != Some(ours.as_str()) {
+        return Ok(Opened::Not(End::OtherEpoch(epoch)));
+    }
+    Ok(Opened::Watch(store.watch(next).await?))
 }
 
 /// Groups events by revision, leaving out what lies before `from`.

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use pointsman_mirror::Mirror;
 use prometheus_client::registry::Registry;
 use rig::*;
-use tokio::time::{advance, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
 use super::*;
 
@@ -206,10 +206,7 @@ async fn a_new_instance_is_asked_at_once() {
     for n in 0..20 {
         let addr = format!("10.2.0.{}:80", n + 1);
         put(&store, &format!("instances/shop/n{n}"), &addr).await;
-        advance(Duration::from_millis(1)).await;
-        for _ in 0..20 {
-            tokio::task::yield_now().await;
-        }
+        settled().await;
         assert_eq!(agent.instances.asked(&addr).len(), 1, "{addr}");
     }
     intervals(3).await;
@@ -416,7 +413,7 @@ async fn a_shutdown_does_not_wait_for_probes() {
         .await
         .unwrap()
         .unwrap();
-    tokio::task::yield_now().await;
+    settled().await;
     assert_eq!(agent.instances.under_way.load(Ordering::Relaxed), 0);
 }
 

@@ -44,7 +44,7 @@ impl Publisher {
         let until = Instant::now() + time;
         if let Err(turn) = self.follow_until(until).await {
             info!(why = ?turn, "giving the watch up");
-            self.mirror.doubt();
+            self.doubt();
         }
         sleep_until(until).await;
     }
@@ -61,6 +61,7 @@ impl Publisher {
         &mut self,
         progress: Progress,
     ) -> Result<Vec<(Revision, Vec<Change>)>, Turn> {
+        self.show_watch();
         match progress {
             Progress::Moved(events, changes) => {
                 self.note_store_answers();

@@ -171,10 +171,11 @@ impl Publisher {
                 Turn::LookAgain(why) => info!(%why, "looking again where redis stands"),
                 Turn::ListAgain(why) => {
                     info!(%why, "looking again where redis and etcd stand");
-                    self.mirror.doubt();
+                    self.doubt();
                 }
             }
-            if self.status.borrow().phase == Phase::Streaming {
+            let phase = self.status.borrow().phase;
+            if matches!(phase, Phase::Connecting | Phase::Streaming) {
                 pauses.reset();
             }
             tokio::select! {
@@ -210,7 +211,7 @@ impl Publisher {
             let follows = self.mirror.follows();
             queue = follows.and_then(|epoch| self.queue_from(epoch, revision));
             if queue.is_none() {
-                self.mirror.doubt();
+                self.doubt();
             }
         }
         if self.mirror.follows().is_none() {
@@ -315,6 +316,22 @@ impl Publisher {
             status.hold_reason = reason;
             news
         });
+    }
+
+    /// Says that it streams only while a watch is open.
+    fn show_watch(&self) {
+        let phase = self.status.borrow().phase;
+        match (phase, self.mirror.is_watching()) {
+            (Phase::Connecting, true) => self.set_phase(Phase::Streaming, None),
+            (Phase::Streaming, false) => self.set_phase(Phase::Connecting, None),
+            _ => {}
+        }
+    }
+
+    /// Gives up following etcd.
+    fn doubt(&mut self) {
+        self.mirror.doubt();
+        self.show_watch();
     }
 
     /// Publishes where the table is.

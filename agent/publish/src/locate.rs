@@ -73,7 +73,7 @@ impl Publisher {
         // An etcd that went back need not have told its watches yet.
         let seen = self.read().revision();
         if seen > revision || self.mirror.follows() != Some(&epoch) {
-            self.mirror.doubt();
+            self.doubt();
         }
         let start = match &found {
             Found::Table(meta) if meta.epoch != epoch => {

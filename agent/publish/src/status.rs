@@ -15,6 +15,8 @@ pub enum Phase {
     Listing,
     /// It writes the whole table to Redis.
     Rebuilding,
+    /// It opens a watch at etcd; no change arrives meanwhile.
+    Connecting,
     /// It follows etcd, change by change.
     Streaming,
     /// etcd and Redis do not fit together; Redis is left as it is until they
@@ -31,6 +33,7 @@ impl Phase {
             Phase::Starting => "starting",
             Phase::Listing => "listing",
             Phase::Rebuilding => "rebuilding",
+            Phase::Connecting => "connecting",
             Phase::Streaming => "streaming",
             Phase::Holding => "holding",
             Phase::Stopped => "stopped",

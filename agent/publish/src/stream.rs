@@ -44,6 +44,8 @@ struct Stream {
     not_before: Option<Instant>,
     pauses: Pauses,
     probe_due: bool,
+    /// The last call was a probe.
+    probed: bool,
     building: Option<Building>,
 }
 
@@ -76,7 +78,12 @@ impl Publisher {
     /// Sends what waits in `queue` and what the mirror brings, until something
     /// does not fit.
     pub(super) async fn stream(&mut self, queue: Queue, shutdown: &CancellationToken) -> Turn {
-        self.set_phase(Phase::Streaming, None);
+        let phase = if self.mirror.is_watching() {
+            Phase::Streaming
+        } else {
+            Phase::Connecting
+        };
+        self.set_phase(phase, None);
         let mut stream = Stream {
             queue,
             call: None,
@@ -84,6 +91,7 @@ impl Publisher {
             not_before: None,
             pauses: self.pauses(),
             probe_due: false,
+            probed: false,
             building: None,
         };
         let mut probe = interval(PROBE);
@@ -128,14 +136,23 @@ impl Publisher {
             return;
         }
         let sink = Arc::clone(&self.sink);
-        if std::mem::take(&mut stream.probe_due) || stream.building.is_some() {
-            stream.call = Some(Box::pin(async move { Answer::Probe(sink.probe().await) }));
-        } else if let Some(parcel) = stream.again.take().or_else(|| stream.queue.take()) {
+        // They take turns: if each probe takes a second, another one is always
+        // due, and while changes pour in, only probes tell edges that we are here.
+        let probe_first = stream.building.is_some() || (stream.probe_due && !stream.probed);
+        let parcel = match probe_first {
+            false => stream.again.take().or_else(|| stream.queue.take()),
+            true => None,
+        };
+        if let Some(parcel) = parcel {
+            stream.probed = false;
             stream.call = Some(Box::pin(async move {
                 let begun = Instant::now();
                 let outcome = sink.batch(&parcel.batch).await;
                 Answer::Batch(parcel, begun.elapsed(), outcome)
             }));
+        } else if std::mem::take(&mut stream.probe_due) || stream.building.is_some() {
+            stream.probed = true;
+            stream.call = Some(Box::pin(async move { Answer::Probe(sink.probe().await) }));
         }
     }
 

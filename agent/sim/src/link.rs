@@ -2,6 +2,7 @@
 //! answered too late, or arrive twice.
 
 use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use pointsman_store::{
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::check::Checker;
 use crate::redis::{self, Data, Item};
@@ -28,6 +29,17 @@ use crate::redis::{self, Data, Item};
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The latest that a message arrives.
 const LATEST: u64 = 20_000;
+/// Elements in a page of a scan.
+const PAGE: usize = 3;
+
+/// Who answers, as an index of how late.
+#[derive(Clone, Copy)]
+pub enum Side {
+    /// etcd.
+    Store = 0,
+    /// Redis.
+    Sink = 1,
+}
 
 /// Redis, and what watches over it.
 pub struct Sim {
@@ -39,6 +51,8 @@ pub struct Sim {
     pub checker: Checker,
     /// Whether it is away.
     pub sink_down: bool,
+    /// How late each answer of etcd comes, and each of Redis.
+    pub late: [Duration; 2],
     /// So many messages of a hundred meet a fault.
     pub noise: u8,
     /// Messages that have not arrived yet.
@@ -54,6 +68,7 @@ impl Shared {
             snapshots: Vec::new(),
             checker,
             sink_down: false,
+            late: [Duration::ZERO; 2],
             noise: 0,
             under_way: 0,
             rng: SmallRng::seed_from_u64(seed),
@@ -76,6 +91,15 @@ impl Shared {
     /// Looks at it, or changes it. Never held over an await.
     pub fn lock(&self) -> MutexGuard<'_, Sim> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn late(&self, side: Side) -> Duration {
+        self.lock().late[side as usize]
+    }
+
+    /// From here on this side's answers come so late.
+    pub fn set_late(&self, side: Side, ms: u64) {
+        self.lock().late[side as usize] = Duration::from_millis(ms);
     }
 
     fn fate(&self) -> Fate {
@@ -102,6 +126,14 @@ impl Shared {
     }
 }
 
+/// Where a scan finds an element.
+fn place(element: &Element) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    element.to_string().hash(&mut hasher);
+    // 0 is where a scan begins.
+    hasher.finish().max(1)
+}
+
 /// What becomes of a message.
 struct Fate {
     before: Duration,
@@ -119,6 +151,8 @@ pub struct Link {
     protocol: Protocol,
     /// Whether the agent stands still.
     paused: watch::Receiver<bool>,
+    /// How many watches the agent has open.
+    watches: watch::Sender<usize>,
 }
 
 impl fmt::Debug for Link {
@@ -140,7 +174,13 @@ impl Link {
             store,
             protocol,
             paused,
+            watches: watch::Sender::new(0),
         }
+    }
+
+    /// How many watches the agent has open.
+    pub fn watches(&self) -> watch::Receiver<usize> {
+        self.watches.subscribe()
     }
 
     async fn not_paused(&self) {
@@ -148,13 +188,14 @@ impl Link {
     }
 
     /// Sends a message. What is under way arrives though its sender is gone.
-    async fn send<T, F>(&self, handle: impl Fn() -> F + Send + 'static) -> Option<T>
+    async fn send<T, F>(&self, to: Side, handle: impl Fn() -> F + Send + 'static) -> Option<T>
     where
         T: Send + 'static,
         F: Future<Output = T> + Send,
     {
         self.not_paused().await;
         let fate = self.sim.fate();
+        let late = self.sim.late(to);
         let sim = self.sim.clone();
         sim.lock().under_way += 1;
         let arrival = tokio::spawn(async move {
@@ -174,6 +215,7 @@ impl Link {
                 });
             }
             sim.lock().under_way -= 1;
+            sleep(late).await;
             answer
         });
         let answer = timeout(PATIENCE, arrival).await.ok()?.ok().flatten();
@@ -195,7 +237,8 @@ impl Link {
         F: Future<Output = Result<T, StoreError>> + Send,
     {
         let store = self.store.clone();
-        let answer = self.send(move || handle(store.clone())).await;
+        let answer = self.send(Side::Store, move || handle(store.clone()));
+        let answer = answer.await;
         answer.unwrap_or_else(|| Err(StoreError::Unavailable("lost".into())))
     }
 
@@ -206,7 +249,7 @@ impl Link {
         let sim = self.sim.clone();
         let handle = Arc::new(handle);
         let answer = self
-            .send(move || {
+            .send(Side::Sink, move || {
                 let (sim, handle) = (sim.clone(), Arc::clone(&handle));
                 async move {
                     let mut sim = sim.lock();
@@ -285,12 +328,20 @@ impl Sink for Link {
         answer.map(script::reading)
     }
 
-    async fn scan(&self, _cursor: u64) -> Result<Scanned, SinkError> {
+    /// A page at a time, in the order of hashes: as with Redis, what is there
+    /// from the first page to the last is found, and of the rest some.
+    async fn scan(&self, cursor: u64) -> Result<Scanned, SinkError> {
         let prefix = self.protocol.prefix.clone();
         self.to_sink(move |data| {
+            let elements = crate::check::elements(data, &prefix).into_iter();
+            let placed = elements.map(|element| (place(&element), element));
+            let mut rest: Vec<_> = placed.filter(|(place, _)| *place >= cursor).collect();
+            rest.sort();
+            let next = rest.get(PAGE).map(|(place, _)| *place);
+            rest.retain(|(place, _)| next.is_none_or(|next| *place < next));
             Ok(Scanned {
-                elements: crate::check::elements(data, &prefix),
-                next: None,
+                elements: rest.into_iter().map(|(_, element)| element).collect(),
+                next,
             })
         })
         .await
@@ -325,6 +376,8 @@ impl Store for Link {
     async fn watch(&self, from: Revision) -> Result<Box<dyn Watch>, StoreError> {
         self.not_paused().await;
         let inner = self.store.watch(from).await?;
+        sleep(self.sim.late(Side::Store)).await;
+        self.watches.send_modify(|count| *count += 1);
         Ok(Box::new(LinkedWatch {
             inner,
             link: self.clone(),
@@ -366,9 +419,15 @@ impl Store for Link {
 struct LinkedWatch {
     inner: Box<dyn Watch>,
     link: Link,
-    /// What came while the agent stood still: a caller that gives up waiting
-    /// must find it the next time.
-    held: Option<Result<Option<WatchItem>, StoreError>>,
+    /// What came, and when it arrives: a caller that gives up waiting must find
+    /// it the next time.
+    held: Option<(Instant, Result<Option<WatchItem>, StoreError>)>,
+}
+
+impl Drop for LinkedWatch {
+    fn drop(&mut self) {
+        self.link.watches.send_modify(|count| *count -= 1);
+    }
 }
 
 #[async_trait]
@@ -378,11 +437,18 @@ impl Watch for LinkedWatch {
         if self.link.sim.lock().overtakes() {
             return Ok(Some(WatchItem::Alive));
         }
-        if self.held.is_none() {
-            self.held = Some(self.inner.next().await);
-        }
+        let due = match &self.held {
+            Some((due, _)) => *due,
+            None => {
+                let item = self.inner.next().await;
+                let due = Instant::now() + self.link.sim.late(Side::Store);
+                self.held = Some((due, item));
+                due
+            }
+        };
+        sleep_until(due).await;
         self.link.not_paused().await;
-        self.held.take().unwrap_or(Ok(None))
+        self.held.take().map_or(Ok(None), |(_, item)| item)
     }
 
     async fn ping(&mut self) -> Result<(), StoreError> {

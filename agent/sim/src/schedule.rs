@@ -62,6 +62,11 @@ pub enum Action {
     StoreDown(u64),
     /// Redis is away for so long.
     SinkDown(u64),
+    /// From here on each answer of etcd, and each event of a watch, comes so
+    /// many milliseconds late.
+    StoreLate(u64),
+    /// From here on each answer of Redis comes so late.
+    SinkLate(u64),
     /// Redis is emptied.
     Flush,
     /// Redis is set back to what it was so many actions ago.
@@ -116,6 +121,8 @@ fn action() -> impl Strategy<Value = Action> {
         1 => Just(Action::BreakWatches),
         1 => (100..8000_u64).prop_map(Action::StoreDown),
         1 => (100..8000_u64).prop_map(Action::SinkDown),
+        1 => late().prop_map(Action::StoreLate),
+        1 => late().prop_map(Action::SinkLate),
         1 => Just(Action::Flush),
         2 => (1..10_usize).prop_map(Action::SetBack),
         1 => (0..AGENTS).prop_map(Action::Kill),
@@ -126,6 +133,10 @@ fn action() -> impl Strategy<Value = Action> {
         1 => (0..KEYS.len()).prop_map(Action::Garbage),
         1 => (0..KEYS.len()).prop_map(Action::LoseDeletion),
     ]
+}
+
+fn late() -> impl Strategy<Value = u64> {
+    prop_oneof![Just(0), 500..=5_000_u64]
 }
 
 /// All schedules.

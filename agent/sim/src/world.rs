@@ -15,7 +15,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::check::Checker;
-use crate::link::{Link, Shared};
+use crate::link::{Link, Shared, Side};
 use crate::redis::Item;
 use crate::schedule::{AGENTS, Action, KEYS, Schedule, VALUES};
 
@@ -25,6 +25,10 @@ const RECONCILE: Duration = Duration::from_secs(7);
 /// most. Not in step with the agents' probes: these are messages, too.
 const LOOK: Duration = Duration::from_millis(487);
 const REST: u32 = 246;
+/// The same while answers are late: a comparison takes a dozen of them.
+const LATE_REST: u32 = 5 * REST;
+/// How late an answer may be while a world comes to rest.
+const STILL_LATE: Duration = Duration::from_millis(1_500);
 
 struct Agent {
     task: JoinHandle<()>,
@@ -94,6 +98,7 @@ impl World {
             protocol,
             paused,
         ));
+        let watches = link.watches();
         let name = format!("agent-{number}");
         let mirror = Mirror::new(Arc::<Link>::clone(&link));
         let table = Arc::clone(mirror.table());
@@ -101,6 +106,7 @@ impl World {
         let seed = self.seed.wrapping_add(self.started);
         let sync = sync.seeded(seed).reconcile_every(RECONCILE);
         let task = tokio::spawn(sync.run(CancellationToken::new()));
+        tokio::spawn(says_what_it_does(self.sim.clone(), status.clone(), watches));
         self.agents[number] = Some(Agent {
             task,
             status,
@@ -124,6 +130,8 @@ impl World {
                 let sim = self.sim.clone();
                 later(*ms, move || sim.lock().sink_down = false);
             }
+            Action::StoreLate(ms) => self.sim.set_late(Side::Store, *ms),
+            Action::SinkLate(ms) => self.sim.set_late(Side::Sink, *ms),
             Action::Flush => self.sim.lock().data.clear(),
             Action::SetBack(by) => {
                 let mut sim = self.sim.lock();
@@ -202,13 +210,15 @@ impl World {
         sim.data.insert(name, item);
     }
 
-    /// From here on nothing fails any more.
+    /// From here on nothing fails any more; answers may still be late, but not
+    /// so late that calls are given up.
     fn heal(&mut self) {
         self.store.set_down(false);
         {
             let mut sim = self.sim.lock();
             sim.noise = 0;
             sim.sink_down = false;
+            sim.late = sim.late.map(|late| late.min(STILL_LATE));
         }
         for number in 0..AGENTS {
             self.paused[number].send_replace(false);
@@ -220,7 +230,8 @@ impl World {
     /// table does.
     async fn come_to_rest(&mut self) -> Result<(), String> {
         let mut last = String::new();
-        for _ in 0..REST {
+        let is_late = self.sim.lock().late != [Duration::ZERO; 2];
+        for _ in 0..if is_late { LATE_REST } else { REST } {
             sleep(LOOK).await;
             let violation = self.sim.lock().checker.violation.clone();
             if let Some(violation) = violation {
@@ -255,12 +266,9 @@ impl World {
         fresh.iter().for_each(|kv| want.load(kv));
         want.loaded(revision);
         for agent in self.agents.iter().flatten() {
-            let status = agent.status.borrow();
+            let status = agent.status.borrow().clone();
             if status.phase != Phase::Streaming || status.applied != revision {
-                return Some(format!(
-                    "an agent is {} at {}",
-                    status.phase, status.applied
-                ));
+                return Some(format!("etcd is at {revision}, an agent at {status:?}"));
             }
             let table = agent.table.read().unwrap_or_else(PoisonError::into_inner);
             if table.records(None, usize::MAX) != want.records(None, usize::MAX) {
@@ -268,6 +276,28 @@ impl World {
             }
         }
         None
+    }
+}
+
+/// An agent says that it is streaming only while it has a watch open.
+async fn says_what_it_does(
+    sim: Shared,
+    mut status: watch::Receiver<SyncStatus>,
+    mut watches: watch::Receiver<usize>,
+) {
+    // An agent that was killed says nothing any more.
+    while status.has_changed().is_ok() {
+        let phase = status.borrow_and_update().phase;
+        if phase == Phase::Streaming && *watches.borrow_and_update() == 0 {
+            let violation = "an agent says that it is streaming, but has no watch open";
+            let mut sim = sim.lock();
+            sim.checker.violation.get_or_insert(violation.into());
+            return;
+        }
+        tokio::select! {
+            _ = status.changed() => {}
+            _ = watches.changed() => {}
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use pointsman_harness::records::{self, REDIS_PREFIX as PREFIX};
 use pointsman_harness::sandbox::Sandbox;
 use pointsman_harness::services::{Redis, Service};
+use pointsman_harness::wait;
 use pointsman_memory::MemoryStore;
 use pointsman_mirror::Mirror;
 use pointsman_mirror::table::{Held, Table};
@@ -153,6 +154,30 @@ impl Bench {
             );
             sleep(Duration::from_millis(20)).await;
         }
+    }
+
+    /// Waits until the agent has looked so often, from now on, where Redis
+    /// stands. (Nobody else asks by HMGET; scripts do, while it writes.)
+    pub async fn agent_looks(&mut self, times: u64) {
+        let wanted = self.looks().await + times;
+        let looked = wait::until("the agent looks at redis", PATIENCE, async || {
+            match self.looks().await {
+                looks if looks >= wanted => Ok(()),
+                looks => Err(format!("{looks} looks, not {wanted}")),
+            }
+        });
+        looked.await.unwrap();
+    }
+
+    async fn looks(&mut self) -> u64 {
+        let mut command = redis::cmd("INFO");
+        command.arg("commandstats");
+        let info: String = command.query_async(&mut self.connection).await.unwrap();
+        let line = info
+            .lines()
+            .find_map(|line| line.strip_prefix("cmdstat_hmget:calls="));
+        let calls = line.and_then(|line| line.split(',').next());
+        calls.map_or(0, |calls| calls.parse().unwrap())
     }
 
     /// Sets Redis back to an older revision, in one go, as a fail-over does.

@@ -32,7 +32,7 @@ pub async fn run(ctx: &Context) -> Result<Section> {
     for (number, addr) in servers.iter().enumerate() {
         entries.push(fill::instance(APP, &format!("{APP}-{number}"), *addr));
     }
-    let revision = fill::put_all(&stack.etcd.url(), entries.into_iter()).await;
+    let revision = fill::put_all(&stack.etcd.url(), entries).await;
     stack.has_synced(revision, PATIENCE).await?;
     set_in_redis(&stack, &servers[0].to_string()).await?;
 

@@ -84,7 +84,7 @@ async fn measure(ctx: &Context, shape: Shape, server: std::net::SocketAddr) -> R
         fill::route(HOST, APP),
         fill::instance(APP, "live-0", server),
     ];
-    let revision = fill::put_all(&url, live.into_iter()).await;
+    let revision = fill::put_all(&url, live).await;
     stack.has_synced(revision, PATIENCE).await?;
     let mut figures = Figures {
         routes: shape.routes,

@@ -71,7 +71,7 @@ pub async fn run(ctx: &Context) -> Result<Section> {
             of_app.map(|(number, addr)| fill::instance(app, &format!("{app}-{number}"), *addr)),
         );
     }
-    let revision = fill::put_all(&stack.etcd.url(), entries.into_iter()).await;
+    let revision = fill::put_all(&stack.etcd.url(), entries).await;
     stack.has_synced(revision, PATIENCE).await?;
     let mut facts = RedisFacts::connect(&stack.redis.url()).await?;
 

@@ -7,7 +7,7 @@ use pointsman_harness::relay::Relay;
 use pointsman_harness::services::Service;
 use tokio::time::sleep;
 
-use super::scene::Scene;
+use super::scene::{LATE_ANSWERS, Scene, VERY_LATE_ANSWERS};
 use super::{TIMES, agents};
 use crate::churn::Pace;
 use crate::operator;
@@ -44,6 +44,34 @@ pub async fn slow(at: &mut Scene<'_>) -> Result<()> {
     sleep(at.spans.lasting).await;
     to_etcd(at, |relay| relay.delay(Duration::ZERO));
     Ok(())
+}
+
+/// Each answer comes so late, and the agents have to open their watches again:
+/// changes still arrive.
+pub async fn late(at: &mut Scene<'_>) -> Result<()> {
+    at.facts.broken();
+    let late = at.late(LATE_ANSWERS);
+    answer_late(at, late);
+    let followed = at.changes_arrive().await;
+    sleep(at.spans.lasting).await;
+    to_etcd(at, |relay| relay.delay_answers(Duration::ZERO));
+    followed
+}
+
+/// So late that calls are given up: nothing need arrive before it ends.
+pub async fn very_late(at: &mut Scene<'_>) -> Result<()> {
+    at.facts.broken();
+    let late = at.late(VERY_LATE_ANSWERS);
+    answer_late(at, late);
+    sleep(at.spans.lasting).await;
+    to_etcd(at, |relay| relay.delay_answers(Duration::ZERO));
+    Ok(())
+}
+
+fn answer_late(at: &Scene<'_>, late: Duration) {
+    to_etcd(at, |relay| relay.delay_answers(late));
+    to_etcd(at, Relay::cut);
+    to_etcd(at, Relay::mend);
 }
 
 /// Everything is gone. The agents hold; whoever registered registers again, as

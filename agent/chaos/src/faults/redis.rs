@@ -7,7 +7,7 @@ use anyhow::Result;
 use pointsman_harness::services::Service;
 use tokio::time::sleep;
 
-use super::scene::Scene;
+use super::scene::{LATE_ANSWERS, Scene};
 use super::{TIMES, agents};
 use crate::stack::{Stack, forget};
 
@@ -61,6 +61,17 @@ pub async fn slow(at: &mut Scene<'_>) -> Result<()> {
         sleep(RUNNING).await;
     }
     Ok(())
+}
+
+/// Each answer to an agent comes so late: changes still arrive.
+pub async fn late(at: &mut Scene<'_>) -> Result<()> {
+    at.facts.broken();
+    let late = at.late(LATE_ANSWERS);
+    at.stack.to_agents.delay_answers(late);
+    let followed = at.changes_arrive().await;
+    sleep(at.spans.lasting).await;
+    at.stack.to_agents.delay_answers(Duration::ZERO);
+    followed
 }
 
 pub async fn set_back(at: &mut Scene<'_>) -> Result<()> {

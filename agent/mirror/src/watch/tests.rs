@@ -1,8 +1,9 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use pointsman_memory::MemoryStore;
+use pointsman_memory::{Fake, Fault, MemoryStore};
 use pointsman_store::{Compare, Condition, Lease, LeaseId, Op, Page, Written};
+use tokio::time::timeout;
 
 use super::*;
 
@@ -375,4 +376,25 @@ async fn a_sign_of_life_never_advances_the_position() {
 async fn events_after_listing(watcher: &mut Watcher) -> Vec<(Revision, Vec<String>)> {
     listed(watcher).await;
     events(watcher).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_opens_however_often_its_caller_does_something_else_meanwhile() {
+    let store = Arc::new(Fake::new(Fault::Late(Duration::from_secs(3))));
+    let epoch = store.inner.commit(&[("epoch", Some(EPOCH))]);
+    let mut watcher = Watcher::new(store, EPOCH, Some(epoch));
+    let mut at = None;
+    while at.is_none() {
+        if let Step::Listed(revision) = watcher.step().await {
+            at = Some(revision);
+        }
+    }
+    // A look at etcd and the watch itself: two answers, one after the other.
+    let mut turns = 0;
+    while !watcher.is_watching() {
+        turns += 1;
+        assert!(turns < 10, "the watch does not open");
+        let _dropped = timeout(Duration::from_secs(1), watcher.step()).await;
+    }
+    assert!(turns > 5, "{turns}");
 }

@@ -12,7 +12,7 @@ use pointsman_store::Condition;
 use prometheus_client::encoding::text;
 use prometheus_client::registry::Registry;
 use tokio::task::JoinHandle;
-use tokio::time::{advance, sleep};
+use tokio::time::sleep;
 
 use crate::attempt::Fault;
 use crate::*;
@@ -179,13 +179,14 @@ pub(super) async fn registry(instances: &[(&str, &str)]) -> MemoryStore {
 
 /// Lets so many intervals pass.
 pub(super) async fn intervals(count: u32) {
-    for _ in 0..count * 100 {
-        advance(SECOND / 10).await;
-        // Whatever has become due begins, ends, and is written.
-        for _ in 0..20 {
-            tokio::task::yield_now().await;
-        }
-    }
+    sleep(SECOND * 10 * count).await;
+    settled().await;
+}
+
+/// Whatever has become due begins, ends, and is written: the paused clock goes
+/// on only when every task waits for it.
+pub(super) async fn settled() {
+    sleep(GRAIN).await;
 }
 
 pub(super) const A: &str = "10.0.0.1:80";
