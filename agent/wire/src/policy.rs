@@ -38,6 +38,9 @@ pub struct PolicyBody {
     /// The time between two reads.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub read_timeout: Option<String>,
+    /// How long an upgraded connection may be silent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_timeout: Option<String>,
     /// How many failures within `fail_timeout` eject an instance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_fails: Option<u32>,
@@ -105,6 +108,10 @@ words! {
     DrainWord { Keep "keep" }
 }
 words! {
+    /// Which requests from other sites have the cookie.
+    SameSiteWord { Lax "lax", Strict "strict", None "none" }
+}
+words! {
     /// How an instance is probed.
     CheckType { Http "http", Tcp "tcp" }
 }
@@ -125,6 +132,12 @@ pub struct StickyBody {
     /// Whether a draining instance keeps its clients.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drain: Option<DrainWord>,
+    /// With which requests from other sites a browser sends the cookie.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub same_site: Option<SameSiteWord>,
+    /// For which paths a browser sends the cookie.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
 }
 
 /// How agents probe an app's instances.

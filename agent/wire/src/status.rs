@@ -13,7 +13,7 @@ pub struct StatusAnswer {
     /// What it waits for, until then.
     #[schema(required)]
     pub waiting_for: Option<String>,
-    /// `starting`, `listing`, `rebuilding`, `streaming`, `holding` or
+    /// `starting`, `listing`, `rebuilding`, `connecting`, `streaming`, `holding` or
     /// `stopped`.
     pub phase: String,
     /// Why it is holding.
