@@ -17,8 +17,8 @@ pub use answer::{BadValue, Changed};
 pub use instance::{AppAnswer, DrainingBody, InstanceBody, InstanceItem, InstanceWord, OwnerName};
 pub use list::{AppItem, AppList, ListQuery, RouteItem, RouteList};
 pub use policy::{
-    BalanceWord, CheckType, DrainWord, FailureWord, HealthCheckBody, PolicyBody, SchemeWord,
-    StatusSet, StickyBody,
+    BalanceWord, CheckType, DrainWord, FailureWord, HealthCheckBody, PolicyBody, SameSiteWord,
+    SchemeWord, StatusSet, StickyBody,
 };
 pub use problem::{Code, ProblemBody};
 pub use route::{
