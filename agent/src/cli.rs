@@ -68,6 +68,10 @@ pub struct RegisterArgs {
     pub id: InstanceId,
 
     /// Where the instance listens, as the edge reaches it: IPv4:port or [IPv6]:port
+    #[allow(
+        rustdoc::broken_intra_doc_links,
+        reason = "the help shows this text as it stands"
+    )]
     #[arg(long, value_parser = |s: &str| Address::new(s))]
     pub addr: Address,
 
