@@ -85,14 +85,10 @@ test-lua: deps ## Pure Lua under mlua.
 test-edge: deps ## The nginx side under Test::Nginx: t/*.t, with this nginx and Debian 13's.
 	t/run
 	@if grep -qsx ID=debian /etc/os-release; then \
-		t/run --platform debian13 $(OTHER_NGINX_TESTS); \
+		t/run --platform debian13; \
 	else \
 		echo "This is not Debian: the tests with Debian 13's nginx are left out"; \
 	fi
-
-# 31 is pure Lua, and LuaJIT is the same with either nginx. It would add half to
-# the CPU time of all the others.
-OTHER_NGINX_TESTS = $(filter-out t/31-codec.t,$(wildcard t/*.t))
 
 .PHONY: test-e2e
 test-e2e: deps ## Real etcd, Redis, nginx and agents; ends with the churn test.

@@ -230,7 +230,7 @@ t.say(t.show("shop.test"))
 
 
 
-=== a stream that was deleted and began anew is noticed
+=== a stream that was deleted and began again is noticed
 --- lua
 t.say(t.show("shop.test"))
 t.redis("DEL", t.prefix .. "changes")

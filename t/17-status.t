@@ -31,7 +31,7 @@ routes 1 true
 apps 1 true
 negatives 3 true
 state nil true
-1 0 1 1
+1 0 2 1
 0
 
 
@@ -208,3 +208,32 @@ t.say(t.status().dicts.pointsman_routes.evicted)
 200 a 0
 true
 0
+
+
+
+=== each request counts once, by where its route came from
+--- config
+    location / {
+        include pointsman/location.conf;
+    }
+--- records
+route plain.test plain
+rules rules.test [{"path":"/","headers":{"response":{"set":{"X-A":"1"}}},"to":[{"app":"ruled"}]}]
+policy ruled {"retry_5xx":true,"balance":"least_conn"}
+inst plain a @a
+inst ruled b @b
+--- lua
+for _ = 1, 3 do
+    for _, host in ipairs { "plain.test", "rules.test", "unknown.test" } do
+        t.get(host)
+    end
+end
+for _, level in ipairs { "l1", "l2", "redis", "negative", "stale" } do
+    t.say(level, " ", t.metric('pointsman_hits_total{level="' .. level .. '"}'))
+end
+--- response_body
+l1 4
+l2 0
+redis 3
+negative 2
+stale 0

@@ -55,7 +55,7 @@ t.say(t.show("again.test"), ", ", t.show("events.test"), ", ",
 
 
 
-=== an error page of the user's that leads back is decided anew
+=== an error page of the user's that leads back is decided again
 --- config
     error_page 502 503 /sorry;
     location / {

@@ -57,12 +57,17 @@ for _, host in ipairs { "plain.test", "rules.test", "half.test" } do
                       response.headers["x-instance"] or "-", ", ")
         end
     end
+    -- What a client says of itself makes no difference to the check.
+    for _, header in ipairs { "Accept: application/grpc",
+                              "Content-Type: application/grpc" } do
+        ngx.print(t.get(host, "/open/", { headers = { header } }).status, ", ")
+    end
     t.say()
 end
 --- response_body
-200 a, 403 -, 500 -, 200 a, 403 -, 500 -, 
-200 a, 403 -, 500 -, 200 a, 403 -, 500 -, 
-500 -, 200 -, 200 -, 500 -, 200 -, 200 -, 
+200 a, 403 -, 500 -, 200 a, 403 -, 500 -, 200, 200, 
+200 a, 403 -, 500 -, 200 a, 403 -, 500 -, 200, 200, 
+500 -, 200 -, 200 -, 500 -, 200 -, 200 -, 500, 500, 
 
 
 

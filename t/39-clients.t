@@ -31,8 +31,8 @@ for _ = 1, 2 do
     ask("/echo", "b.test.")
 end
 --- response_body eval
-join("", "a \nhost: a.test \nx-forwarded-host: b.test\n"
-. "a \nhost: a.test:81 \nx-forwarded-host: b.test\n"
+join("", "a \nhost: a.test \nx-forwarded-host: a.test\n"
+. "a \nhost: a.test:81 \nx-forwarded-host: a.test:81\n"
 . "a \nhost: a.test:82 \nx-forwarded-host: a.test:82\n"
 . "b \nhost: B.test:83 \nx-forwarded-host: B.test:83\n"
 . "b \nhost: b.test. \nx-forwarded-host: b.test.\n") x 2

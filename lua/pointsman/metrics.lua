@@ -41,11 +41,11 @@ local PAGE = {
     { "retries", "Requests sent on to another instance" },
     { "ejections", "Instances ejected because they failed" },
     { "bad_records", "Records in Redis that could not be used" },
-    { "redis_errors", "Look-ups in Redis that failed" },
-    { "refills", "Look-ups repeated because of a change in between" },
+    { "redis_errors", "Lookups in Redis that failed" },
+    { "refills", "Lookups repeated because of a change in between" },
     { "feed_entries", "Entries of the change stream applied" },
     { "feed_errors", "Connections of the feed that ended by an error" },
-    { "revalidations", "Times that all cached records came under suspicion" },
+    { "revalidations", "Times that all cached records had to be revalidated" },
 }
 -- Name, help, type, and the field of dicts.usage.
 local DICT_METRICS = {
@@ -62,9 +62,6 @@ local DICT_METRICS = {
 local _M = {
     counts = counts,
     statuses = statuses,
-    -- What keeps the log phase from being done after it has counted: seats
-    -- taken, and whether an instance is on trial.
-    watched = { n = 0 },
 }
 
 

@@ -33,7 +33,7 @@ use Time::HiRes qw(sleep time);
 
 my ($root, $dir, $redis_port, $owner, @claims);
 
-# A port below those that the kernel hands out to clients: nginx binds it anew
+# A port below those that the kernel hands out to clients: nginx binds it again
 # for each block, and meanwhile no connection may have taken it, nor another
 # test file that runs beside this one.
 sub free_port {

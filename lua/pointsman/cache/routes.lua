@@ -46,8 +46,8 @@ local valid_app = known_apps.is_valid
 
 local MAX_HOST = 253
 -- A name beneath a wildcard is kept when it is looked up for the third time: a
--- request looks it up twice, in the rewrite and in the balancer phase. So many
--- names a worker remembers until then.
+-- request that waits looks it up twice, in the rewrite and in the balancer
+-- phase. So many names a worker remembers until then.
 local LOOKUPS, MAX_NEW = 3, 16384
 local ASTERISK = byte("*")
 -- Of a route that is the best match whatever else the table has.

@@ -171,12 +171,13 @@ function _M.run()
     if get_last_failure() then
         return retry(records.current())
     end
-    local record = first_pass()
+    local time = now()
+    local record, is_current = first_pass(time)
     local app = record.app
-    if app then
+    if app and not is_current then
         -- A body may have been read since.
         renew(app)
-    else
+    elseif not app then
         local reason
         app, reason = find_app(record)
         if not app then
@@ -195,7 +196,6 @@ function _M.run()
     if not record.peer then
         return give_up("no live instance of ", app.name, " any more")
     end
-    local time = now()
     -- Retries are promised beforehand: where none is left in the budget, the
     -- answer of the only attempt is passed on, whatever it is.
     local tries = app.tries

@@ -1,8 +1,8 @@
 -- The rewrite phase: decides which app a request goes to, or answers it. For
 -- rewrite_by_lua; a host that is not cached waits for Redis here.
 --
--- A plain target is not stored: the balancer phase finds it again. Any other
--- decision is kept in the request's record.
+-- A decision is kept in the request's record. A plain app is used from there if
+-- the balancer phase follows at once; otherwise the balancer looks again.
 
 local cache = require("pointsman.cache.routes")
 local choice = require("pointsman.request.choice")
@@ -23,7 +23,9 @@ local fail = respond.fail
 local ffi_string = require("ffi").string
 local find_at = cache.find_at
 local is_subrequest = variables.is_subrequest
+local keep = records.route
 local ngx = ngx
+local now = ngx.now
 local read_host = variables.host
 local set_uri = ngx.req.set_uri
 local var = ngx.var
@@ -33,9 +35,9 @@ local var = ngx.var
 -- error; with the target, whether the balancer phase will find it in the cache.
 local function fetch(host)
     local target, reason = miss.fetch(host)
-    if target then
+    if target or reason == "no_route" then
         counts.hits_redis = counts.hits_redis + 1
-    elseif reason ~= "no_route" then
+    else
         target = cache.find_stale(host)
         if target then
             counts.hits_stale = counts.hits_stale + 1
@@ -122,7 +124,7 @@ local function route_on(target, how, host, len, is_upgrade)
         if target.live == 0 then
             return fail("no_instance")
         elseif is_kept and not is_upgrade then
-            return
+            return is_subrequest() or keep(target, now())
         end
     end
     return decide(target, is_upgrade)
@@ -137,11 +139,13 @@ local _M = {}
 -- The hot path.
 function _M.route()
     local host, len = read_host()
-    local is_upgrade = not is_subrequest() and begin_headers(host, len)
+    local is_main = not is_subrequest()
+    local is_upgrade = is_main and begin_headers(host, len)
     local target, how = find_at(host, len)
-    if how == "l1" and target.plain and target.live > 0 and not is_upgrade then
+    if how == "l1" and target.plain and target.live > 0 and is_main
+            and not is_upgrade then
         counts.hits_l1 = counts.hits_l1 + 1
-        return
+        return keep(target, now())
     end
     return route_on(target, how, host, len, is_upgrade)
 end

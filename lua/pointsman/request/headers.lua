@@ -38,8 +38,11 @@ local function correct_host(host, host_len, header, header_len)
             and find(sub(given, host_len + 1), "^%.?:?%d*$") then
         return
     end
-    var.pointsman_upstream_host =
-        match(var.request or "", "^%S+ %w+://([^/?# ]+)") or name
+    local asked = match(var.request or "", "^%S+ %w+://([^/?# ]+)") or name
+    var.pointsman_upstream_host = asked
+    if var.pointsman_trusted_host == "" then
+        var.pointsman_forwarded_host = asked
+    end
 end
 
 

@@ -22,12 +22,13 @@ local finish = in_flight.finish
 local get_request = base.get_request
 local is_subrequest = variables.is_subrequest
 local ngx = ngx
+local now = ngx.now
 local pairs = pairs
 local start_time = ngx.req.start_time
 local tonumber = tonumber
 local var = ngx.var
 
-local CLOSED, DECIDED, SENT = 0, 1, 2
+local CLOSED, ROUTED, DECIDED, SENT = 0, 1, 2, 3
 -- What leads to an error page of the user's.
 local FAILED = 502
 -- Closed records above so many are let go, once a second.
@@ -124,27 +125,45 @@ local _M = {
 }
 
 
+-- syntax: record.route(app, time)
+-- In rewrite_by_lua of a main request that goes to a plain app: the balancer
+-- phase uses the app as it is, if it follows at once. Later it looks again.
+function _M.route(app, time)
+    local record = current()
+    if record.state ~= CLOSED then
+        take_over(record)
+    end
+    record.state, record.app, record.began = ROUTED, app, time
+end
+
+
 -- syntax: record = record.decide(app, rule?)
 -- In rewrite_by_lua: keeps a decision for the balancer phase.
 function _M.decide(app, rule)
     local record = take_over(current())
-    record.state = DECIDED
+    record.state, record.began = DECIDED, now()
     record.app, record.rule = app, rule or false
     record.identity = not record.is_sub and identity()
     return record
 end
 
 
--- syntax: record = record.first_pass()
+-- syntax: record, is_current = record.first_pass(time)
 -- In balancer_by_lua: that of this request, with `app` if the rewrite phase has
--- decided on one.
-function _M.first_pass()
+-- decided on one; and whether that was just now.
+function _M.first_pass(time)
     local record = current()
-    if record.state ~= DECIDED
-            or record.identity and record.identity ~= identity() then
+    local is_current = record.began == time
+    if record.state == DECIDED then
+        if record.identity and record.identity ~= identity() then
+            take_over(record)
+            is_current = false
+        end
+    elseif record.state ~= ROUTED or not is_current then
         take_over(record)
+        is_current = false
     end
-    return record
+    return record, is_current
 end
 
 
@@ -162,7 +181,7 @@ function _M.open()
     local record = records[address()]
     if not record or record.state == CLOSED then
         return nil
-    elseif record.state == DECIDED then
+    elseif record.state ~= SENT then
         reset(record)
         return nil
     end

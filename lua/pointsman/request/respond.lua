@@ -90,10 +90,11 @@ function _M.fail(reason)
     end
     ngx.header["X-Pointsman-Error"] = reason
     ngx.header["Retry-After"] = answer.retry_after
-    if is_grpc() then
-        return fail_grpc(answer)
-    elseif answer.is_text or is_subrequest() then
+    -- First: a subrequest has its client's headers.
+    if is_subrequest() or answer.is_text then
         return say(answer.status, answer.message .. "\n")
+    elseif is_grpc() then
+        return fail_grpc(answer)
     end
     return ngx.exit(answer.status)
 end

@@ -127,7 +127,7 @@ fn a_new_instance_gets_a_growing_part_of_its_share() {
                 local off = math.abs(counts.i0010 - 10000 * p)
                 assert(off <= 5 * math.sqrt(10000 * p * (1 - p)),
                        balance .. " at " .. age .. ": " .. counts.i0010)
-                -- an update does not begin it anew
+                -- an update does not begin it again
                 picker = slow(balance, many(10), picker, 1000 + age)
             end
         end

@@ -170,7 +170,7 @@ fn workers_do_not_pick_in_step() {
 }
 
 #[test]
-fn another_balancing_begins_anew_and_the_same_one_goes_on() {
+fn another_balancing_begins_afresh_and_the_same_one_goes_on() {
     check_pickers(
         r#"
         local list = peers { a = 1, b = 1, c = 1 }

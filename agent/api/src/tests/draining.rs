@@ -72,6 +72,7 @@ async fn draining_hangs_on_the_lease_of_its_instance_whichever_it_is() {
     let found = "health/shop/a";
     let lease = async |key: &str| api.stored(key).await.map(|kv| kv.lease);
     let first = lease("instances/shop/a").await.unwrap();
+    assert_eq!(lease(KEY).await, Some(first));
     let put = api
         .store
         .put(found, br#"{"up":false}"#, first, Condition::Always);
