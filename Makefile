@@ -17,6 +17,9 @@ LUACHECK ?= luacheck
 RUST_TESTS := $(patsubst agent/tests/%.rs,--test %,$(wildcard agent/tests/*.rs))
 E2E_TESTS := $(patsubst agent/tests/%/main.rs,--test %,\
 	$(filter-out agent/tests/churn/%,$(wildcard agent/tests/*/main.rs)))
+# The crates that the agent is made of. The simulation has a target of its own.
+AGENT_CRATES := $(patsubst agent/%/Cargo.toml,-p pointsman-%,\
+	$(filter-out agent/sim/% agent/chaos/%,$(wildcard agent/*/Cargo.toml)))
 
 # What `make run` hands to `pointsman dev`: `make run EDGE_PORT=9080`.
 DEV_FLAGS = $(strip \
@@ -62,8 +65,7 @@ test: test-rust test-sim test-lua test-edge test-e2e test-bench ## Run every tes
 
 .PHONY: test-rust
 test-rust: deps ## The agent's tests that need no service.
-	$(CARGO) test --locked -p pointsman --lib --bins $(RUST_TESTS)
-	$(CARGO) test --locked -p pointsman-harness
+	$(CARGO) test --locked -p pointsman $(AGENT_CRATES) --lib --bins $(RUST_TESTS)
 
 .PHONY: test-sim
 test-sim: deps ## Some thousand schedules of faults, simulated.

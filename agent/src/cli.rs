@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use clap::builder::ValueParser;
 use clap::{Arg, ArgMatches, Args, FromArgMatches, Parser, Subcommand};
+use pointsman_dev::{DemoArgs, DevArgs};
+use pointsman_model::{Address, AppName, DEFAULT_WEIGHT, Instance, InstanceId};
+use pointsman_process::GuardArgs;
 
 use crate::config::{ENV_PREFIX, SETTINGS, Setting, Sources};
-use crate::dev::{DemoArgs, DevArgs, GuardArgs};
-use crate::model::{Address, AppName, DEFAULT_WEIGHT, Instance, InstanceId};
 
 /// A dynamic layer-7 router for a PaaS: the agent and its tools.
 #[derive(Debug, Parser)]
@@ -67,8 +68,13 @@ pub struct RegisterArgs {
     #[arg(long, value_parser = |s: &str| InstanceId::new(s))]
     pub id: InstanceId,
 
-    /// Where the instance listens, as the edge reaches it: IPv4:port or [IPv6]:port
-    #[arg(long, value_parser = |s: &str| Address::new(s))]
+    /// Where the instance listens.
+    // rustdoc would take the brackets for a link.
+    #[arg(
+        long,
+        help = "Where the instance listens, as the edge reaches it: IPv4:port or [IPv6]:port",
+        value_parser = |s: &str| Address::new(s)
+    )]
     pub addr: Address,
 
     /// Its share of the app's requests, against the other instances; 0: none

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use etcd_client::{Certificate, Identity, TlsOptions};
+use pointsman_publish::sink::redis::{RedisOptions, RedisSink};
+use pointsman_publish::sink::{Sink, SinkError};
+use pointsman_store::Store;
+use pointsman_store::etcd::{EtcdOptions, EtcdStore};
 
 use crate::config;
-use crate::sink::redis::{RedisOptions, RedisSink};
-use crate::sink::{Sink, SinkError};
-use crate::store::Store;
-use crate::store::etcd::{EtcdOptions, EtcdStore};
 
 /// The registry in etcd, or, with `below`, only what lies under that key: the
 /// key itself is then the empty string.

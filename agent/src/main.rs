@@ -9,10 +9,12 @@ use anyhow::Context as _;
 use clap::Parser as _;
 use nix::sys::signal::Signal;
 use pointsman::cli::{AdoptArgs, Cli, Command, RegisterArgs};
-use pointsman::config::{Config, ConfigError, Sources};
-use pointsman::register::{Holding, Register, RegisterError};
+use pointsman::config::{Config, ConfigError, Setting, Sources};
 use pointsman::serve::Agent;
-use pointsman::{connect, dev, operator, serve, telemetry};
+use pointsman::{connect, serve, telemetry};
+use pointsman_dev as dev;
+use pointsman_publish::operator;
+use pointsman_register::{Holding, Register, RegisterError};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -34,7 +36,7 @@ fn main() -> ExitCode {
     };
     // Before any thread is there: it becomes another program.
     if let Command::Guard(args) = &cli.command {
-        let error = dev::run_guard(args);
+        let error = pointsman_process::run_guard(args);
         say(&format!("pointsman: {error}"));
         return exec_code(error.kind()).into();
     }
@@ -167,6 +169,7 @@ async fn register(args: RegisterArgs) -> anyhow::Result<u8> {
         wait_port: args.wait_port,
         command: args.command,
         guard: Some(std::env::current_exe().context("this program's path is not known")?),
+        private: Setting::variables().collect(),
         grace: config.grace,
     };
     Ok(register.run(signals).await?)

@@ -5,19 +5,20 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use pointsman_api::ApiState;
+use pointsman_api::listen::{self, Limits};
+use pointsman_api::readiness::Readiness;
+use pointsman_mirror::Mirror;
+use pointsman_probe::Prober;
+use pointsman_publish::Publisher;
+use pointsman_publish::sink::Sink;
+use pointsman_store::Store;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use crate::api::{self, ApiState};
-use crate::listen::{self, Limits};
-use crate::metrics::Metrics;
-use crate::probe::Prober;
-use crate::readiness::Readiness;
+use crate::metrics::Counted;
 use crate::shutdown::{TaskError, Tasks};
-use crate::sink::Sink;
-use crate::store::Store;
-use crate::sync::{Observe, Sync};
 
 /// What an agent is made of.
 #[derive(Debug)]
@@ -44,22 +45,16 @@ pub async fn run(
     listener: TcpListener,
     stop: CancellationToken,
 ) -> Result<(), TaskError> {
-    let metrics = Arc::new(Metrics::new());
-    let observer: Arc<dyn Observe> = Arc::clone(&metrics) as _;
-    let (sync, table, status) =
-        Sync::new(&agent.id, Arc::clone(&agent.store), agent.sink, observer);
-    let prober = Prober::new(
-        &agent.id,
-        Arc::clone(&agent.store),
-        Arc::clone(&table),
-        status.clone(),
-        metrics.probe.clone(),
-    );
+    let counted = Counted::new();
+    let mirror = Mirror::new(Arc::clone(&agent.store));
+    let (table, probed) = (Arc::clone(mirror.table()), mirror.subscribe());
+    let (publisher, status) = Publisher::new(&agent.id, mirror, agent.sink, counted.publish);
+    let prober = Prober::new(&agent.id, Arc::clone(&agent.store), probed, counted.probe);
     let state = ApiState {
         store: agent.store,
         table,
         readiness: Readiness::new(status, stop.clone()),
-        metrics,
+        metrics: counted.shown,
         agent: agent.id,
         body_limit: agent.body_limit,
         patience: agent.patience,
@@ -67,7 +62,7 @@ pub async fn run(
     let mut tasks = Tasks::new(stop.clone());
     let token = stop.clone();
     tasks.spawn("sync", async move {
-        sync.reconcile_every(agent.reconcile).run(token).await;
+        publisher.reconcile_every(agent.reconcile).run(token).await;
         Ok::<_, Infallible>(())
     });
     let token = stop.clone();
@@ -78,7 +73,7 @@ pub async fn run(
     if let Ok(address) = listener.local_addr() {
         info!(%address, "the admin API listens");
     }
-    let router = api::router(Arc::new(state));
+    let router = pointsman_api::router(Arc::new(state));
     tasks.spawn(
         "admin",
         listen::serve(listener, router, Limits::default(), stop),

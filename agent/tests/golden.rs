@@ -3,9 +3,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that meets an error has failed")]
 
-use pointsman::model::{Bad, Element};
-use pointsman::store::{Event, KeyValue};
-use pointsman::table::{Held, Table};
+use pointsman_mirror::table::{Held, Table};
+use pointsman_model::{Bad, Element};
+use pointsman_store::{Event, KeyValue};
 use serde_json::Value;
 
 fn records() -> Value {

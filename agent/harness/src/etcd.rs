@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use pointsman::dev::process::{Launcher, Process, Spec};
-use pointsman::dev::{DevError, http, ports};
-use pointsman::store::Store;
-use pointsman::store::etcd::{EtcdOptions, EtcdStore};
+use pointsman_dev::process::{Launcher, Process, Spec};
+use pointsman_dev::{DevError, http, ports};
+use pointsman_store::Store;
+use pointsman_store::etcd::{EtcdOptions, EtcdStore};
 use tempfile::TempDir;
 
 use crate::launcher;

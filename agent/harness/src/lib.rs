@@ -20,8 +20,8 @@ pub mod workers;
 
 use std::path::{Path, PathBuf};
 
-pub use pointsman::dev::process::{Launcher, Process, Spec};
-pub use pointsman::dev::{DevError, Source, Stack, http, ports, programs, services, wait};
+pub use pointsman_dev::process::{Launcher, Process, Spec};
+pub use pointsman_dev::{DevError, Source, Stack, http, ports, programs, services, wait};
 
 /// The `pointsman` binary: the one that `POINTSMAN_BIN` names, such as a
 /// release, or the one that was built beside this program.

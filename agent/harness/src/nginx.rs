@@ -5,11 +5,11 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use nix::unistd::geteuid;
-use pointsman::dev::process::Spec;
-use pointsman::dev::services::NginxProgram;
+use pointsman_dev::process::Spec;
+use pointsman_dev::services::NginxProgram;
 
 /// The template of `pointsman dev`.
-const TEMPLATE: &str = include_str!("../../src/dev/services/nginx.conf.in");
+const TEMPLATE: &str = include_str!("../../dev/src/services/nginx.conf.in");
 /// Where its http block becomes Pointsman's own.
 const OURS: &str = "    lua_package_path";
 

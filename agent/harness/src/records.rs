@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use pointsman::store::{KeyValue, Revision};
-use pointsman::table::Table;
+use pointsman_mirror::table::Table;
+use pointsman_store::{KeyValue, Revision};
 use redis::aio::MultiplexedConnection;
 
 use crate::registry::Registry;

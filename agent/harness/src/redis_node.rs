@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use pointsman::dev::process::{Launcher, Process, Spec};
-use pointsman::dev::{DevError, ports};
-use pointsman::sink::redis::RedisSink;
+use pointsman_dev::process::{Launcher, Process, Spec};
+use pointsman_dev::{DevError, ports};
+use pointsman_publish::sink::redis::RedisSink;
 use redis::aio::MultiplexedConnection;
 use tempfile::TempDir;
 

@@ -8,7 +8,7 @@ use etcd_client::{
     Client, CompactionOptions, ConnectOptions, DeleteOptions, Error, GetOptions, KvClient,
     PutOptions, Txn, TxnOp, WatchOptions, WatchStream,
 };
-use pointsman::store::KeyValue;
+use pointsman_store::KeyValue;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 

@@ -5,12 +5,12 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use pointsman::dev::process::Launcher;
-use pointsman::dev::services::{
+use pointsman_dev::process::Launcher;
+use pointsman_dev::services::{
     Agent, AgentConfig, Etcd, EtcdConfig, Nginx, NginxConfig, Redis, RedisConfig, Register,
     RegisterConfig,
 };
-use pointsman::dev::{DevError, ports};
+use pointsman_dev::{DevError, ports};
 use tempfile::TempDir;
 
 use crate::workers::WORKER_LOCATION;

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use pointsman::dev::http::{Answer, Connection};
-use pointsman::dev::wait;
+use pointsman_dev::http::{Answer, Connection};
+use pointsman_dev::wait;
 
 /// A location for requests that say which worker took them.
 pub const WORKER_LOCATION: &str = "        location = /_worker { return 200 $pid; }\n";

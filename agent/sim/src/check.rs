@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use pointsman::model::Element;
-use pointsman::sink::script;
-use pointsman::sink::{Found, Meta};
-use pointsman::store::Revision;
-use pointsman::store::memory::MemoryStore;
-use pointsman::table::{Held, Table};
+use pointsman_memory::MemoryStore;
+use pointsman_mirror::table::{Held, Table};
+use pointsman_model::Element;
+use pointsman_publish::sink::script;
+use pointsman_publish::sink::{Found, Meta};
+use pointsman_store::Revision;
 
 use crate::redis::{Data, Entry, Item};
 

@@ -7,13 +7,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use pointsman::model::{Change, Element};
-use pointsman::sink::script::{self, Call, Protocol};
-use pointsman::sink::{Batch, Claim, Found, Outcome, Reading, Scanned, Sink, SinkError, Step};
-use pointsman::store::memory::MemoryStore;
-use pointsman::store::{
-    Committed, Condition, KeyValue, Lease, LeaseId, Op, Page, Revision, Store, StoreError, Watch,
-    WatchItem,
+use pointsman_memory::MemoryStore;
+use pointsman_model::{Change, Element};
+use pointsman_publish::sink::script::{self, Call, Protocol};
+use pointsman_publish::sink::{
+    Batch, Claim, Found, Outcome, Reading, Scanned, Sink, SinkError, Step,
+};
+use pointsman_store::{
+    Compare, KeyValue, Lease, LeaseId, Op, Page, Revision, Store, StoreError, Watch, WatchItem,
+    Written,
 };
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
@@ -383,19 +385,11 @@ impl Store for Link {
         }))
     }
 
-    async fn txn(
-        &self,
-        conditions: &[(&str, Condition)],
-        ops: &[Op],
-    ) -> Result<Committed, StoreError> {
-        let conditions = conditions.iter().map(|(key, c)| ((*key).to_owned(), *c));
-        let (conditions, ops): (Vec<_>, _) = (conditions.collect(), ops.to_vec());
+    async fn txn(&self, compares: &[Compare], ops: &[Op]) -> Result<Written, StoreError> {
+        let (compares, ops) = (compares.to_vec(), ops.to_vec());
         self.to_store(move |store| {
-            let (conditions, ops) = (conditions.clone(), ops.clone());
-            async move {
-                let conditions: Vec<_> = conditions.iter().map(|(key, c)| (&**key, *c)).collect();
-                Store::txn(&store, &conditions, &ops).await
-            }
+            let (compares, ops) = (compares.clone(), ops.clone());
+            async move { store.txn(&compares, &ops).await }
         })
         .await
     }

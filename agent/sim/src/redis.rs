@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use mlua::{Function, IntoLua, Lua, MultiValue, Table, Value, Variadic};
-use pointsman::sink::script::{Call, Script};
+use pointsman_publish::sink::script::{Call, Script};
 
 /// What stands under a key.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use pointsman::model::Key;
-use pointsman::sink::script::Protocol;
-use pointsman::store::memory::MemoryStore;
-use pointsman::sync::{Phase, SharedTable, Sync, SyncStatus};
+use pointsman_memory::MemoryStore;
+use pointsman_mirror::{Mirror, SharedTable};
+use pointsman_model::Key;
+use pointsman_publish::sink::script::Protocol;
+use pointsman_publish::{Phase, Publisher, SyncStatus};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
@@ -99,7 +100,9 @@ impl World {
         ));
         let watches = link.watches();
         let name = format!("agent-{number}");
-        let (sync, table, status) = Sync::new(&name, Arc::<Link>::clone(&link), link, Arc::new(()));
+        let mirror = Mirror::new(Arc::<Link>::clone(&link));
+        let table = Arc::clone(mirror.table());
+        let (sync, status) = Publisher::new(&name, mirror, link, Arc::new(()));
         let seed = self.seed.wrapping_add(self.started);
         let sync = sync.seeded(seed).reconcile_every(RECONCILE);
         let task = tokio::spawn(sync.run(CancellationToken::new()));
@@ -166,7 +169,7 @@ impl World {
             .into_iter()
             .map(|(key, value)| (KEYS[key], value.map(|value| VALUES[value])))
             .collect();
-        self.store.txn(&writes);
+        self.store.commit(&writes);
     }
 
     fn put_wrong_type(&self, key: usize) {
@@ -259,7 +262,7 @@ impl World {
         }
         drop(sim);
         let fresh = self.store.content_at(revision);
-        let mut want = pointsman::table::Table::new();
+        let mut want = pointsman_mirror::table::Table::new();
         fresh.iter().for_each(|kv| want.load(kv));
         want.loaded(revision);
         for agent in self.agents.iter().flatten() {

@@ -193,7 +193,7 @@ pub const SETTINGS: &[Setting] = &[
         "Largest body of a request to the admin API.",
     )
     .default("1MiB"),
-    setting("log.level", "FILTER", "error, warn, info, debug or trace; also for each module, like info,pointsman::sync=debug.")
+    setting("log.level", "FILTER", "error, warn, info, debug or trace; also for each module, like info,pointsman_publish=debug.")
         .default("info")
         .register_too(),
     setting("log.format", "text|json", "How log lines look; they go to standard error.")

@@ -325,6 +325,6 @@ pub(super) fn log_level(text: &str) -> Result<String, String> {
     }
     Err(format!(
         "{text:?} is not accepted: error, warn, info, debug or trace, \
-         or directives like info,pointsman::sync=debug"
+         or directives like info,pointsman_publish=debug"
     ))
 }

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use pointsman::table::{InstanceState, Table};
 use pointsman_harness::http::Connection;
 use pointsman_harness::wait;
+use pointsman_mirror::table::{InstanceState, Table};
 use serde_json::Value;
 
 use crate::changes::HOSTS;

@@ -1,13 +1,13 @@
 //! Authentication and TLS.
 
 use etcd_client::{Certificate, Client, ConnectOptions, Identity, TlsOptions};
-use pointsman::store::etcd::{EtcdOptions, EtcdStore};
-use pointsman::store::{Store, StoreError, WatchItem};
 use pointsman_harness::etcd::{self, EtcdNode};
 use pointsman_harness::launcher;
 use pointsman_harness::ports;
 use pointsman_harness::redis_node::RedisNode;
 use pointsman_harness::services::{Agent as Serve, AgentConfig, Service as _};
+use pointsman_store::etcd::{EtcdOptions, EtcdStore};
+use pointsman_store::{Store, StoreError, WatchItem};
 use tempfile::TempDir;
 
 use crate::faults::agent::{self, Agent, SHOP};

@@ -1,8 +1,8 @@
 //! One etcd behind a relay, one Redis, one agent between them.
 
-use pointsman::store::etcd::EtcdStore;
 use pointsman_harness::etcd::{self, EtcdNode};
 use pointsman_harness::redis_node::RedisNode;
+use pointsman_store::etcd::EtcdStore;
 use redis::aio::MultiplexedConnection;
 
 use crate::faults::agent::{self, Agent};

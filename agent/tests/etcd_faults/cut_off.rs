@@ -1,6 +1,6 @@
 //! A connection that breaks, or that is only half there.
 
-use pointsman::store::{Revision, Store};
+use pointsman_store::{Revision, Store};
 
 use crate::bench::Bench;
 use crate::faults::agent::{self, SHOP};

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use etcd_client::Client;
-use pointsman::store::{Condition, Store, StoreError};
 use pointsman_harness::etcd::{self, EtcdNode};
+use pointsman_store::{Condition, Store, StoreError};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;

@@ -1,11 +1,11 @@
 //! Several endpoints, some of them dead.
 
 use futures::future::join_all;
-use pointsman::store::{Condition, Store};
 use pointsman_harness::etcd::{self, EtcdNode};
 use pointsman_harness::ports;
 use pointsman_harness::records;
 use pointsman_harness::redis_node::RedisNode;
+use pointsman_store::{Condition, Store};
 
 use crate::bench::Bench;
 use crate::faults::agent::{self, Agent, SHOP};

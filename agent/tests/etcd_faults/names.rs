@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use etcd_client::{Client, Txn, TxnOp};
-use pointsman::watch::{Step, Watcher};
 use pointsman_harness::etcd::{self, EtcdNode};
+use pointsman_mirror::watch::{Step, Watcher};
 use tokio::time::timeout;
 
 use crate::faults::agent::{self, SHOP};

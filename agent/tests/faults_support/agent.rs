@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pointsman::sink::Sink;
-use pointsman::store::{Condition, Store};
-use pointsman::sync::{Sync, SyncStatus};
+use pointsman_mirror::Mirror;
+use pointsman_publish::sink::Sink;
+use pointsman_publish::{Publisher, SyncStatus};
+use pointsman_store::{Condition, Store};
 use redis::aio::MultiplexedConnection;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -27,7 +28,8 @@ pub struct Agent {
 
 impl Agent {
     pub fn start(name: &str, store: impl Store + 'static, sink: impl Sink + 'static) -> Self {
-        let (sync, _, status) = Sync::new(name, Arc::new(store), Arc::new(sink), Arc::new(()));
+        let mirror = Mirror::new(Arc::new(store));
+        let (sync, status) = Publisher::new(name, mirror, Arc::new(sink), Arc::new(()));
         let shutdown = CancellationToken::new();
         let sync = sync.reconcile_every(Duration::from_secs(3600));
         let task = tokio::spawn(sync.run(shutdown.clone()));

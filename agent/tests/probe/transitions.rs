@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use pointsman::store::etcd::{EtcdOptions, EtcdStore};
-use pointsman::store::{Condition, Store, Written};
 use pointsman_harness::services::Service;
+use pointsman_store::etcd::{EtcdOptions, EtcdStore};
+use pointsman_store::{Compare, Condition, Op, Store, Written};
 use tokio::time::sleep;
 
 use crate::instance::Instance;
@@ -202,9 +202,9 @@ async fn etcd_writes_a_key_only_while_the_other_is_what_it_was() {
         .put_instance("shop", "a", "10.0.0.1:80")
         .await;
     let put = async |seen| {
-        let condition = Condition::ModRevision(seen);
-        let put = store.put_beside("health/shop/a", b"{}", 0, "instances/shop/a", condition);
-        put.await.unwrap()
+        let unchanged = Compare::new("instances/shop/a", Condition::ModRevision(seen));
+        let put = Op::put("health/shop/a", "{}", 0);
+        store.txn(&[unchanged], &[put]).await.unwrap()
     };
     assert_eq!(put(seen).await, Written::Done(seen + 1));
     let moved = world

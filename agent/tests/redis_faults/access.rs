@@ -1,13 +1,13 @@
 //! Passwords, users and TLS.
 
-use pointsman::sink::redis::{RedisOptions, RedisSink};
-use pointsman::sink::{Sink, SinkError};
-use pointsman::store::memory::MemoryStore;
 use pointsman_harness::etcd::EtcdNode;
 use pointsman_harness::launcher;
 use pointsman_harness::ports;
 use pointsman_harness::redis_node::{self, RedisNode};
 use pointsman_harness::services::{Agent as Serve, AgentConfig, Service as _};
+use pointsman_memory::MemoryStore;
+use pointsman_publish::sink::redis::{RedisOptions, RedisSink};
+use pointsman_publish::sink::{Sink, SinkError};
 
 use crate::bench::Bench;
 use crate::faults::agent::{self, Agent, SHOP};

@@ -1,9 +1,9 @@
 //! A store in memory, one Redis with any flags, and an agent between them.
 
-use pointsman::sink::redis::RedisSink;
-use pointsman::store::Store;
-use pointsman::store::memory::MemoryStore;
 use pointsman_harness::redis_node::{self, RedisNode};
+use pointsman_memory::MemoryStore;
+use pointsman_publish::sink::redis::RedisSink;
+use pointsman_store::Store;
 use redis::aio::MultiplexedConnection;
 
 use crate::faults::agent::{self, Agent, SHOP};

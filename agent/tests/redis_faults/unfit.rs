@@ -2,9 +2,9 @@
 
 use std::net::SocketAddr;
 
-use pointsman::sink::{Sink, SinkError};
 use pointsman_harness::ports;
 use pointsman_harness::redis_node::{self, RedisNode};
+use pointsman_publish::sink::{Sink, SinkError};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};

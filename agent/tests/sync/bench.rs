@@ -5,17 +5,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use pointsman::model::Element;
-use pointsman::sink::FORMAT;
-use pointsman::sink::redis::RedisSink;
-use pointsman::store::memory::MemoryStore;
-use pointsman::store::{Condition, Store};
-use pointsman::sync::{Observe, Phase, Sync, SyncStatus};
-use pointsman::table::{Held, Table};
 use pointsman_harness::records::{self, REDIS_PREFIX as PREFIX};
 use pointsman_harness::sandbox::Sandbox;
 use pointsman_harness::services::{Redis, Service};
 use pointsman_harness::wait;
+use pointsman_memory::MemoryStore;
+use pointsman_mirror::Mirror;
+use pointsman_mirror::table::{Held, Table};
+use pointsman_model::Element;
+use pointsman_publish::sink::FORMAT;
+use pointsman_publish::sink::redis::RedisSink;
+use pointsman_publish::{Observe, Phase, Publisher, SyncStatus};
+use pointsman_store::{Condition, Store};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
@@ -81,7 +82,8 @@ impl Bench {
         let sink = Arc::new(self.sink().with_format(format));
         let listings = Arc::<Listings>::default();
         let observer = Arc::<Listings>::clone(&listings);
-        let (sync, _, status) = Sync::new(name, Arc::new(self.store.clone()), sink, observer);
+        let mirror = Mirror::new(Arc::new(self.store.clone()));
+        let (sync, status) = Publisher::new(name, mirror, sink, observer);
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(sync.reconcile_every(reconcile).run(shutdown.clone()));
         self.agents.push(Agent {

@@ -14,7 +14,7 @@ async fn filled(routes: usize) -> Bench {
         .map(|i| format!("routes/h{i}.example"))
         .collect();
     let writes: Vec<_> = keys.iter().map(|key| (key.as_str(), Some(SHOP))).collect();
-    bench.store.txn(&writes);
+    bench.store.commit(&writes);
     bench.add_agent("a");
     bench.settled().await;
     assert_eq!(bench.listings(), [1]);
@@ -92,7 +92,7 @@ async fn one_that_is_set_back_far_while_agents_look_costs_a_listing() {
         .iter()
         .map(|key| (key.as_str(), None))
         .collect();
-    bench.store.txn(&gone);
+    bench.store.commit(&gone);
     bench.settled().await;
     // More than one batch would bring up to date.
     bench.set_back(&rev, &before).await;
@@ -116,8 +116,8 @@ async fn with_its_changes_compacted_away_etcd_is_listed_anew() {
     let mut bench = filled(3).await;
     bench.store.set_down(true);
     bench.command(&["FLUSHALL"]).await;
-    bench.store.txn(&[("routes/h1.example", None)]);
-    bench.store.txn(&[("routes/new.example", Some(SHOP))]);
+    bench.store.commit(&[("routes/h1.example", None)]);
+    bench.store.commit(&[("routes/new.example", Some(SHOP))]);
     bench.store.compact(bench.store.revision());
     // The agent sees that Redis is empty, and asks etcd in vain.
     bench.agent_looks(2).await;
@@ -141,7 +141,7 @@ async fn with_an_etcd_that_went_back_etcd_is_listed_anew() {
     bench.store.wipe();
     bench
         .store
-        .txn(&[("epoch", Some(&epoch)), ("routes/h0.example", Some(SHOP))]);
+        .commit(&[("epoch", Some(&epoch)), ("routes/h0.example", Some(SHOP))]);
     bench.settled().await;
     assert_eq!(bench.content().await.len(), 1);
     assert_eq!(bench.listings(), [2]);

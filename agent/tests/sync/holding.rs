@@ -1,9 +1,9 @@
 //! What agents hold back, what an operator's word changes, and what they keep.
 
-use pointsman::model::{Adoption, Element};
-use pointsman::operator;
-use pointsman::store::Store;
-use pointsman::sync::Phase;
+use pointsman_model::{Adoption, Element};
+use pointsman_publish::Phase;
+use pointsman_publish::operator;
+use pointsman_store::Store;
 
 use crate::bench::{Bench, SHOP};
 
@@ -195,7 +195,7 @@ async fn deletions_that_come_as_events_are_never_held_back() {
     bench.add_agent("a");
     bench.settled().await;
     let deletions: Vec<_> = keys.iter().map(|key| (key.as_str(), None)).collect();
-    bench.store.txn(&deletions);
+    bench.store.commit(&deletions);
     bench.settled().await;
     assert_eq!(bench.content().await.len(), 0);
 }

@@ -11,10 +11,10 @@ mod pieces;
 use std::time::Duration;
 
 use bench::{Bench, SHOP};
-use pointsman::model::Element;
-use pointsman::sink::FORMAT;
-use pointsman::store::{Condition, Store};
-use pointsman::sync::Phase;
+use pointsman_model::Element;
+use pointsman_publish::Phase;
+use pointsman_publish::sink::FORMAT;
+use pointsman_store::{Condition, Store};
 
 #[tokio::test]
 async fn fills_an_empty_redis_once_though_two_agents_start() {
@@ -51,7 +51,7 @@ async fn each_change_is_announced_once_in_an_unbroken_chain() {
     }
     bench
         .store
-        .txn(&[("routes/a.example", Some(SHOP)), ("instances/shop/1", None)]);
+        .commit(&[("routes/a.example", Some(SHOP)), ("instances/shop/1", None)]);
     bench.settled().await;
     let batches: Vec<_> = bench
         .stream()

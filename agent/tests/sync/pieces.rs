@@ -1,7 +1,7 @@
 //! The pieces of a rebuild, as Redis takes them.
 
-use pointsman::model::{Change, Element};
-use pointsman::sink::{Claim, Sink, Step};
+use pointsman_model::{Change, Element};
+use pointsman_publish::sink::{Claim, Sink, Step};
 
 use crate::bench::Bench;
 

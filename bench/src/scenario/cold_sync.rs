@@ -294,7 +294,7 @@ impl<'a> Rig<'a> {
     }
 
     async fn reconcile(&mut self, load: &Load, url: &str) -> Result<Reconciled> {
-        let debug = "info,pointsman::sync=debug";
+        let debug = "info,pointsman_publish=debug";
         self.restart(&["--reconcile", "1s", "--log-level", debug])
             .await?;
         self.pin_apart()?;

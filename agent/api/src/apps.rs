@@ -1,0 +1,138 @@
+//! `/v1/apps`: an app's policy, and what is live of it.
+
+use std::sync::{Arc, PoisonError};
+
+use axum::extract::State;
+use axum::response::Response;
+use pointsman_mirror::table::{InstanceState, InstanceView};
+use pointsman_model::{Key, Policy};
+use pointsman_store::Condition;
+use pointsman_wire::{
+    AppAnswer, AppItem, AppList, InstanceItem, InstanceWord, ListQuery, OwnerName,
+};
+
+use super::ApiState;
+use super::extract::{AppParam, JsonBody, Params, Precondition};
+use super::problem::{Code, Problem};
+use super::routes::{checked_limit, listed};
+use super::storage::{Thing, bad_value, json_body, of_model, shown};
+
+pub(super) async fn put(
+    State(state): State<Arc<ApiState>>,
+    AppParam(app): AppParam,
+    Precondition(condition): Precondition,
+    JsonBody(body): JsonBody,
+) -> Result<Response, Problem> {
+    let policy = Policy::from_value(&body)?;
+    let thing = Thing::new(Key::App(app));
+    let condition = condition.unwrap_or(Condition::Always);
+    let revision = state
+        .write(&thing, &policy.to_value(), 0, condition)
+        .await?;
+    Ok(thing.written(revision))
+}
+
+/// The policy as etcd has it now, the instances as the table has them. The
+/// ETag is the policy's, for a conditional PUT; it does not name the whole
+/// body, so there is no 304.
+pub(super) async fn get(
+    State(state): State<Arc<ApiState>>,
+    AppParam(app): AppParam,
+) -> Result<Response, Problem> {
+    let thing = Thing::new(Key::App(app.clone()));
+    let stored = state.read(&thing).await?;
+    let (view, at) = {
+        let table = state.table.read().unwrap_or_else(PoisonError::into_inner);
+        (table.app_named(app.as_str()), table.revision())
+    };
+    listed(at)?;
+    let instances = view.map(|view| view.instances).unwrap_or_default();
+    if stored.is_none() && instances.is_empty() {
+        let detail = format!("there is no app {app}: neither a policy nor an instance");
+        return Err(Problem::new(Code::NotFound, detail));
+    }
+    let revision = stored.as_ref().map(|kv| kv.mod_revision);
+    let stored = stored.map_or(Ok(Policy::default()), |kv| Policy::from_value(&kv.value));
+    let (policy, bad) = match stored {
+        Ok(policy) => (Some(of_model(&policy.to_value())?), None),
+        Err(bad) => (None, Some(bad_value(&bad))),
+    };
+    let live = instances.iter().filter(|i| i.state == InstanceState::Live);
+    let body = AppAnswer {
+        app: app.as_str().to_owned(),
+        revision,
+        policy,
+        bad,
+        live: live.count(),
+        instances: instances.into_iter().map(item).collect(),
+        instances_at: at,
+    };
+    Ok(shown(&body, revision))
+}
+
+/// Deletes the policy; instances go by their leases or one by one.
+pub(super) async fn delete(
+    State(state): State<Arc<ApiState>>,
+    AppParam(app): AppParam,
+    Precondition(condition): Precondition,
+) -> Result<Response, Problem> {
+    state.delete(&Thing::new(Key::App(app)), condition).await
+}
+
+pub(super) async fn list(
+    State(state): State<Arc<ApiState>>,
+    Params(query): Params<ListQuery>,
+) -> Result<Response, Problem> {
+    let limit = checked_limit(&query)?;
+    let (mut found, revision) = {
+        let table = state.table.read().unwrap_or_else(PoisonError::into_inner);
+        let found = table.apps(&query.prefix, query.cursor.as_deref(), limit + 1);
+        (found, table.revision())
+    };
+    listed(revision)?;
+    let next = (found.len() > limit).then(|| {
+        found.truncate(limit);
+        found.last().map(|view| view.app.clone())
+    });
+    let apps = found.into_iter().map(|app| AppItem {
+        app: app.app,
+        revision: app.mod_revision,
+        instances: app.instances,
+        live: app.live,
+    });
+    Ok(json_body(&AppList {
+        apps: apps.collect(),
+        next: next.flatten(),
+        revision,
+    }))
+}
+
+fn item(view: InstanceView) -> InstanceItem {
+    let (mut shadowed_by, mut why) = (None, None);
+    let state = match view.state {
+        InstanceState::Live => InstanceWord::Live,
+        InstanceState::NotAllowed => InstanceWord::NotAllowed,
+        InstanceState::Draining => InstanceWord::Draining,
+        InstanceState::Bad => InstanceWord::Bad,
+        InstanceState::Shadowed { app, id } => {
+            shadowed_by = Some(OwnerName { app, id });
+            InstanceWord::Shadowed
+        }
+        InstanceState::Unhealthy { reason } => {
+            why = reason;
+            InstanceWord::Unhealthy
+        }
+    };
+    let instance = view.instance;
+    InstanceItem {
+        id: view.id,
+        addr: instance.as_ref().map(|i| i.addr.to_string()),
+        weight: instance.as_ref().map(|i| i.weight),
+        shared: instance.as_ref().and_then(|i| i.shared.then_some(true)),
+        zone: instance.and_then(|i| i.zone).map(Into::into),
+        state,
+        shadowed_by,
+        reason: why,
+        revision: view.mod_revision,
+    }
+}

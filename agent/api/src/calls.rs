@@ -1,0 +1,194 @@
+//! The calls of the API, as one table: the router, the OpenAPI document and
+//! the tests of the documentation are derived from it.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::handler::Handler;
+use axum::http::Method;
+use axum::routing::{MethodFilter, MethodRouter, on};
+use pointsman_model::Kind;
+use pointsman_wire as wire;
+use utoipa::ToSchema;
+use utoipa::openapi::{Ref, RefOr, Schema};
+
+use super::{ApiState, apps, draining, instances, openapi, routes, settings, status};
+
+/// What a client must be allowed to do, to make a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// Nothing: for probes and monitoring.
+    Open,
+    /// Read the registry.
+    Read,
+    /// Change what belongs to an app or a host.
+    Write,
+    /// Change what holds for the whole registry.
+    Admin,
+}
+
+impl Scope {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Scope::Open => "open",
+            Scope::Read => "read",
+            Scope::Write => "write",
+            Scope::Admin => "admin",
+        }
+    }
+}
+
+/// A call.
+pub(crate) struct Call {
+    pub(crate) method: Method,
+    pub(crate) path: &'static str,
+    pub(crate) scope: Scope,
+    /// What it does, in a few words.
+    pub(crate) summary: &'static str,
+    /// The parameters of its query.
+    pub(crate) query: Option<Shape>,
+    pub(crate) body: Option<Shape>,
+    pub(crate) answer: Answers,
+    handler: MethodRouter<Arc<ApiState>>,
+}
+
+/// What a call answers when all is well.
+pub(crate) enum Answers {
+    Json(Shape),
+    /// Text of this type.
+    Text(&'static str),
+}
+
+/// A type of a body, as the document needs it.
+pub(crate) struct Shape {
+    name: String,
+    /// Its schema and those that it refers to, by name.
+    pub(crate) parts: Vec<(String, RefOr<Schema>)>,
+    /// Reads JSON as this type and writes it again.
+    #[cfg(test)]
+    pub(crate) round: fn(&serde_json::Value) -> serde_json::Result<serde_json::Value>,
+}
+
+impl Shape {
+    pub(crate) fn of<T: ToSchema + serde::Serialize + serde::de::DeserializeOwned>() -> Self {
+        let mut parts = vec![(T::name().into_owned(), T::schema())];
+        T::schemas(&mut parts);
+        Self {
+            name: T::name().into_owned(),
+            parts,
+            #[cfg(test)]
+            round: |value| serde_json::to_value(T::deserialize(value)?),
+        }
+    }
+
+    /// A reference to its schema.
+    pub(crate) fn schema(&self) -> RefOr<Schema> {
+        Ref::from_schema_name(&self.name).into()
+    }
+}
+
+impl Call {
+    fn new<H, T>(
+        method: Method,
+        path: &'static str,
+        scope: Scope,
+        summary: &'static str,
+        handler: H,
+    ) -> Self
+    where
+        H: Handler<T, Arc<ApiState>>,
+        T: 'static,
+    {
+        let filter = MethodFilter::try_from(method.clone()).unwrap_or(MethodFilter::GET);
+        Self {
+            method,
+            path,
+            scope,
+            summary,
+            query: None,
+            body: None,
+            answer: Answers::Text("text/plain; charset=utf-8"),
+            handler: on(filter, handler),
+        }
+    }
+
+    fn query<T: ToSchema + serde::Serialize + serde::de::DeserializeOwned>(mut self) -> Self {
+        self.query = Some(Shape::of::<T>());
+        self
+    }
+
+    fn takes<T: ToSchema + serde::Serialize + serde::de::DeserializeOwned>(mut self) -> Self {
+        self.body = Some(Shape::of::<T>());
+        self
+    }
+
+    fn answers<T: ToSchema + serde::Serialize + serde::de::DeserializeOwned>(mut self) -> Self {
+        self.answer = Answers::Json(Shape::of::<T>());
+        self
+    }
+
+    fn text(mut self, content_type: &'static str) -> Self {
+        self.answer = Answers::Text(content_type);
+        self
+    }
+}
+
+/// All calls.
+#[rustfmt::skip]
+pub(crate) fn all() -> Vec<Call> {
+    use Scope::{Admin, Open, Read, Write};
+    const GET: Method = Method::GET;
+    const PUT: Method = Method::PUT;
+    const DELETE: Method = Method::DELETE;
+    let path = |kind: Kind| kind.declaration().api.unwrap_or_default();
+    let (route_path, app_path, instance_path) =
+        (path(Kind::Route), path(Kind::App), path(Kind::Instance));
+    let (draining_path, settings_path) = (path(Kind::Override), path(Kind::Settings));
+    vec![
+        Call::new(GET, "/v1/routes", Read, "List routes", routes::list)
+            .query::<wire::ListQuery>().answers::<wire::RouteList>(),
+        Call::new(PUT, route_path, Write, "Bind a host", routes::put)
+            .takes::<wire::RouteBody>().answers::<wire::Changed>(),
+        Call::new(GET, route_path, Read, "Show a route", routes::get)
+            .answers::<wire::RouteAnswer>(),
+        Call::new(DELETE, route_path, Write, "Unbind a host", routes::delete)
+            .answers::<wire::Changed>(),
+        Call::new(GET, "/v1/apps", Read, "List apps", apps::list)
+            .query::<wire::ListQuery>().answers::<wire::AppList>(),
+        Call::new(PUT, app_path, Write, "Give an app a policy", apps::put)
+            .takes::<wire::PolicyBody>().answers::<wire::Changed>(),
+        Call::new(GET, app_path, Read, "Show an app with its instances", apps::get)
+            .answers::<wire::AppAnswer>(),
+        Call::new(DELETE, app_path, Write, "Delete an app's policy", apps::delete)
+            .answers::<wire::Changed>(),
+        Call::new(PUT, instance_path, Write, "Register an instance, or keep it", instances::put)
+            .takes::<wire::InstanceBody>().answers::<wire::Changed>(),
+        Call::new(DELETE, instance_path, Write, "Deregister an instance", instances::delete)
+            .answers::<wire::Changed>(),
+        Call::new(PUT, draining_path, Write, "Drain an instance", draining::put)
+            .takes::<wire::DrainingBody>().answers::<wire::Changed>(),
+        Call::new(DELETE, draining_path, Write, "End the draining of an instance", draining::delete)
+            .answers::<wire::Changed>(),
+        Call::new(PUT, settings_path, Admin, "Set what holds for the whole registry", settings::put)
+            .takes::<wire::SettingsBody>().answers::<wire::Changed>(),
+        Call::new(GET, settings_path, Read, "Show the settings", settings::get)
+            .answers::<wire::SettingsAnswer>(),
+        Call::new(DELETE, settings_path, Admin, "Go back to the defaults", settings::delete)
+            .answers::<wire::Changed>(),
+        Call::new(GET, "/v1/status", Read, "Show what the agent does", status::status)
+            .answers::<wire::StatusAnswer>(),
+        Call::new(GET, "/v1/openapi.json", Open, "This document", openapi::get)
+            .text("application/json"),
+        Call::new(GET, "/livez", Open, "Whether the process answers", status::livez),
+        Call::new(GET, "/readyz", Open, "Whether the agent is ready", status::readyz),
+        Call::new(GET, "/metrics", Open, "Metrics, for Prometheus", status::metrics)
+            .text(crate::metrics::CONTENT_TYPE),
+    ]
+}
+
+/// The router of `calls`.
+pub(crate) fn router(calls: Vec<Call>) -> Router<Arc<ApiState>> {
+    calls.into_iter().fold(Router::new(), |router, call| {
+        router.route(call.path, call.handler)
+    })
+}

@@ -1,0 +1,150 @@
+//! Around every handler: request id, span, limits on the head, panics,
+//! the body of a problem, and the count of requests.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use futures::FutureExt as _;
+use pointsman_model::Chain;
+use tracing::Instrument as _;
+
+use super::ApiState;
+use super::problem::{Code, Problem};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const LONGEST_URI: usize = 8 << 10;
+const LARGEST_HEAD: usize = 32 << 10;
+
+/// What the layer knows of the calls.
+pub(super) struct Around {
+    pub(super) state: Arc<ApiState>,
+    /// The paths of calls that take a query.
+    pub(super) with_query: Vec<&'static str>,
+}
+
+pub(super) async fn around(
+    State(around): State<Arc<Around>>,
+    matched: Option<MatchedPath>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let begun = Instant::now();
+    let id = request_id(request.headers());
+    let method = request.method().clone();
+    let route = matched.as_ref().map_or("none", MatchedPath::as_str);
+    let span = tracing::info_span!(
+        "request",
+        id,
+        method = method.as_str(),
+        path = request.uri().path()
+    );
+    async {
+        let mut response = match around.refuse(&request, route) {
+            Some(problem) => problem.into_response(),
+            // The handlers share nothing that a panic could leave half done:
+            // they read the table and call the store.
+            None => AssertUnwindSafe(next.run(request))
+                .catch_unwind()
+                .await
+                .unwrap_or_else(|_| {
+                    let detail = "see the agent's log under this request id";
+                    Problem::new(Code::Internal, detail).into_response()
+                }),
+        };
+        if let Some(problem) = Problem::take(&mut response) {
+            log(&problem);
+            let mut rendered = problem.render(&id);
+            // A 405 carries `Allow` already.
+            for (name, value) in response.headers() {
+                if !rendered.headers().contains_key(name) && name == axum::http::header::ALLOW {
+                    rendered.headers_mut().insert(name, value.clone());
+                }
+            }
+            response = rendered;
+        }
+        if let Ok(value) = HeaderValue::from_str(&id) {
+            response.headers_mut().insert(REQUEST_ID, value);
+        }
+        let (status, took) = (response.status().as_u16(), begun.elapsed());
+        around
+            .state
+            .metrics
+            .api
+            .count(method_label(&method), route, status, took);
+        tracing::debug!(status, ?took, "answered");
+        response
+    }
+    .instrument(span)
+    .await
+}
+
+impl Around {
+    fn refuse(&self, request: &Request, route: &str) -> Option<Problem> {
+        let uri = request.uri();
+        let length = uri.path_and_query().map_or(0, |p| p.as_str().len());
+        if length > LONGEST_URI {
+            let detail = format!("path and query may have {LONGEST_URI} bytes");
+            return Some(Problem::new(Code::UriTooLong, detail));
+        }
+        let headers = request.headers().iter();
+        if headers
+            .map(|(n, v)| n.as_str().len() + v.len())
+            .sum::<usize>()
+            > LARGEST_HEAD
+        {
+            let detail = format!("all headers together may have {LARGEST_HEAD} bytes");
+            return Some(Problem::new(Code::HeadersTooLarge, detail));
+        }
+        let takes_query = self.with_query.contains(&route) || !route.starts_with("/v1/");
+        if !takes_query && uri.query().is_some_and(|q| !q.is_empty()) {
+            return Some(Problem::new(Code::BadQuery, "this path takes no query"));
+        }
+        None
+    }
+}
+
+fn log(problem: &Problem) {
+    let code = problem.code();
+    match (code, problem.source()) {
+        (Code::Internal, Some(source)) => {
+            tracing::error!(error = %Chain(source), "a request failed");
+        }
+        (_, Some(source)) => {
+            tracing::warn!(code = code.as_str(), error = %Chain(source), "a request failed");
+        }
+        (_, None) => tracing::debug!(code = code.as_str(), "a request was refused"),
+    }
+}
+
+/// The client's id if it is harmless in a log, else one of ours.
+fn request_id(headers: &HeaderMap) -> String {
+    let ok = |id: &&str| {
+        (1..=128).contains(&id.len())
+            && id
+                .bytes()
+                .all(|b| b.is_ascii_graphic() && !matches!(b, b'"' | b'\\'))
+    };
+    let given = headers.get(REQUEST_ID).and_then(|v| v.to_str().ok());
+    given
+        .filter(ok)
+        .map_or_else(|| uuid::Uuid::new_v4().to_string(), str::to_owned)
+}
+
+/// The label must not grow with what clients make up.
+fn method_label(method: &Method) -> &'static str {
+    match method.as_str() {
+        "GET" => "GET",
+        "HEAD" => "HEAD",
+        "PUT" => "PUT",
+        "DELETE" => "DELETE",
+        "POST" => "POST",
+        "PATCH" => "PATCH",
+        "OPTIONS" => "OPTIONS",
+        _ => "other",
+    }
+}

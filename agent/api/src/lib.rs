@@ -1,0 +1,77 @@
+//! The admin API v1: it writes etcd, never Redis; single things are read from
+//! etcd, lists from the table. `docs/api.md` describes it for users.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::middleware;
+use pointsman_mirror::SharedTable;
+use pointsman_store::Store;
+
+use crate::metrics::Metrics;
+use crate::readiness::Readiness;
+
+mod apps;
+mod calls;
+mod draining;
+mod extract;
+mod instances;
+mod layer;
+pub mod listen;
+pub mod metrics;
+mod openapi;
+pub mod problem;
+pub mod readiness;
+mod registering;
+mod routes;
+mod settings;
+mod status;
+mod storage;
+#[cfg(test)]
+mod tests;
+
+use problem::{Code, Problem};
+
+/// What the handlers share.
+#[derive(Debug)]
+pub struct ApiState {
+    /// Where things are written to and read from.
+    pub store: Arc<dyn Store>,
+    /// Where lists are read from.
+    pub table: SharedTable,
+    /// Whether the agent is ready, and what the sync says.
+    pub readiness: Readiness,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// The agent's name.
+    pub agent: String,
+    /// The largest body, in bytes.
+    pub body_limit: usize,
+    /// How long the store may take for one request.
+    pub patience: Duration,
+}
+
+/// The whole API.
+pub fn router(state: Arc<ApiState>) -> Router {
+    let calls = calls::all();
+    let with_query = calls.iter().filter(|call| call.query.is_some());
+    let around = layer::Around {
+        state: Arc::clone(&state),
+        with_query: with_query.map(|call| call.path).collect(),
+    };
+    calls::router(calls)
+        .fallback(async || {
+            let detail = "see docs/api.md for the paths; a segment with a slash must be encoded";
+            Problem::new(Code::UnknownPath, detail)
+        })
+        .method_not_allowed_fallback(async || {
+            let detail = "the header Allow names the methods of this path";
+            Problem::new(Code::MethodNotAllowed, detail)
+        })
+        .layer(middleware::from_fn_with_state(
+            Arc::new(around),
+            layer::around,
+        ))
+        .with_state(state)
+}

@@ -1,0 +1,39 @@
+//! The elements that a change touches.
+
+use std::collections::BTreeSet;
+
+use pointsman_model::Element;
+
+/// What was touched so far; nobody asks while the table is loaded.
+#[derive(Debug)]
+pub(super) enum Touched {
+    /// Nobody asks.
+    Unasked,
+    /// These.
+    These(BTreeSet<Element>),
+}
+
+impl Touched {
+    pub(super) fn nothing_yet() -> Self {
+        Self::These(BTreeSet::new())
+    }
+
+    pub(super) fn insert(&mut self, element: impl FnOnce() -> Element) {
+        if let Self::These(elements) = self {
+            elements.insert(element());
+        }
+    }
+
+    pub(super) fn extend(&mut self, more: impl IntoIterator<Item = Element>) {
+        if let Self::These(elements) = self {
+            elements.extend(more);
+        }
+    }
+
+    pub(super) fn into_set(self) -> BTreeSet<Element> {
+        match self {
+            Self::Unasked => BTreeSet::new(),
+            Self::These(elements) => elements,
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! How agents probe an app's instances.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+use super::kinds::Setting;
+use crate::fields::{Fields, kind};
+use crate::path::literal;
+use crate::values::{bad_value, duration, shown, span, whole, word};
+use crate::{Bad, BadCode, HostPort, quoted};
+
+const FIELDS: &str = "type, path, host, status, body, interval, timeout, rise, fall";
+const KINDS: &[(&str, CheckKind)] = &[("http", CheckKind::Http), ("tcp", CheckKind::Tcp)];
+const LONGEST_BODY: usize = 256;
+const MOST_STATUSES: usize = 32;
+const INTERVAL: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(3600));
+const TIMEOUT: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(60));
+const USUAL_INTERVAL: Duration = Duration::from_secs(10);
+const USUAL_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How agents probe an app's instances; what is `None` is as usual.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HealthCheck {
+    /// What is tried.
+    pub kind: CheckKind,
+    path: Option<Box<str>>,
+    /// The `Host` that is asked for; if there is none, the address.
+    pub host: Option<HostPort>,
+    status: Option<CheckStatus>,
+    /// What the answer's body must hold.
+    pub body: Option<Box<str>>,
+    interval: Option<Duration>,
+    timeout: Option<Duration>,
+    rise: Option<u32>,
+    fall: Option<u32>,
+}
+
+/// What is tried.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CheckKind {
+    /// A GET.
+    #[default]
+    Http,
+    /// A connection.
+    Tcp,
+}
+
+/// The statuses that are good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CheckStatus {
+    /// From, to.
+    Range(u16, u16),
+    /// One of these.
+    List(Vec<u16>),
+}
+
+impl CheckStatus {
+    /// Whether this status is good.
+    pub fn accepts(&self, status: u16) -> bool {
+        match self {
+            CheckStatus::Range(from, to) => (*from..=*to).contains(&status),
+            CheckStatus::List(list) => list.contains(&status),
+        }
+    }
+}
+
+impl HealthCheck {
+    /// The path that is asked for, perhaps with a query.
+    pub fn path(&self) -> &str {
+        self.path.as_deref().unwrap_or("/")
+    }
+
+    /// Whether an answer of this status is good.
+    pub fn accepts(&self, status: u16) -> bool {
+        let usual = CheckStatus::Range(200, 399);
+        self.status.as_ref().unwrap_or(&usual).accepts(status)
+    }
+
+    /// How often an instance is probed.
+    pub fn interval(&self) -> Duration {
+        self.interval.unwrap_or(USUAL_INTERVAL)
+    }
+
+    /// How long a probe may take; not longer than the interval.
+    pub fn timeout(&self) -> Duration {
+        self.timeout.unwrap_or(USUAL_TIMEOUT.min(self.interval()))
+    }
+
+    /// How many good probes in a row make an instance healthy.
+    pub fn rise(&self) -> u32 {
+        self.rise.unwrap_or(2)
+    }
+
+    /// How many bad probes in a row make it unhealthy.
+    pub fn fall(&self) -> u32 {
+        self.fall.unwrap_or(3)
+    }
+}
+
+impl Setting for HealthCheck {
+    fn read(name: &str, value: Value) -> Result<Self, Bad> {
+        read(value).map_err(|bad| bad.within(name))
+    }
+
+    fn value(&self) -> Value {
+        let kind = (self.kind == CheckKind::Tcp).then(|| json!("tcp"));
+        let status = self.status.as_ref().map(|status| match status {
+            CheckStatus::Range(from, to) if from == to => json!(from.to_string()),
+            CheckStatus::Range(from, to) => json!(format!("{from}-{to}")),
+            CheckStatus::List(list) => json!(list),
+        });
+        let rows = [
+            ("type", kind),
+            ("path", self.path.as_ref().map(|path| json!(path))),
+            ("host", self.host.as_ref().map(|host| json!(host.as_str()))),
+            ("status", status),
+            ("body", self.body.as_ref().map(|body| json!(body))),
+            ("interval", self.interval.map(|d| json!(span(d)))),
+            ("timeout", self.timeout.map(|d| json!(span(d)))),
+            ("rise", self.rise.map(|n| json!(n))),
+            ("fall", self.fall.map(|n| json!(n))),
+        ];
+        let set = rows
+            .into_iter()
+            .filter_map(|(name, value)| value.map(|value| (name.to_owned(), value)));
+        Value::Object(set.collect())
+    }
+
+    /// It is for agents alone.
+    fn add_to_record(&self, _: &str, _: &mut Map<String, Value>) {}
+}
+
+fn read(value: Value) -> Result<HealthCheck, Bad> {
+    let mut fields = Fields::from_value("a health check", value)?;
+    let number = |name: &str, value: Value| whole(name, &value, 1, 10);
+    let check = HealthCheck {
+        kind: match fields.take_string("type")? {
+            None => CheckKind::Http,
+            Some(text) => check_kind(&text)?,
+        },
+        path: fields
+            .take_string("path")?
+            .map(|text| literal("path", &text, true))
+            .transpose()?,
+        host: fields
+            .take_string("host")?
+            .map(|text| HostPort::from_user("host", &text))
+            .transpose()?,
+        status: fields.take("status").map(statuses).transpose()?,
+        body: fields.take_string("body")?.map(body).transpose()?,
+        interval: fields
+            .take("interval")
+            .map(|v| duration("interval", &v, INTERVAL.0, INTERVAL.1))
+            .transpose()?,
+        timeout: fields
+            .take("timeout")
+            .map(|v| duration("timeout", &v, TIMEOUT.0, TIMEOUT.1))
+            .transpose()?,
+        rise: fields.take("rise").map(|v| number("rise", v)).transpose()?,
+        fall: fields.take("fall").map(|v| number("fall", v)).transpose()?,
+    };
+    fields.finish(FIELDS)?;
+    if check.timeout() > check.interval() {
+        let detail = format!(
+            "\"timeout\" must not be longer than \"interval\", which is {}",
+            span(check.interval())
+        );
+        return Err(bad_value("timeout", detail));
+    }
+    let http_only = [
+        ("path", check.path.is_some()),
+        ("host", check.host.is_some()),
+        ("status", check.status.is_some()),
+        ("body", check.body.is_some()),
+    ];
+    match http_only.iter().find(|(_, there)| *there) {
+        Some((name, _)) if check.kind == CheckKind::Tcp => {
+            let detail = format!("\"{name}\" is for the type \"http\"; \"tcp\" only connects");
+            Err(bad_value(name, detail))
+        }
+        _ => Ok(check),
+    }
+}
+
+fn check_kind(text: &str) -> Result<CheckKind, Bad> {
+    if text == "grpc" {
+        let detail = "\"type\": \"grpc\" is not supported; \"tcp\" is, for an app that speaks gRPC";
+        return Err(Bad::new(BadCode::NotSupported, detail).field("type"));
+    }
+    word("type", text, KINDS)
+}
+
+fn statuses(value: Value) -> Result<CheckStatus, Bad> {
+    let bad = |what: &str| {
+        let detail = format!(
+            "\"status\" must be a range like \"200-299\" or a list like [200,204], of statuses \
+             from 100 to 599, not {what}"
+        );
+        bad_value("status", detail)
+    };
+    match value {
+        Value::String(text) => {
+            let (from, to) = text.split_once('-').unwrap_or((&text, &text));
+            match (status(from), status(to)) {
+                (Some(from), Some(to)) if from <= to => Ok(CheckStatus::Range(from, to)),
+                _ => Err(bad(&quoted(&text))),
+            }
+        }
+        Value::Array(items) if (1..=MOST_STATUSES).contains(&items.len()) => {
+            let list = items.iter().map(|item| {
+                let status = item.as_u64().and_then(|n| u16::try_from(n).ok());
+                status
+                    .filter(|n| (100..=599).contains(n))
+                    .ok_or_else(|| bad(&shown(item)))
+            });
+            list.collect::<Result<_, _>>().map(CheckStatus::List)
+        }
+        Value::Array(items) => Err(bad(&format!("a list of {}", items.len()))),
+        other => Err(bad(kind(&other))),
+    }
+}
+
+fn status(text: &str) -> Option<u16> {
+    let plain = text.len() == 3 && text.bytes().all(|b| b.is_ascii_digit());
+    let status = text.parse().ok().filter(|_| plain)?;
+    (100..=599).contains(&status).then_some(status)
+}
+
+fn body(text: String) -> Result<Box<str>, Bad> {
+    if (1..=LONGEST_BODY).contains(&text.len()) {
+        return Ok(text.into());
+    }
+    let detail = format!(
+        "\"body\" must be 1 to {LONGEST_BODY} bytes that an answer must hold, not {}",
+        text.len()
+    );
+    Err(bad_value("body", detail))
+}

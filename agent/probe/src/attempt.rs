@@ -1,0 +1,208 @@
+//! One probe of one instance: a connection, or a GET on a connection of its
+//! own. It follows no redirect and keeps nothing open.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Bytes;
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper::{Request, header};
+use hyper_util::rt::TokioIo;
+use nix::errno::Errno;
+use pointsman_model::Chain;
+use pointsman_model::{CheckKind, HealthCheck};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
+
+const USER_AGENT: &str = "pointsman-probe";
+/// Only so much of a body is looked through.
+const BODY: usize = 64 << 10;
+/// What hyper buffers of an answer's head at the most.
+const HEAD: usize = 64 << 10;
+/// A time-out that is noticed later than this was not the instance's fault:
+/// the agent stood still.
+const STOOD_STILL: Duration = Duration::from_millis(500);
+
+/// What a probe found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// The instance answers as it should.
+    Good,
+    /// It does not.
+    Bad(Fault, String),
+    /// The agent could not probe; that says nothing about the instance.
+    Own(String),
+}
+
+/// In what way an instance does not answer as it should.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// There is no connection to it.
+    Connect,
+    /// Not done in time.
+    Timeout,
+    /// A status that is not expected.
+    Status,
+    /// The body lacks what is expected.
+    Body,
+    /// No HTTP, or it broke off.
+    Broken,
+}
+
+impl Outcome {
+    /// The word in the metrics.
+    pub(super) fn word(&self) -> &'static str {
+        match self {
+            Outcome::Good => "good",
+            Outcome::Bad(Fault::Connect, _) => "connect",
+            Outcome::Bad(Fault::Timeout, _) => "timeout",
+            Outcome::Bad(Fault::Status, _) => "status",
+            Outcome::Bad(Fault::Body, _) => "body",
+            Outcome::Bad(Fault::Broken, _) => "broken",
+            Outcome::Own(_) => "own",
+        }
+    }
+}
+
+/// Whoever asks instances; in tests of the prober not a socket.
+#[async_trait]
+pub(super) trait Ask: fmt::Debug + Send + Sync {
+    /// Probes the instance at `addr`. It takes no longer than the check's
+    /// time-out.
+    async fn ask(&self, check: &HealthCheck, addr: SocketAddr) -> Outcome;
+}
+
+/// Asks over the network.
+#[derive(Debug)]
+pub(super) struct Network;
+
+#[async_trait]
+impl Ask for Network {
+    async fn ask(&self, check: &HealthCheck, addr: SocketAddr) -> Outcome {
+        attempt(check, addr).await
+    }
+}
+
+async fn attempt(check: &HealthCheck, addr: SocketAddr) -> Outcome {
+    let begun = Instant::now();
+    let patience = check.timeout();
+    let outcome = timeout(patience, async {
+        let stream = TcpStream::connect(addr).await.map_err(not_connected)?;
+        match check.kind {
+            CheckKind::Tcp => Ok(()),
+            CheckKind::Http => get(check, addr, stream).await,
+        }
+    });
+    match outcome.await {
+        Ok(Ok(())) => Outcome::Good,
+        Ok(Err(outcome)) => outcome,
+        Err(_) if begun.elapsed() > patience + STOOD_STILL => {
+            Outcome::Own("the agent stood still meanwhile".to_owned())
+        }
+        Err(_) => {
+            let patience = humantime::format_duration(patience);
+            Outcome::Bad(Fault::Timeout, format!("no answer within {patience}"))
+        }
+    }
+}
+
+/// Errors that say something about this machine, not about the other one.
+fn is_own(error: &io::Error) -> bool {
+    let Some(code) = error.raw_os_error() else {
+        return false;
+    };
+    matches!(
+        Errno::from_raw(code),
+        Errno::EMFILE
+            | Errno::ENFILE
+            | Errno::ENOBUFS
+            | Errno::ENOMEM
+            | Errno::EAGAIN
+            | Errno::EADDRNOTAVAIL
+            | Errno::EACCES
+            | Errno::EPERM
+    )
+}
+
+fn not_connected(error: io::Error) -> Outcome {
+    if is_own(&error) {
+        return Outcome::Own(format!("no connection can be opened: {error}"));
+    }
+    Outcome::Bad(Fault::Connect, format!("no connection: {error}"))
+}
+
+fn broken(error: hyper::Error) -> Outcome {
+    Outcome::Bad(Fault::Broken, format!("no answer: {}", Chain(&error)))
+}
+
+async fn get(check: &HealthCheck, addr: SocketAddr, stream: TcpStream) -> Result<(), Outcome> {
+    let host = match &check.host {
+        Some(host) => host.as_str().to_owned(),
+        None => addr.to_string(),
+    };
+    let request = Request::get(check.path())
+        .header(header::HOST, host)
+        .header(header::USER_AGENT, USER_AGENT)
+        .header(header::CONNECTION, "close")
+        .body(Empty::<Bytes>::new())
+        .map_err(|error| Outcome::Own(format!("the request is not valid: {error}")))?;
+    let (mut sender, connection) = http1::Builder::new()
+        .max_buf_size(HEAD)
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(broken)?;
+    let exchange = async {
+        let answer = sender.send_request(request).await.map_err(broken)?;
+        judge(check, answer).await
+    };
+    tokio::pin!(exchange, connection);
+    let mut open = true;
+    loop {
+        tokio::select! {
+            biased;
+            outcome = &mut exchange => return outcome,
+            // Its error, if it has one, reaches the exchange.
+            _ = &mut connection, if open => open = false,
+        }
+    }
+}
+
+async fn judge(check: &HealthCheck, answer: hyper::Response<Incoming>) -> Result<(), Outcome> {
+    let status = answer.status().as_u16();
+    if !check.accepts(status) {
+        return Err(Outcome::Bad(Fault::Status, format!("status {status}")));
+    }
+    let Some(wanted) = &check.body else {
+        return Ok(());
+    };
+    let mut body = answer.into_body();
+    let mut seen = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(broken)?.into_data() else {
+            continue;
+        };
+        // What is wanted may begin in what was seen before.
+        let from = seen.len().saturating_sub(wanted.len());
+        let room = BODY - seen.len();
+        seen.extend_from_slice(&data[..data.len().min(room)]);
+        let mut places = seen[from..].windows(wanted.len());
+        if places.any(|place| place == wanted.as_bytes()) {
+            return Ok(());
+        }
+        if seen.len() == BODY {
+            break;
+        }
+    }
+    Err(Outcome::Bad(
+        Fault::Body,
+        format!("the body lacks {:?}", &**wanted),
+    ))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,206 @@
+//! Probes of real sockets.
+
+use std::sync::Arc;
+
+use pointsman_model::Policy;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::sync::Mutex;
+
+use super::*;
+
+fn check(json: &str) -> HealthCheck {
+    let policy = format!(r#"{{"health_check":{json}}}"#);
+    let policy = Policy::from_value(policy.as_bytes()).unwrap();
+    policy.health_check.unwrap()
+}
+
+/// Answers each connection with these bytes and closes it, or, without any,
+/// keeps silent; notes what was asked.
+async fn instance(answer: Option<&'static [u8]>) -> (SocketAddr, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let noted = Arc::clone(&asked);
+    tokio::spawn(async move {
+        let mut kept = Vec::new();
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let Some(answer) = answer else {
+                kept.push(stream);
+                continue;
+            };
+            let mut request = vec![0; 4096];
+            let read = stream.read(&mut request).await.unwrap_or(0);
+            let request = String::from_utf8_lossy(&request[..read]).into_owned();
+            noted.lock().await.push(request);
+            // The other side may have seen enough.
+            stream.write_all(answer).await.ok();
+        }
+    });
+    (addr, asked)
+}
+
+async fn probe(json: &str, answer: &'static [u8]) -> Outcome {
+    let (addr, _) = instance(Some(answer)).await;
+    attempt(&check(json), addr).await
+}
+
+fn fault(outcome: &Outcome) -> Option<Fault> {
+    match outcome {
+        Outcome::Bad(fault, _) => Some(*fault),
+        _ => None,
+    }
+}
+
+const NO_CONTENT: &[u8] = b"HTTP/1.1 204 No Content\r\n\r\n";
+const FOUND: &[u8] =
+    b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n";
+const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 2\r\n\r\nno";
+const FINE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 16\r\n\r\nthe state is up\n";
+const CHUNKED: &[u8] =
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n7\r\nstate i\r\n4\r\ns up\r\n0\r\n\r\n";
+const HALF: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nthe state";
+const HALF_HEAD: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Le";
+const NO_HTTP: &[u8] = b"220 mail.example ESMTP\r\n";
+
+#[tokio::test]
+async fn the_status_decides() {
+    for (json, answer, good) in [
+        ("{}", NO_CONTENT, true),
+        ("{}", FINE, true),
+        ("{}", FOUND, true),
+        (r#"{"status":"200-299"}"#, FOUND, false),
+        (r#"{"status":[302]}"#, FOUND, true),
+        (r#"{"status":[200,204]}"#, NO_CONTENT, true),
+        ("{}", BUSY, false),
+        (r#"{"status":[503]}"#, BUSY, true),
+    ] {
+        let outcome = probe(json, answer).await;
+        let expected = if good { None } else { Some(Fault::Status) };
+        assert_eq!(fault(&outcome), expected, "{json}: {outcome:?}");
+    }
+    let outcome = probe("{}", BUSY).await;
+    assert_eq!(outcome, Outcome::Bad(Fault::Status, "status 503".into()));
+}
+
+#[tokio::test]
+async fn the_body_must_hold_what_is_wanted_even_in_two_pieces() {
+    let wanted = r#"{"body":"state is up"}"#;
+    assert_eq!(probe(wanted, FINE).await, Outcome::Good);
+    assert_eq!(probe(wanted, CHUNKED).await, Outcome::Good);
+    let outcome = probe(r#"{"body":"state is down"}"#, FINE).await;
+    let reason = r#"the body lacks "state is down""#;
+    assert_eq!(outcome, Outcome::Bad(Fault::Body, reason.into()));
+    assert_eq!(fault(&probe(wanted, NO_CONTENT).await), Some(Fault::Body));
+}
+
+#[tokio::test]
+async fn a_body_is_looked_through_for_64_kib_and_no_further() {
+    let page = |padding: usize| -> &'static [u8] {
+        let body = ["x".repeat(padding), "END".to_owned()].concat();
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+        [head, body].concat().into_bytes().leak()
+    };
+    let wanted = r#"{"body":"END"}"#;
+    assert_eq!(probe(wanted, page(BODY - 3)).await, Outcome::Good);
+    let outcome = probe(wanted, page(BODY - 2)).await;
+    assert_eq!(fault(&outcome), Some(Fault::Body));
+    let outcome = probe(wanted, page(BODY * 4)).await;
+    assert_eq!(fault(&outcome), Some(Fault::Body));
+}
+
+#[tokio::test]
+async fn half_an_answer_is_none() {
+    let wanted = r#"{"body":"state is up"}"#;
+    for (json, answer) in [
+        (wanted, HALF),
+        ("{}", HALF_HEAD),
+        ("{}", NO_HTTP),
+        ("{}", b"".as_slice()),
+    ] {
+        let outcome = probe(json, answer).await;
+        assert_eq!(fault(&outcome), Some(Fault::Broken), "{outcome:?}");
+    }
+    // Without a body to look for, the head is all that counts.
+    assert_eq!(probe("{}", HALF).await, Outcome::Good);
+}
+
+#[tokio::test]
+async fn a_head_without_an_end_is_given_up() {
+    let endless = ["HTTP/1.1 200 OK\r\nX: ", &"x".repeat(8 * HEAD)].concat();
+    let outcome = probe("{}", endless.into_bytes().leak()).await;
+    assert_eq!(fault(&outcome), Some(Fault::Broken), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn what_takes_too_long_is_bad() {
+    let (silent, _) = instance(None).await;
+    let begun = Instant::now();
+    let outcome = attempt(&check(r#"{"timeout":"60ms"}"#), silent).await;
+    let reason = "no answer within 60ms";
+    assert_eq!(outcome, Outcome::Bad(Fault::Timeout, reason.into()));
+    assert!(begun.elapsed() >= Duration::from_millis(60));
+}
+
+#[tokio::test]
+async fn nobody_listening_is_bad() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    drop(listener);
+    for json in ["{}", r#"{"type":"tcp"}"#] {
+        let outcome = attempt(&check(json), addr).await;
+        assert_eq!(fault(&outcome), Some(Fault::Connect), "{outcome:?}");
+    }
+}
+
+#[tokio::test]
+async fn tcp_only_connects() {
+    let (silent, _) = instance(None).await;
+    let outcome = attempt(&check(r#"{"type":"tcp"}"#), silent).await;
+    assert_eq!(outcome, Outcome::Good);
+}
+
+#[tokio::test]
+async fn an_instance_sees_who_asks_for_what() {
+    let (addr, asked) = instance(Some(FINE)).await;
+    let whole = check(r#"{"path":"/health?deep=1","host":"shop.example"}"#);
+    attempt(&whole, addr).await;
+    attempt(&check("{}"), addr).await;
+    let asked = asked.lock().await;
+    assert!(
+        asked[0].starts_with("GET /health?deep=1 HTTP/1.1\r\n"),
+        "{asked:?}"
+    );
+    assert!(asked[0].contains("\r\nhost: shop.example\r\n"), "{asked:?}");
+    assert!(
+        asked[0].contains("\r\nuser-agent: pointsman-probe\r\n"),
+        "{asked:?}"
+    );
+    assert!(asked[1].starts_with("GET / HTTP/1.1\r\n"), "{asked:?}");
+    assert!(
+        asked[1].contains(&format!("\r\nhost: {addr}\r\n")),
+        "{asked:?}"
+    );
+}
+
+#[test]
+fn the_agents_own_trouble_is_told_apart() {
+    for errno in [Errno::EMFILE, Errno::ENFILE, Errno::EADDRNOTAVAIL] {
+        let outcome = not_connected(io::Error::from(errno));
+        assert!(matches!(outcome, Outcome::Own(_)), "{outcome:?}");
+    }
+    for errno in [Errno::ECONNREFUSED, Errno::EHOSTUNREACH, Errno::ECONNRESET] {
+        let outcome = not_connected(io::Error::from(errno));
+        assert_eq!(fault(&outcome), Some(Fault::Connect));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_time_out_of_an_agent_that_stood_still_says_nothing() {
+    let (silent, _) = instance(None).await;
+    let patience = check(r#"{"timeout":"1s"}"#);
+    let probe = tokio::spawn(async move { attempt(&patience, silent).await });
+    tokio::task::yield_now().await;
+    tokio::time::advance(Duration::from_secs(60)).await;
+    assert!(matches!(probe.await.unwrap(), Outcome::Own(_)));
+}

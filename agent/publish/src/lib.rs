@@ -1,0 +1,348 @@
+//! The sync: one task that keeps Redis equal to what etcd's content derives
+//! to.
+//!
+//! It looks where Redis stands (`locate`), lists etcd *at that revision*, and
+//! from there on sends what the watch brings, batch by batch (`stream`);
+//! where etcd no longer has that revision, or Redis holds no whole table, it
+//! rebuilds (`rebuild`). Whatever it does not understand makes it look again,
+//! never guess. While nothing puts the table or the watch in doubt, a look
+//! keeps both (`follow`), and etcd is not listed again. Beside it, one agent
+//! of all compares both sides at rest (`reconcile`).
+
+use std::sync::{Arc, RwLockReadGuard};
+use std::time::Duration;
+
+use pointsman_coordinate::presence;
+use pointsman_mirror::table::Table;
+use pointsman_mirror::watch::End;
+use pointsman_mirror::{ListProgress, Mirror};
+use pointsman_model::Chain;
+use pointsman_store::pauses::Pauses;
+use pointsman_store::{Revision, Store, StoreError};
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::sink::Sink;
+
+mod follow;
+mod guard;
+mod locate;
+mod metrics;
+pub mod operator;
+mod queue;
+mod rebuild;
+mod reconcile;
+pub mod sink;
+mod status;
+mod stream;
+
+use locate::Start;
+pub use metrics::PublishMetrics;
+use queue::Queue;
+use reconcile::{Finding, Reconciler};
+pub use status::{Observe, Phase, SyncStatus};
+
+/// How long to wait before looking again at something that does not fit.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// A rebuild that makes no progress for so long is taken over.
+const STALLED: Duration = Duration::from_secs(5);
+/// How often the progress of another agent's rebuild is looked at.
+const GLANCE: Duration = Duration::from_millis(200);
+
+/// The sync of one agent.
+#[derive(Debug)]
+pub struct Publisher {
+    agent: String,
+    store: Arc<dyn Store>,
+    sink: Arc<dyn Sink>,
+    mirror: Mirror,
+    status: watch::Sender<SyncStatus>,
+    observer: Arc<dyn Observe>,
+    jitter: SmallRng,
+    reconciler: Reconciler,
+    /// What the reconciler found to differ.
+    findings: mpsc::Receiver<Finding>,
+    /// Whether a complaint about this side has been logged already.
+    complained: [bool; 2],
+    /// Whether Redis holds something of a wrong type, which only a rebuild
+    /// can put right.
+    broken: bool,
+}
+
+/// Why the present way of going on is at its end.
+#[derive(Debug)]
+enum Turn {
+    /// Look where Redis stands. The table and its watch are as good as before.
+    LookAgain(String),
+    /// The same, but they are in doubt: list etcd anew.
+    ListAgain(String),
+    /// Shutdown was asked for.
+    Stop,
+}
+
+/// Which side a complaint is about.
+#[derive(Clone, Copy, Debug)]
+enum Side {
+    Store = 0,
+    Sink = 1,
+}
+
+impl Publisher {
+    /// A publisher for the agent named `agent`, which drives `mirror`; nothing
+    /// happens before [`Publisher::run`]. The status can be read by others.
+    pub fn new(
+        agent: &str,
+        mirror: Mirror,
+        sink: Arc<dyn Sink>,
+        observer: Arc<dyn Observe>,
+    ) -> (Self, watch::Receiver<SyncStatus>) {
+        let (status, receiver) = watch::channel(SyncStatus::default());
+        let store = Arc::clone(mirror.store());
+        let (reconciler, findings) = Reconciler::new(
+            agent,
+            Arc::clone(&store),
+            Arc::clone(&sink),
+            Arc::clone(mirror.table()),
+        );
+        let publisher = Self {
+            agent: agent.to_owned(),
+            store,
+            sink,
+            mirror,
+            status,
+            observer,
+            jitter: rand::make_rng(),
+            reconciler,
+            findings,
+            complained: [false; 2],
+            broken: false,
+        };
+        (publisher, receiver)
+    }
+
+    /// The same sync, with all that is random in it drawn from `seed`.
+    #[must_use]
+    pub fn seeded(mut self, seed: u64) -> Self {
+        self.jitter = SmallRng::seed_from_u64(seed);
+        self.reconciler.jitter = SmallRng::seed_from_u64(!seed);
+        self
+    }
+
+    /// The same sync, reconciling at this interval.
+    #[must_use]
+    pub fn reconcile_every(mut self, interval: Duration) -> Self {
+        self.reconciler.interval = interval;
+        self
+    }
+
+    /// Runs until `shutdown`. A write that is under way is waited for; the
+    /// caller bounds that wait.
+    pub async fn run(mut self, shutdown: CancellationToken) {
+        let agent = self.agent.clone();
+        let seed = self.jitter.random();
+        let presence = presence::hold(&agent, Arc::clone(&self.store), self.sink.format(), seed);
+        let reconcile = self.reconciler.clone().run();
+        tokio::select! {
+            biased;
+            () = self.keep_going(&shutdown) => {}
+            () = presence => {}
+            () = reconcile => {}
+        }
+        self.set_phase(Phase::Stopped, None);
+        presence::leave(&agent, &*self.store).await;
+    }
+
+    /// Pauses between tries: two agents that stumble over each other must not
+    /// do so in step.
+    fn pauses(&mut self) -> Pauses {
+        Pauses::new(FIRST_PAUSE, LONGEST_PAUSE).seeded(self.jitter.random())
+    }
+
+    async fn keep_going(&mut self, shutdown: &CancellationToken) {
+        let mut pauses = self.pauses();
+        loop {
+            match self.session(shutdown).await {
+                Turn::Stop => return,
+                Turn::LookAgain(why) => info!(%why, "looking again where redis stands"),
+                Turn::ListAgain(why) => {
+                    info!(%why, "looking again where redis and etcd stand");
+                    self.doubt();
+                }
+            }
+            let phase = self.status.borrow().phase;
+            if matches!(phase, Phase::Connecting | Phase::Streaming) {
+                pauses.reset();
+            }
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => return,
+                () = self.pass_time(pauses.following()) => {}
+            }
+        }
+    }
+
+    /// From a look at both sides to the point where another look is needed.
+    async fn session(&mut self, shutdown: &CancellationToken) -> Turn {
+        let prepared = tokio::select! {
+            biased;
+            () = shutdown.cancelled() => return Turn::Stop,
+            prepared = self.prepare() => prepared,
+        };
+        match prepared {
+            Ok(queue) => self.stream(queue, shutdown).await,
+            Err(turn) => turn,
+        }
+    }
+
+    /// Brings the table and Redis to the same revision, but for what waits in
+    /// the queue.
+    async fn prepare(&mut self) -> Result<Queue, Turn> {
+        let (epoch, mut start) = self.locate().await;
+        if std::mem::take(&mut self.broken) && matches!(start, Start::Follow(_)) {
+            start = Start::REBUILD;
+        }
+        let mut queue = None;
+        if let Start::Follow(revision) = start {
+            let follows = self.mirror.follows();
+            queue = follows.and_then(|epoch| self.queue_from(epoch, revision));
+            if queue.is_none() {
+                self.doubt();
+            }
+        }
+        if self.mirror.follows().is_none() {
+            self.list_for(&mut start, &epoch).await?;
+        }
+        Ok(match start {
+            Start::Follow(revision) => queue.unwrap_or_else(|| Queue::new(&epoch, revision)),
+            Start::Rebuild { replaces } => {
+                let revision = self.rebuild(&epoch, replaces).await?;
+                Queue::new(&epoch, revision)
+            }
+        })
+    }
+
+    /// Lists etcd, at the revision to follow from or else as it is now. Where
+    /// that revision has been compacted away, only a rebuild is left.
+    async fn list_for(&mut self, start: &mut Start, epoch: &str) -> Result<(), Turn> {
+        loop {
+            let at = match start {
+                Start::Follow(revision) => Some(*revision),
+                Start::Rebuild { .. } => None,
+            };
+            let seed = self.jitter.random();
+            match self.list(epoch, at, seed).await {
+                Ok(()) => return Ok(()),
+                Err(End::Compacted) => {
+                    info!(revision = at, "etcd has compacted what redis stands at");
+                    if matches!(start, Start::Follow(_)) {
+                        *start = Start::REBUILD;
+                    }
+                }
+                Err(end) => return Err(Turn::ListAgain(format!("{end:?}"))),
+            }
+        }
+    }
+
+    /// Fills the table from a listing; the old one is shown until then.
+    async fn list(&mut self, epoch: &str, at: Option<Revision>, seed: u64) -> Result<(), End> {
+        self.set_phase(Phase::Listing, None);
+        let mut listing = self.mirror.listing(epoch, at).seeded(seed);
+        loop {
+            match listing.step().await {
+                ListProgress::Page => self.note_store_answers(),
+                ListProgress::Complete => {
+                    self.mirror.take(listing);
+                    self.show_table();
+                    self.observer.listed();
+                    return Ok(());
+                }
+                ListProgress::Failed(error) => {
+                    self.heard::<(), _>(Side::Store, Err(error)).ok();
+                }
+                ListProgress::Ended(end) => return Err(end),
+            }
+        }
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Table> {
+        self.mirror.read()
+    }
+
+    /// Notes how a side answered, and logs it once when that changes.
+    fn heard<T, E>(&mut self, side: Side, answer: Result<T, E>) -> Result<T, ()>
+    where
+        E: std::error::Error + 'static,
+    {
+        let connected = answer.is_ok();
+        let error = answer.as_ref().err().map(|error| Chain(error).to_string());
+        self.status.send_if_modified(|status| {
+            let known = match side {
+                Side::Store => &mut status.etcd_connected,
+                Side::Sink => &mut status.redis_connected,
+            };
+            let news = *known != connected || error.is_some();
+            *known = connected;
+            if error.is_some() {
+                status.last_error.clone_from(&error);
+            }
+            news
+        });
+        let complained = &mut self.complained[side as usize];
+        match (&error, *complained) {
+            (Some(error), false) => warn!(?side, %error, "no answer, trying on"),
+            (None, true) => info!(?side, "answers again"),
+            _ => {}
+        }
+        *complained = error.is_some();
+        answer.map_err(|_| ())
+    }
+
+    fn note_store_answers(&mut self) {
+        self.heard::<_, StoreError>(Side::Store, Ok(())).ok();
+    }
+
+    fn set_phase(&self, phase: Phase, reason: Option<String>) {
+        self.status.send_if_modified(|status| {
+            let news = status.phase != phase || status.hold_reason != reason;
+            if status.phase != phase {
+                info!(from = %status.phase, to = %phase, "sync");
+            }
+            status.phase = phase;
+            status.hold_reason = reason;
+            news
+        });
+    }
+
+    /// Says that it streams only while a watch is open.
+    fn show_watch(&self) {
+        let phase = self.status.borrow().phase;
+        match (phase, self.mirror.is_watching()) {
+            (Phase::Connecting, true) => self.set_phase(Phase::Streaming, None),
+            (Phase::Streaming, false) => self.set_phase(Phase::Connecting, None),
+            _ => {}
+        }
+    }
+
+    /// Gives up following etcd.
+    fn doubt(&mut self) {
+        self.mirror.doubt();
+        self.show_watch();
+    }
+
+    /// Publishes where the table is.
+    fn show_table(&self) {
+        let (revision, epoch) = {
+            let table = self.read();
+            (table.revision(), table.epoch().map(str::to_owned))
+        };
+        self.status.send_modify(|status| {
+            status.seen = revision;
+            status.epoch = epoch;
+        });
+    }
+}

@@ -1,0 +1,31 @@
+//! The data types of the admin API, as they stand in bodies: for the server,
+//! for clients, and for the OpenAPI document.
+//!
+//! They say what a body looks like. What a value may be, and the sentence that
+//! refuses another one, is the model's.
+
+mod answer;
+mod instance;
+mod list;
+mod policy;
+mod problem;
+mod route;
+mod settings;
+mod status;
+
+pub use answer::{BadValue, Changed};
+pub use instance::{AppAnswer, DrainingBody, InstanceBody, InstanceItem, InstanceWord, OwnerName};
+pub use list::{AppItem, AppList, ListQuery, RouteItem, RouteList};
+pub use policy::{
+    BalanceWord, CheckType, DrainWord, FailureWord, HealthCheckBody, PolicyBody, SameSiteWord,
+    SchemeWord, StatusSet, StickyBody,
+};
+pub use problem::{Code, ProblemBody};
+pub use route::{
+    ConditionBody, EditsBody, HashByBody, HeadersBody, MaintenanceBody, RedirectBody, RouteAnswer,
+    RouteBody, RuleBody, TargetBody,
+};
+pub use settings::{SettingsAnswer, SettingsBody};
+pub use status::{
+    AgentName, BadKey, Contested, EtcdStatus, Lag, RecordCounts, RedisStatus, StatusAnswer,
+};
