@@ -83,12 +83,15 @@ for _ = 1, 3 do
 end
 t.say(t.lookups())
 t.say(t.metric('pointsman_hits_total{level="negative"}'))
+-- the first of them was answered by Redis
+t.say(t.metric('pointsman_hits_total{level="redis"}'))
 --- response_body
 404 no_route
 404 no_route
 404 no_route
 1
 2
+1
 
 
 

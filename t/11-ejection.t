@@ -551,3 +551,26 @@ end)
 t.say(t.metric("pointsman_ejections_total"))
 --- response_body
 1
+
+
+
+=== a retry on 5xx goes to no ejected instance: the app's own answer is kept
+--- records
+route shop.test shop
+policy shop {"retry_5xx":true,"retries":2,"retry_budget":1000}
+inst shop a @a
+inst shop b @closing
+--- lua
+t.wait("an ejection", function()
+    t.get("shop.test")
+    return t.status().ejected ~= ngx.null and t.status().ejected
+end)
+for _ = 1, 4 do
+    local response = t.get("shop.test", "/status/503")
+    t.say(response.status, " ", response.headers["x-app"])
+end
+--- response_body
+503 said so
+503 said so
+503 said so
+503 said so

@@ -166,7 +166,7 @@ t.say(t.metric('pointsman_hits_total{level="redis"}'), " ",
 200
 200
 404 no_route, 404 no_route
-1 2
+2 2
 
 
 

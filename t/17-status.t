@@ -237,3 +237,32 @@ l2 0
 redis 3
 negative 2
 stale 0
+
+
+
+=== requests in flight that find no room push none out that did
+--- without: http
+--- http_config
+    lua_shared_dict pointsman_routes 1m;
+    lua_shared_dict pointsman_apps 1m;
+    lua_shared_dict pointsman_negatives 1m;
+    lua_shared_dict pointsman_state 2m;
+    lua_shared_dict pointsman_flights 64k;
+--- lua
+local flights = require("pointsman.cache.dicts").flights
+flights.add("first", 1)
+for i = 1, 5000 do
+    flights.add("other " .. i, 1)
+end
+t.say(flights.get("first"), " ", flights.get("w1") == ngx.worker.pid())
+for i = 1, 5000 do
+    flights.add("other " .. i, -1)
+end
+t.say(#ngx.shared.pointsman_flights:get_keys(0))
+--- no_error_log
+[error]
+--- error_log
+failed to count requests in flight: no memory
+--- response_body
+1 true
+3

@@ -544,3 +544,32 @@ end
 503 no_instance
 503 no_instance
 503 no_instance
+
+
+
+=== max_conns holds for requests that name their instance
+--- records
+route shop.test shop
+policy shop {"max_conns":2,"pin_header":"X-Instance-Id"}
+inst shop a @a
+inst shop b @b
+--- lua
+local function ask(path)
+    local response = t.get("shop.test", path,
+                           { headers = { "X-Instance-Id: a" } })
+    return response.headers["x-pointsman-error"] or response.status
+end
+local function stay()
+    return ask("/slow_if/a/0.5")
+end
+local function go_on()
+    t.wait("the first two", function()
+        return t.requests("a") == 2
+    end)
+    return ask("/") .. ", " .. t.show("shop.test")
+end
+t.say(table.concat(t.together(stay, stay, go_on), ", "))
+t.say(ask("/"))
+--- response_body
+200, 200, overloaded, 200 b
+200

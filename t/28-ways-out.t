@@ -467,3 +467,64 @@ ask()
 200 500 500 200 500 500 
 200 502 504 
 200 500 500 200 500 500 
+
+
+
+=== what an app asks for while a body is read is left out, not a 502
+--- records
+route shop.test shop
+inst shop a @a
+--- lua
+local changes = {
+    'policy shop {"retry_5xx":true}', 'policy shop {"sticky":{}}',
+    'policy shop {"buffering":false}',
+    'rules shop.test [{"path":"/","headers":{"response":{"set":{"X-A":"1"}}},"to":[{"app":"shop"}]}]',
+}
+for _, change in ipairs(changes) do
+    t.change("route shop.test shop\npolicy shop {}")
+    assert(t.show("shop.test") == "200 a")
+    local response = t.connect():request("shop.test", "/", {
+        chunks = function()
+            coroutine.yield("x")
+            t.change(change)
+            coroutine.yield("x")
+        end,
+    })
+    t.say(response.status)
+end
+--- response_body
+200
+200
+200
+200
+
+
+
+=== an app that reaches its limit while a body is read says so
+--- records
+route shop.test shop
+policy shop {"max_conns":1}
+inst shop a @a
+--- lua
+local function stay()
+    return t.get("shop.test", "/slow_if/a/0.5").status
+end
+local function send()
+    local response = t.connect():request("shop.test", "/", {
+        chunks = function()
+            coroutine.yield("x")
+            t.wait("the other one", function()
+                return t.requests("a") == 1
+            end)
+            coroutine.yield("x")
+        end,
+    })
+    return response.status .. " " .. response.headers["x-pointsman-error"]
+           .. " " .. response.headers["retry-after"]
+end
+local answers = t.together(send, stay)
+t.say(answers[1], ", ", answers[2])
+t.say(t.metric('pointsman_errors_total{reason="overloaded"}'))
+--- response_body
+502 overloaded 1, 200
+1

@@ -493,6 +493,43 @@ t.say()
 
 
 
+=== proxy_cache: a page that is updated in the background stays its app's
+--- http_config
+    proxy_cache_path $TEST_NGINX_SERVER_ROOT/cache keys_zone=pages:1m;
+    proxy_cache pages;
+    proxy_cache_valid 200 1s;
+    proxy_cache_use_stale updating;
+    proxy_cache_background_update on;
+--- config
+    location / {
+        include pointsman/location.conf;
+    }
+--- records
+route plain.test plain
+rules path.test [{"path":"/count/x","rewrite":"/count","to":[{"app":"plain"}]},{"path":"/","to":[{"app":"other"}]}]
+rules head.test [{"path":"/","headers":{"response":{"set":{"X-A":"1"}}},"to":[{"app":"plain"}]}]
+route again.test again
+policy again {"retry_5xx":true}
+inst plain a @a
+inst other b @b
+inst again c @c
+--- lua
+for _, host in ipairs { "plain.test", "path.test", "head.test", "again.test" } do
+    local first = t.get(host, "/count/x").body
+    local last = t.wait("an update of the page of " .. host, function()
+        local body = t.get(host, "/count/x").body
+        return body ~= first and body, body
+    end)
+    t.say(host, " ", first:match("^%l"), last:match("^%l"))
+end
+--- response_body
+plain.test aa
+path.test aa
+head.test aa
+again.test cc
+
+
+
 === HTTP/1.0, and HTTP/2
 --- http_config
     server {
@@ -569,7 +606,7 @@ local response = t.get("shop.test", "/echo", { chunks = function()
 end })
 t.say(response.status)
 --- error_log
-no live instance of shop any more
+no instance of shop any more: no_instance
 --- response_body
 200
 502

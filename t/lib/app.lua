@@ -65,6 +65,12 @@ function PATHS.port()
 end
 
 
+-- An answer like no other.
+function PATHS.count()
+    ngx.say(ngx.header["X-Instance"], " ", counts:incr("count", 1, 0))
+end
+
+
 function PATHS.status(rest)
     ngx.status = tonumber(rest)
     ngx.header["X-App"] = "said so"

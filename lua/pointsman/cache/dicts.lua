@@ -139,7 +139,16 @@ end
 -- What has come down to nothing is removed.
 function flights.add(key, by)
     local dict = shared.pointsman_flights
-    local value, err = dict:incr(key, by, 0)
+    local value, err = dict:incr(key, by)
+    if err == "not found" then
+        -- incr with a first value would make room by force: other counts, and
+        -- the names of workers, would go.
+        local ok
+        ok, err = dict:safe_add(key, 0)
+        if ok or err == "exists" then
+            value, err = dict:incr(key, by)
+        end
+    end
     if not value then
         if state:safe_add("flights_logged", 1, LOG_SECONDS) then
             ngx_log(ngx.WARN, "failed to count requests in flight: ", err)

@@ -3,8 +3,9 @@
 --
 -- It cannot yield. What the rewrite phase has decided is in the request's
 -- record; a plain app is looked up again. An app that has vanished in between
--- is a 502 and a line in the log, since stock nginx has no other status for
--- this phase.
+-- is a 502 with the reason in its headers and in the log, since stock nginx has
+-- no other status for this phase. The same goes for one whose instances have
+-- reached their limit meanwhile.
 --
 -- Three things to know of nginx here. The upstream's only server is `down`, so
 -- that no tries are left but those that are granted here. A retry that nginx
@@ -18,6 +19,7 @@ local decision = require("pointsman.request.decision")
 local in_flight = require("pointsman.request.in_flight")
 local metrics = require("pointsman.metrics")
 local records = require("pointsman.request.record")
+local respond = require("pointsman.request.respond")
 local variables = require("pointsman.request.variables")
 local verdict = require("pointsman.health.verdict")
 
@@ -30,6 +32,7 @@ local ffi_string = require("ffi").string
 local find_at = cache.find_at
 local first_pass = records.first_pass
 local get_last_failure = ngx_balancer.get_last_failure
+local inherit = records.inherit
 local min = math.min
 local ngx_log = ngx.log
 local now = ngx.now
@@ -40,6 +43,7 @@ local set_current_peer = ngx_balancer.set_current_peer
 local set_more_tries = ngx_balancer.set_more_tries
 local set_timeouts = ngx_balancer.set_timeouts
 local take = choice.take
+local tell = respond.tell
 
 local ERROR = ngx.ERROR
 local NO_LIVE_PEER = -3     -- NGX_BUSY
@@ -111,20 +115,26 @@ end
 -- of a cached page, which has no rewrite phase.
 local function find_app(record)
     local target, how = find_at(read_host())
-    if not target then
-        return nil, how
-    elseif target.plain then
+    if target and target.plain then
         return target
+    elseif record.is_sub and inherit(record) then
+        renew(record.app)
+        return record.app
+    elseif not target then
+        return nil, how
     end
     local app, rule, reason = decision.make(target)
     if not app then
         return nil, reason or "an answer of a rule's own"
     end
+    -- The table has changed since. Of all that a location is for, only the
+    -- protocol cannot be done without.
+    local scheme = app.policy.scheme
+    if scheme == "https" or scheme == "grpc" then
+        return nil, "an app that speaks " .. scheme
+    end
     record.app, record.rule = app, rule or false
     choice.note(record)
-    if decision.location(record) then
-        return nil, "an app that needs another location"
-    end
     return app
 end
 
@@ -194,7 +204,9 @@ function _M.run()
         take(record)
     end
     if not record.peer then
-        return give_up("no live instance of ", app.name, " any more")
+        local reason = choice.refusal(app) or "no_instance"
+        tell(reason)
+        return give_up("no instance of ", app.name, " any more: ", reason)
     end
     -- Retries are promised beforehand: where none is left in the budget, the
     -- answer of the only attempt is passed on, whatever it is.

@@ -68,6 +68,7 @@ local function apply(record, app, rule)
     if app.policy.server_name then
         var.pointsman_server_name = app.policy.server_name
     end
+    record.uri = var.uri
     if record.location then
         records.hand_over(record)
         return ngx.exec(record.location)

@@ -107,8 +107,17 @@ local function pick(record)
         end
     end
     view.now, view.key = time, record.key or nil
-    return app.picker:pick(skip, view)
-           or app.picker:pick(skip_but_ejected, view)
+    local picker = app.picker
+    local peer = picker:pick(skip, view)
+    if not peer and n_tried > 0 then
+        -- One that was tried rather than one that is known to fail: the client
+        -- gets what the last try has brought, if only a 503 of the app's own.
+        local n = n_tried
+        n_tried = 0
+        peer = picker:pick(skip, view)
+        n_tried = n
+    end
+    return peer or picker:pick(skip_but_ejected, view)
 end
 
 
@@ -123,7 +132,9 @@ function _M.refusal(its_app)
     local policy = its_app.policy
     local pin = policy.pin_header and view.header(policy.pin_header)
     if pin then
-        return not with_id(pin) and "no_such_instance" or nil
+        local peer = with_id(pin)
+        return not peer and "no_such_instance"
+               or at_limit(peer) and "overloaded" or nil
     elseif its_app.live == 0 then
         -- A session may stay with an instance that drains.
         return not (policy.sticky and find_session()) and "no_instance" or nil
@@ -166,6 +177,9 @@ function _M.take(record)
     local peer
     if record.pin then
         peer = with_id(record.pin)
+        if peer and at_limit(peer) then
+            peer = nil
+        end
         record.peer = peer or false
         return peer
     end

@@ -38,11 +38,8 @@ local function correct_host(host, host_len, header, header_len)
             and find(sub(given, host_len + 1), "^%.?:?%d*$") then
         return
     end
-    local asked = match(var.request or "", "^%S+ %w+://([^/?# ]+)") or name
-    var.pointsman_upstream_host = asked
-    if var.pointsman_trusted_host == "" then
-        var.pointsman_forwarded_host = asked
-    end
+    var.pointsman_host =
+        match(var.request or "", "^%S+ %w+://([^/?# ]+)") or name
 end
 
 

@@ -49,6 +49,8 @@ local function new_record()
         -- See choice.note.
         pin = false, session = false, key = false,
         location = false, is_upgrade = false, probing = false, cut = false,
+        -- The path for the app.
+        uri = false,
     }
 end
 
@@ -164,6 +166,27 @@ function _M.first_pass(time)
         is_current = false
     end
     return record, is_current
+end
+
+
+-- syntax: ok = record.inherit(record)
+-- In balancer_by_lua of a subrequest without a decision: if it is nginx's
+-- update of a cached page in the background, it takes over what was decided for
+-- the client's request. (It is a copy of that, has no rewrite phase, and is in
+-- the same location. Decided again by the path for the app, it could go to
+-- another one.)
+function _M.inherit(record)
+    local its_identity, uri = identity(), var.uri
+    for _, main in pairs(records) do
+        if main.state == DECIDED and main.identity == its_identity
+                and main.uri == uri then
+            record.app, record.rule = main.app, main.rule
+            record.pin, record.session = main.pin, main.session
+            record.key = main.key
+            return true
+        end
+    end
+    return false
 end
 
 

@@ -1,4 +1,5 @@
--- Answers that the edge gives itself. For the rewrite phase.
+-- Answers that the edge gives itself. For the rewrite phase; the balancer phase
+-- can only tell the reason.
 --
 -- An error is shown by the user's error_page for its status, otherwise by
 -- nginx's own page, always with X-Pointsman-Error. A subrequest gets a line of
@@ -80,16 +81,23 @@ end
 local _M = {}
 
 
--- syntax: return respond.fail(reason)
-function _M.fail(reason)
-    local answer = REASONS[reason]
+-- syntax: respond.tell(reason)
+-- For whatever error is answered then.
+function _M.tell(reason)
     local name = "errors_" .. reason
     counts[name] = counts[name] + 1
     if not is_subrequest() then
         var.pointsman_error = reason
     end
     ngx.header["X-Pointsman-Error"] = reason
-    ngx.header["Retry-After"] = answer.retry_after
+    ngx.header["Retry-After"] = REASONS[reason].retry_after
+end
+
+
+-- syntax: return respond.fail(reason)
+function _M.fail(reason)
+    local answer = REASONS[reason]
+    _M.tell(reason)
     -- First: a subrequest has its client's headers.
     if is_subrequest() or answer.is_text then
         return say(answer.status, answer.message .. "\n")

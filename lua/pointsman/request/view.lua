@@ -9,7 +9,6 @@ local lower = string.lower
 local match = string.match
 local ngx = ngx
 local random = math.random
-local sub = string.sub
 local type = type
 local var = ngx.var
 
@@ -107,18 +106,9 @@ end
 
 -- syntax: authority = view.authority()
 -- The host and port that the client asked for: what a trusted proxy says, or
--- the Host header as it came; the host that the request was routed by, if its
--- request line names another one.
+-- the Host header as it came, or the host of the request line.
 function _M.authority()
-    local forwarded = var.pointsman_trusted_host
-    if forwarded ~= "" then
-        return forwarded
-    end
-    local authority, host = var.pointsman_host, var.host
-    if sub(lower(authority), 1, #host) ~= host then
-        return host
-    end
-    return authority
+    return var.pointsman_forwarded_host
 end
 
 
