@@ -189,10 +189,10 @@ impl<'a> Rig<'a> {
         if !agent_first {
             agent = self.sync().await?;
         }
-        // Besides the records there are `meta` and the stream.
+        // Besides the records there are `meta`, `heard` and the stream.
         let (ours, theirs) = (self.facts.size().await?, self.bare_facts.size().await?);
         ensure!(
-            ours == theirs + 2,
+            ours == theirs + 3,
             "{ours} keys, the bare copy has {theirs}"
         );
         Ok(Round {
