@@ -6,7 +6,7 @@
 -- key in the state dict that expires, says which worker it is.
 --
 -- A connection lives in one run of a timer (to connect again and again in one
--- would leak a little each time); when it ends, the next run begins a second
+-- would leak a little each time); when it ends, the next run begins a moment
 -- later or, if all went well, at once. No timer here is due in 0 seconds:
 -- OpenResty and stock nginx do not agree on when such a timer runs.
 --
@@ -41,7 +41,8 @@ local EMPTY_SECONDS = known_apps.EMPTY_SECONDS
 -- nginx's timers have whole milliseconds; to sleep for 0 of them is a warning
 -- in the log, where nginx lacks OpenResty's patches.
 local SHORTEST = 0.001
--- How often to look at a table that cannot be followed yet.
+-- How often to look at a table that cannot be followed yet, or at a Redis that
+-- has failed: what is deregistered meanwhile still gets requests.
 local POLL_SECONDS = 0.2
 -- A run of a timer takes a little memory for each read; it is given back at
 -- the end.
@@ -359,8 +360,8 @@ local function run(premature)
     end
     if exiting() then
         end_lease()
-    elseif ok then
-        timer_at(SHORTEST, run)
+    else
+        timer_at(ok and SHORTEST or POLL_SECONDS, run)
     end
     if not ok then
         count("feed_errors")
