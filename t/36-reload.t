@@ -113,3 +113,17 @@ t.say(t.show("shop.test"), " ", state:get("feed_lease") == holder)
 --- response_body
 200 a
 200 b true
+
+
+
+=== the lease of a worker that was killed holds up no other worker's feed
+--- lua
+t.shell("sh -c 'echo $$' >$POINTSMAN_TEST_DIR/dead")
+local file = assert(io.open(os.getenv("POINTSMAN_TEST_DIR") .. "/dead"))
+local dead = file:read("*n")
+file:close()
+ngx.shared.pointsman_state:set("feed_lease", dead, 30)
+t.change("inst shop a @b")
+t.say(t.show("shop.test"))
+--- response_body
+200 b

@@ -15,6 +15,7 @@
 
 local apply = require("pointsman.feed.apply")
 local dicts = require("pointsman.cache.dicts")
+local in_flight = require("pointsman.request.in_flight")
 local known_apps = require("pointsman.cache.apps")
 local redis = require("pointsman.redis.client")
 local revalidation = require("pointsman.cache.revalidation")
@@ -25,6 +26,7 @@ local count = dicts.count
 local dict_get = dicts.get
 local dict_set = dicts.set
 local exiting = ngx.worker.exiting
+local is_alive = in_flight.is_alive
 local ipairs = ipairs
 local max = math.max
 local next = next
@@ -81,8 +83,9 @@ end
 
 
 local function hold_lease()
-    local pid = ngx.worker.pid()
-    if dict_get("feed_lease") == pid then
+    local pid, holder = ngx.worker.pid(), dict_get("feed_lease")
+    -- A worker that was killed cannot give it back.
+    if holder == pid or holder and not is_alive(holder) then
         dict_set("feed_lease", pid, LEASE_SECONDS)
         return true
     end
