@@ -29,7 +29,7 @@ pub type SharedTable = Arc<RwLock<Table>>;
 pub struct Mirror {
     store: Arc<dyn Store>,
     table: SharedTable,
-    /// What the table follows; none while it is in doubt.
+    /// What the table follows; none until it is listed again.
     watcher: Option<Watcher>,
     moved: watch::Sender<Revision>,
 }
@@ -51,7 +51,7 @@ pub enum Progress {
     Moved(usize, Vec<(Revision, Vec<Change>)>),
     /// Something failed; the watcher goes on by itself after a pause.
     Failed(StoreError),
-    /// The copy is in doubt: it must be listed from scratch.
+    /// The copy cannot be relied on: it must be listed again.
     Ended(End),
 }
 
@@ -102,7 +102,7 @@ impl Mirror {
         read(&self.table)
     }
 
-    /// The registry that is followed; none while the copy is in doubt.
+    /// The registry that is followed; none until it is listed again.
     pub fn follows(&self) -> Option<&str> {
         self.watcher.as_ref().map(Watcher::epoch)
     }
@@ -118,7 +118,7 @@ impl Mirror {
             .is_some_and(|epoch| self.read().epoch() != Some(epoch))
     }
 
-    /// Gives up following: the copy is in doubt.
+    /// Gives up following: the copy must be listed again.
     pub fn doubt(&mut self) {
         self.watcher = None;
     }

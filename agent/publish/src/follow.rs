@@ -39,7 +39,7 @@ impl Publisher {
     }
 
     /// Waits, and follows the watch meanwhile, if there is one; gives it up
-    /// when it is in doubt.
+    /// when it cannot be relied on.
     pub(super) async fn pass_time(&mut self, time: Duration) {
         let until = Instant::now() + time;
         if let Err(turn) = self.follow_until(until).await {

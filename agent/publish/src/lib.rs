@@ -79,7 +79,7 @@ pub struct Publisher {
 enum Turn {
     /// Look where Redis stands. The table and its watch are as good as before.
     LookAgain(String),
-    /// The same, but they are in doubt: list etcd anew.
+    /// The same, but they cannot be relied on: list etcd again.
     ListAgain(String),
     /// Shutdown was asked for.
     Stop,

@@ -114,7 +114,7 @@ local function settle(record, kind, is_failure)
         ejection.release(app, peer, token)
         ejection.restore(app, peer)
     else
-        -- Nothing: and the next client shall not wait in vain at once.
+        -- Nothing. The next probe follows later: clients must not wait for it.
         ejection.release(app, peer, token, fail_timeout(app.policy))
     end
 end
