@@ -12,7 +12,7 @@ use pointsman_wire as wire;
 use utoipa::ToSchema;
 use utoipa::openapi::{Ref, RefOr, Schema};
 
-use super::{ApiState, apps, draining, instances, openapi, routes, settings, status};
+use super::{ApiState, apps, draining, edges, instances, openapi, routes, settings, status};
 
 /// What a client must be allowed to do, to make a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +48,8 @@ pub(crate) struct Call {
     /// The parameters of its query.
     pub(crate) query: Option<Shape>,
     pub(crate) body: Option<Shape>,
+    /// Whether it writes one thing, and may wait for the edges.
+    pub(crate) is_write: bool,
     pub(crate) answer: Answers,
     handler: MethodRouter<Arc<ApiState>>,
 }
@@ -107,6 +109,7 @@ impl Call {
             summary,
             query: None,
             body: None,
+            is_write: false,
             answer: Answers::Text("text/plain; charset=utf-8"),
             handler: on(filter, handler),
         }
@@ -127,6 +130,12 @@ impl Call {
         self
     }
 
+    /// A write, which the layer around the handlers may let wait for the edges.
+    fn writes(mut self) -> Self {
+        self.is_write = true;
+        self.query::<wire::WriteQuery>().answers::<wire::Changed>()
+    }
+
     fn text(mut self, content_type: &'static str) -> Self {
         self.answer = Answers::Text(content_type);
         self
@@ -140,41 +149,51 @@ pub(crate) fn all() -> Vec<Call> {
     const GET: Method = Method::GET;
     const PUT: Method = Method::PUT;
     const DELETE: Method = Method::DELETE;
+    const POST: Method = Method::POST;
     let path = |kind: Kind| kind.declaration().api.unwrap_or_default();
     let (route_path, app_path, instance_path) =
         (path(Kind::Route), path(Kind::App), path(Kind::Instance));
     let (draining_path, settings_path) = (path(Kind::Override), path(Kind::Settings));
+    let edge_path = path(Kind::Edge);
     vec![
         Call::new(GET, "/v1/routes", Read, "List routes", routes::list)
             .query::<wire::ListQuery>().answers::<wire::RouteList>(),
         Call::new(PUT, route_path, Write, "Bind a host", routes::put)
-            .takes::<wire::RouteBody>().answers::<wire::Changed>(),
+            .takes::<wire::RouteBody>().writes(),
         Call::new(GET, route_path, Read, "Show a route", routes::get)
             .answers::<wire::RouteAnswer>(),
         Call::new(DELETE, route_path, Write, "Unbind a host", routes::delete)
-            .answers::<wire::Changed>(),
+            .writes(),
         Call::new(GET, "/v1/apps", Read, "List apps", apps::list)
             .query::<wire::ListQuery>().answers::<wire::AppList>(),
         Call::new(PUT, app_path, Write, "Give an app a policy", apps::put)
-            .takes::<wire::PolicyBody>().answers::<wire::Changed>(),
+            .takes::<wire::PolicyBody>().writes(),
         Call::new(GET, app_path, Read, "Show an app with its instances", apps::get)
             .answers::<wire::AppAnswer>(),
         Call::new(DELETE, app_path, Write, "Delete an app's policy", apps::delete)
-            .answers::<wire::Changed>(),
+            .writes(),
         Call::new(PUT, instance_path, Write, "Register an instance, or keep it", instances::put)
-            .takes::<wire::InstanceBody>().answers::<wire::Changed>(),
+            .takes::<wire::InstanceBody>().writes(),
         Call::new(DELETE, instance_path, Write, "Deregister an instance", instances::delete)
-            .answers::<wire::Changed>(),
-        Call::new(PUT, draining_path, Write, "Drain an instance", draining::put)
-            .takes::<wire::DrainingBody>().answers::<wire::Changed>(),
+            .writes(),
+        Call::new(PUT, draining_path, Write, "Take an instance out of use", draining::put)
+            .takes::<wire::DrainingBody>().writes(),
         Call::new(DELETE, draining_path, Write, "End the draining of an instance", draining::delete)
-            .answers::<wire::Changed>(),
+            .writes(),
+        Call::new(POST, "/v1/apps/{app}/instances/{id}/drain", Write, "Drain an instance and wait until it is", draining::drain)
+            .query::<wire::DrainQuery>().answers::<wire::DrainAnswer>(),
+        Call::new(GET, "/v1/edges", Read, "List the edges", edges::list)
+            .answers::<wire::EdgeList>(),
+        Call::new(DELETE, edge_path, Admin, "Forget an edge", edges::delete)
+            .writes(),
+        Call::new(GET, "/v1/wait", Read, "Wait until a revision is live on every edge", edges::wait)
+            .query::<wire::WaitQuery>().answers::<wire::WaitAnswer>(),
         Call::new(PUT, settings_path, Admin, "Set what holds for the whole registry", settings::put)
-            .takes::<wire::SettingsBody>().answers::<wire::Changed>(),
+            .takes::<wire::SettingsBody>().writes(),
         Call::new(GET, settings_path, Read, "Show the settings", settings::get)
             .answers::<wire::SettingsAnswer>(),
         Call::new(DELETE, settings_path, Admin, "Go back to the defaults", settings::delete)
-            .answers::<wire::Changed>(),
+            .writes(),
         Call::new(GET, "/v1/status", Read, "Show what the agent does", status::status)
             .answers::<wire::StatusAnswer>(),
         Call::new(GET, "/v1/openapi.json", Open, "This document", openapi::get)

@@ -4,17 +4,24 @@
 //! The word holds for the registration that is there now: it ends when the
 //! instance is registered again, but no heartbeat undoes it.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::Response;
-use pointsman_model::Key;
+use pointsman_mirror::table::InstanceState;
+use pointsman_model::{AppName, InstanceId, Key};
+use pointsman_store::Revision;
+use pointsman_wire::{DrainAnswer, DrainQuery};
 
 use super::ApiState;
-use super::extract::{InstanceParam, NoFields, Precondition};
-use super::problem::Problem;
-use super::registering::{Names, drain};
-use super::storage::Thing;
+use super::edges::{Left, patience};
+use super::extract::{InstanceParam, NoFields, Params, Precondition};
+use super::problem::{Code, Problem};
+use super::registering::{Names, set_draining};
+use super::storage::{Thing, json_body};
+
+const DEFAULT_DRAIN: Duration = Duration::from_secs(30);
 
 pub(super) async fn put(
     State(state): State<Arc<ApiState>>,
@@ -22,7 +29,73 @@ pub(super) async fn put(
     Precondition(condition): Precondition,
     NoFields: NoFields,
 ) -> Result<Response, Problem> {
-    drain(&state, &Names::new(app, id), condition).await
+    let names = Names::new(app, id);
+    let revision = set_draining(&state, &names, condition).await?;
+    Ok(names.draining().written(revision))
+}
+
+/// Takes the instance out of use, and waits until every edge has applied that
+/// and nothing is in flight on it anywhere.
+pub(super) async fn drain(
+    State(state): State<Arc<ApiState>>,
+    InstanceParam(app, id): InstanceParam,
+    Params(query): Params<DrainQuery>,
+    NoFields: NoFields,
+) -> Result<Response, Problem> {
+    let patience = patience("timeout", query.timeout.as_deref(), DEFAULT_DRAIN)?;
+    let names = Names::new(app.clone(), id.clone());
+    let revision = set_draining(&state, &names, None).await?;
+    let left = || match state.not_draining(&app, &id, revision) {
+        None => Ok(state.undrained(&app, &id, revision)),
+        Some(why) => {
+            let detail = format!("{why}: nothing tells what is in flight on it");
+            Err(Problem::new(Code::NotRouted, detail))
+        }
+    };
+    match state.until_nothing(left, patience).await? {
+        None => {
+            let edges = state.edge_names();
+            Ok(json_body(&DrainAnswer { revision, edges }))
+        }
+        Some(left) => {
+            let what = format!("{app}/{id} is draining, but not drained");
+            Err(left.problem(Code::NotDrained, &what, revision))
+        }
+    }
+}
+
+impl ApiState {
+    /// What is left before the instance is drained.
+    fn undrained(&self, app: &AppName, id: &InstanceId, revision: Revision) -> Left {
+        let lacking = self.edges.undrained(revision, app.as_str(), id.as_str());
+        let mut left = Left::of(lacking);
+        if self.readiness.status().applied < revision {
+            left.obstacle.get_or_insert("redis is not there yet");
+        }
+        left
+    }
+
+    /// Why edges do not drain an instance whose draining was set at `revision`,
+    /// as far as the table has come.
+    fn not_draining(
+        &self,
+        app: &AppName,
+        id: &InstanceId,
+        revision: Revision,
+    ) -> Option<&'static str> {
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        if table.revision() < revision {
+            return None;
+        }
+        match table.instance_state_of(app.as_str(), id.as_str()) {
+            Some(InstanceState::Draining) => None,
+            None => Some("the instance was deregistered"),
+            Some(InstanceState::Shadowed { .. }) => Some("another instance has its address"),
+            Some(InstanceState::NotAllowed) => Some("the settings do not allow its address"),
+            Some(InstanceState::Bad) => Some("its value in etcd is bad"),
+            Some(_) => Some("the draining was ended meanwhile"),
+        }
+    }
 }
 
 pub(super) async fn delete(

@@ -7,7 +7,7 @@ use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
-use pointsman_model::{AppName, Host, InstanceId, json_object};
+use pointsman_model::{AppName, EdgeName, Host, InstanceId, json_object};
 use pointsman_store::{Condition, Revision};
 use serde::de::DeserializeOwned;
 use tokio::time::{sleep, timeout};
@@ -25,6 +25,9 @@ pub(super) struct HostParam(pub(super) Host);
 
 /// The app in the path.
 pub(super) struct AppParam(pub(super) AppName);
+
+/// The edge in the path.
+pub(super) struct EdgeParam(pub(super) EdgeName);
 
 /// App and instance in the path.
 pub(super) struct InstanceParam(pub(super) AppName, pub(super) InstanceId);
@@ -44,6 +47,15 @@ impl<S: Send + Sync> FromRequestParts<S> for AppParam {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let text: String = path(parts, state, Code::BadApp, "app").await?;
         Ok(Self(AppName::new(&text)?))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for EdgeParam {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let text: String = path(parts, state, Code::BadEdge, "edge").await?;
+        Ok(Self(EdgeName::new(&text)?))
     }
 }
 

@@ -3,17 +3,20 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{FromRequestParts as _, MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt as _;
 use pointsman_model::Chain;
+use pointsman_wire::WriteQuery;
 use tracing::Instrument as _;
 
 use super::ApiState;
+use super::edges::{MadeAt, patience};
+use super::extract::Params;
 use super::problem::{Code, Problem};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -23,8 +26,10 @@ const LARGEST_HEAD: usize = 32 << 10;
 /// What the layer knows of the calls.
 pub(super) struct Around {
     pub(super) state: Arc<ApiState>,
-    /// The paths of calls that take a query.
-    pub(super) with_query: Vec<&'static str>,
+    /// The calls that take a query of their own.
+    pub(super) with_query: Vec<(Method, &'static str)>,
+    /// The writes: they take [`WriteQuery`].
+    pub(super) writes: Vec<(Method, &'static str)>,
 }
 
 pub(super) async fn around(
@@ -48,7 +53,7 @@ pub(super) async fn around(
             Some(problem) => problem.into_response(),
             // The handlers share nothing that a panic could leave half done:
             // they read the table and call the store.
-            None => AssertUnwindSafe(next.run(request))
+            None => AssertUnwindSafe(around.run(request, route, next))
                 .catch_unwind()
                 .await
                 .unwrap_or_else(|_| {
@@ -84,6 +89,31 @@ pub(super) async fn around(
 }
 
 impl Around {
+    /// Runs the handler; after a write, waits for the edges if the query says
+    /// so.
+    async fn run(&self, request: Request, route: &str, next: Next) -> Response {
+        let call = (request.method().clone(), route);
+        let has_query = request.uri().query().is_some_and(|q| !q.is_empty());
+        if !has_query || !self.writes.contains(&call) {
+            return next.run(request).await;
+        }
+        match self.run_and_wait(request, next).await {
+            Ok(response) => response,
+            Err(problem) => problem.into_response(),
+        }
+    }
+
+    async fn run_and_wait(&self, request: Request, next: Next) -> Result<Response, Problem> {
+        let (mut parts, body) = request.into_parts();
+        let Params(query) = Params::<WriteQuery>::from_request_parts(&mut parts, &()).await?;
+        let patience = patience("wait", query.wait.as_deref(), Duration::ZERO)?;
+        let response = next.run(Request::from_parts(parts, body)).await;
+        if let Some(MadeAt(revision)) = response.extensions().get() {
+            self.state.live_everywhere(*revision, patience).await?;
+        }
+        Ok(response)
+    }
+
     fn refuse(&self, request: &Request, route: &str) -> Option<Problem> {
         let uri = request.uri();
         let length = uri.path_and_query().map_or(0, |p| p.as_str().len());
@@ -100,9 +130,17 @@ impl Around {
             let detail = format!("all headers together may have {LARGEST_HEAD} bytes");
             return Some(Problem::new(Code::HeadersTooLarge, detail));
         }
-        let takes_query = self.with_query.contains(&route) || !route.starts_with("/v1/");
+        // HEAD is what GET is.
+        let method = match request.method() {
+            &Method::HEAD => Method::GET,
+            method => method.clone(),
+        };
+        let call = (method, route);
+        let takes_query = self.with_query.contains(&call)
+            || self.writes.contains(&call)
+            || !route.starts_with("/v1/");
         if !takes_query && uri.query().is_some_and(|q| !q.is_empty()) {
-            return Some(Problem::new(Code::BadQuery, "this path takes no query"));
+            return Some(Problem::new(Code::BadQuery, "this call takes no query"));
         }
         None
     }

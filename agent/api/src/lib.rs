@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::middleware;
+use pointsman_edges::Edges;
 use pointsman_mirror::SharedTable;
 use pointsman_store::Store;
 
@@ -15,6 +16,7 @@ use crate::readiness::Readiness;
 mod apps;
 mod calls;
 mod draining;
+mod edges;
 mod extract;
 mod instances;
 mod layer;
@@ -31,6 +33,7 @@ mod storage;
 #[cfg(test)]
 mod tests;
 
+use calls::Call;
 use problem::{Code, Problem};
 
 /// What the handlers share.
@@ -40,6 +43,8 @@ pub struct ApiState {
     pub store: Arc<dyn Store>,
     /// Where lists are read from.
     pub table: SharedTable,
+    /// What edges report.
+    pub edges: Edges,
     /// Whether the agent is ready, and what the sync says.
     pub readiness: Readiness,
     /// What is counted.
@@ -55,10 +60,14 @@ pub struct ApiState {
 /// The whole API.
 pub fn router(state: Arc<ApiState>) -> Router {
     let calls = calls::all();
-    let with_query = calls.iter().filter(|call| call.query.is_some());
+    let paths = |is_wanted: fn(&Call) -> bool| {
+        let wanted = calls.iter().filter(|call| is_wanted(call));
+        wanted.map(|call| (call.method.clone(), call.path)).collect()
+    };
     let around = layer::Around {
         state: Arc::clone(&state),
-        with_query: with_query.map(|call| call.path).collect(),
+        with_query: paths(|call| call.query.is_some() && !call.is_write),
+        writes: paths(|call| call.is_write),
     };
     calls::router(calls)
         .fallback(async || {

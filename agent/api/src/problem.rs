@@ -9,9 +9,9 @@ use std::sync::Arc;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use pointsman_model::{Bad, BadCode};
-use pointsman_store::StoreError;
+use pointsman_store::{Revision, StoreError};
 pub use pointsman_wire::Code;
-use pointsman_wire::ProblemBody;
+use pointsman_wire::{LackingItem, ProblemBody};
 use serde_json::json;
 
 /// The content type of an error.
@@ -24,6 +24,7 @@ pub struct Problem {
     detail: String,
     field: Option<Cow<'static, str>>,
     headers: Vec<(HeaderName, HeaderValue)>,
+    lacking: Option<(Revision, Vec<LackingItem>)>,
     /// For the log only.
     source: Option<StoreError>,
 }
@@ -36,6 +37,7 @@ impl Problem {
             detail: detail.into(),
             field: None,
             headers: Vec::new(),
+            lacking: None,
             source: None,
         }
     }
@@ -43,6 +45,12 @@ impl Problem {
     /// Names the field that it is about.
     pub fn field(mut self, name: impl Into<Cow<'static, str>>) -> Self {
         self.field = Some(name.into());
+        self
+    }
+
+    /// Adds what edges lacked when a wait for `revision` was at its end.
+    pub fn lacking(mut self, revision: Revision, items: Vec<LackingItem>) -> Self {
+        self.lacking = Some((revision, items));
         self
     }
 
@@ -76,6 +84,8 @@ impl Problem {
             detail: self.detail.clone(),
             code: self.code,
             field: self.field.as_ref().map(ToString::to_string),
+            revision: self.lacking.as_ref().map(|(revision, _)| *revision),
+            lacking: self.lacking.as_ref().map(|(_, items)| items.clone()),
             request_id: request_id.to_owned(),
         };
         let content_type = (header::CONTENT_TYPE, CONTENT_TYPE);
@@ -116,6 +126,7 @@ impl From<Bad> for Problem {
             BadCode::BadHost => (Code::BadHost, Some("host")),
             BadCode::BadApp => (Code::BadApp, Some("app")),
             BadCode::BadId => (Code::BadId, Some("id")),
+            BadCode::BadEdge => (Code::BadEdge, Some("edge")),
             BadCode::NotSupported => (Code::NotSupported, None),
             _ => (Code::BadValue, None),
         };

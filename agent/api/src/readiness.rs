@@ -43,6 +43,18 @@ impl Readiness {
         })
     }
 
+    /// Waits until the sync's status may have changed. Cancel safe.
+    pub async fn moved(&mut self) {
+        if self.status.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Whether the agent was told to stop.
+    pub fn is_stopping(&self) -> bool {
+        self.stop.is_cancelled()
+    }
+
     /// Waits until the agent is told to stop.
     pub async fn stopping(&self) {
         self.stop.cancelled().await;

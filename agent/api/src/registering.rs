@@ -40,6 +40,11 @@ impl Names {
         }
     }
 
+    /// Its draining.
+    pub(super) fn draining(&self) -> &Thing {
+        &self.draining
+    }
+
     /// What is said about the instance.
     fn marks(&self) -> [&Thing; 2] {
         [&self.draining, &self.health]
@@ -194,11 +199,11 @@ pub(super) async fn deregister(
 
 /// A PUT of an instance's draining: for the registration that is there, and
 /// none that comes in between.
-pub(super) async fn drain(
+pub(super) async fn set_draining(
     state: &ApiState,
     names: &Names,
     condition: Option<Condition>,
-) -> Result<Response, Problem> {
+) -> Result<Revision, Problem> {
     let (instance, thing) = (&names.instance, &names.draining);
     let value = Override { draining: true }.to_value();
     let condition = condition.unwrap_or(Condition::Always);
@@ -219,7 +224,7 @@ pub(super) async fn drain(
         match state.txn(&compares, &put).await? {
             Written::Done(revision) => {
                 note(thing, revision);
-                return Ok(thing.written(revision));
+                return Ok(revision);
             }
             // The condition may have failed, or the instance has changed.
             Written::Conflict(_) => {

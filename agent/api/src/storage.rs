@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::ApiState;
+use super::edges::MadeAt;
 use super::extract::etag;
 use super::problem::{Code, Problem};
 
@@ -102,7 +103,7 @@ impl Thing {
         if let Ok(path) = HeaderValue::from_str(&self.path()) {
             headers.insert(header::LOCATION, path);
         }
-        (headers, json_body(&Changed { revision })).into_response()
+        (headers, changed(revision)).into_response()
     }
 }
 
@@ -160,7 +161,14 @@ impl ApiState {
 /// The answer to a deletion.
 pub(super) fn deleted(thing: &Thing, revision: Revision) -> Response {
     tracing::info!(key = thing.stored, revision, "deleted");
-    json_body(&Changed { revision })
+    changed(revision)
+}
+
+/// The answer to a write. It carries the revision to the layer that may wait.
+fn changed(revision: Revision) -> Response {
+    let mut response = json_body(&Changed { revision });
+    response.extensions_mut().insert(MadeAt(revision));
+    response
 }
 
 /// The answer to a read.

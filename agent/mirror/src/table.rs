@@ -52,6 +52,8 @@ pub struct Table {
     rebuild: Revision,
     /// The agents that are there, with their create revisions.
     agents: BTreeMap<Box<str>, Revision>,
+    /// The names of edges that were heard from, with their mod revisions.
+    edges: BTreeMap<Box<str>, Revision>,
     recent: Recent,
 }
 
@@ -117,6 +119,16 @@ impl Table {
         self.agents.iter().map(|(id, created)| (&**id, *created))
     }
 
+    /// The names of edges that were ever heard from, and have not quit.
+    pub fn edges(&self) -> impl Iterator<Item = &str> {
+        self.edges.keys().map(|name| &**name)
+    }
+
+    /// Whether this is one of [`Table::edges`].
+    pub fn has_edge(&self, name: &str) -> bool {
+        self.edges.contains_key(name)
+    }
+
     /// The mod revision of a key, if it is there; canonical keys only.
     pub fn key_revision(&self, key: &str) -> Option<Revision> {
         match Key::parse(key).ok()? {
@@ -132,6 +144,7 @@ impl Table {
             Key::Override(app, id) => self.overrides.revision(app.as_str(), id.as_str()),
             Key::Health(app, id) => self.health.revision(app.as_str(), id.as_str()),
             Key::Settings => self.shaping.entry().map(|e| e.mod_revision),
+            Key::Edge(name) => self.edges.get(name.as_str()).copied(),
             _ => None,
         }
     }
@@ -364,6 +377,10 @@ impl Table {
                 self.rebuild = kv.mod_revision;
                 None
             }
+            Key::Edge(name) => {
+                self.edges.insert(name.as_str().into(), kv.mod_revision);
+                None
+            }
             Key::Agent(id) => {
                 self.agents.insert(id.clone(), kv.create_revision);
                 None
@@ -411,6 +428,9 @@ impl Table {
             }
             Ok(Key::Epoch) => self.epoch = None,
             Ok(Key::Rebuild) => self.rebuild = 0,
+            Ok(Key::Edge(name)) => {
+                self.edges.remove(name.as_str());
+            }
             Ok(Key::Agent(id)) => {
                 self.agents.remove(&id);
             }

@@ -1,7 +1,7 @@
 //! Reading keys of the registry in etcd, without its prefix.
 
 use super::kind::{Key, Kind};
-use super::{AppName, Bad, BadCode, Host, InstanceId, quoted};
+use super::{AppName, Bad, BadCode, EdgeName, Host, InstanceId, quoted};
 
 impl Key {
     /// Reads a key. What is not in canonical form is refused, not folded.
@@ -79,6 +79,12 @@ impl Name for Host {
 impl Name for AppName {
     fn read(text: &str) -> Result<Self, Bad> {
         AppName::new(text)
+    }
+}
+
+impl Name for EdgeName {
+    fn read(text: &str) -> Result<Self, Bad> {
+        EdgeName::new(text)
     }
 }
 

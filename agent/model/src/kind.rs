@@ -6,7 +6,7 @@ use std::fmt;
 
 use super::key::Names;
 use super::{
-    AppName, Bad, Element, Health, Host, Instance, InstanceId, Override, Policy, Route, Settings,
+    AppName, Bad, EdgeName, Element, Health, Host, Instance, InstanceId, Override, Policy, Route, Settings,
 };
 
 /// What a kind of key is.
@@ -240,6 +240,17 @@ kinds! {
         api: None,
         noun: "the adoption",
         absent: "nothing is adopted",
+        weight: 0,
+    }
+    /// An edge that was heard from.
+    Edge(edge: EdgeName) {
+        form: "edges/<edge>",
+        value: none,
+        element: None,
+        touches: None,
+        api: Some("/v1/edges/{edge}"),
+        noun: "the edge {edge}",
+        absent: "no edge {edge} was ever heard from, or it has quit",
         weight: 0,
     }
     /// An agent that is there.

@@ -32,7 +32,7 @@ pub use host_port::HostPort;
 pub use instance::{DEFAULT_WEIGHT, Instance};
 pub use kind::{Declaration, Key, Kind};
 pub use marks::{Health, Marks, Override};
-pub use name::{AppName, InstanceId};
+pub use name::{AppName, EdgeName, InstanceId};
 pub use path::Path;
 pub use policy::{
     Balance, CheckKind, CheckStatus, FailOn, Failure, HealthCheck, Policy, SameSite, Scheme, Sticky,
@@ -123,6 +123,8 @@ pub enum BadCode {
     BadApp,
     /// An instance id outside `[A-Za-z0-9._:-]{1,256}`.
     BadId,
+    /// The name of an edge outside `[A-Za-z0-9._-]{1,128}`.
+    BadEdge,
     /// An address outside the networks that the settings allow.
     NotAllowed,
     /// What the edge's nginx cannot do, or what is not built yet.
@@ -133,7 +135,7 @@ pub enum BadCode {
 
 impl BadCode {
     /// All codes, for the documentation's test.
-    pub const ALL: [BadCode; 12] = [
+    pub const ALL: [BadCode; 13] = [
         BadCode::BadJson,
         BadCode::UnknownField,
         BadCode::MissingField,
@@ -143,6 +145,7 @@ impl BadCode {
         BadCode::BadHost,
         BadCode::BadApp,
         BadCode::BadId,
+        BadCode::BadEdge,
         BadCode::NotAllowed,
         BadCode::NotSupported,
         BadCode::UnknownKey,
@@ -160,6 +163,7 @@ impl BadCode {
             BadCode::BadHost => "bad_host",
             BadCode::BadApp => "bad_app",
             BadCode::BadId => "bad_id",
+            BadCode::BadEdge => "bad_edge",
             BadCode::NotAllowed => "not_allowed",
             BadCode::NotSupported => "not_supported",
             BadCode::UnknownKey => "unknown_key",

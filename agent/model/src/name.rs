@@ -1,4 +1,4 @@
-//! Names of apps and instances.
+//! Names of apps, instances and edges.
 
 use std::fmt;
 
@@ -61,6 +61,13 @@ name!(
     /// An app: `[a-z0-9._-]{1,128}`, but neither `.` nor `..`.
     AppName, BadCode::BadApp, "an app name", 128, "a-z 0-9 . _ -",
     |b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-')
+);
+name!(
+    /// An edge: `[A-Za-z0-9._-]{1,128}`, but neither `.` nor `..`. (An edge with a
+    /// hyphen first would be taken for the goodbye of another one, and refuses to
+    /// start.)
+    EdgeName, BadCode::BadEdge, "the name of an edge", 128, "A-Z a-z 0-9 . _ -",
+    |b| matches!(b, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'_' | b'-')
 );
 name!(
     /// An instance of an app: `[A-Za-z0-9._:-]{1,256}`, but neither `.` nor `..`.

@@ -5,6 +5,7 @@
 //! refuses another one, is the model's.
 
 mod answer;
+mod edges;
 mod instance;
 mod list;
 mod policy;
@@ -14,6 +15,10 @@ mod settings;
 mod status;
 
 pub use answer::{BadValue, Changed};
+pub use edges::{
+    DrainAnswer, DrainQuery, EdgeItem, EdgeList, EdgeReport, EdgeWord, LackingItem, LackingWord,
+    WaitAnswer, WaitQuery, WriteQuery,
+};
 pub use instance::{AppAnswer, DrainingBody, InstanceBody, InstanceItem, InstanceWord, OwnerName};
 pub use list::{AppItem, AppList, ListQuery, RouteItem, RouteList};
 pub use policy::{

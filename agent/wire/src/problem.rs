@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::LackingItem;
+
 macro_rules! codes {
     ($($variant:ident $word:literal $status:literal $title:literal),* $(,)?) => {
         /// What went wrong, as a stable word.
@@ -45,6 +47,7 @@ codes! {
     BadHost "bad_host" 400 "The host cannot be bound",
     BadApp "bad_app" 400 "The name of the app is not one",
     BadId "bad_id" 400 "The instance id is not one",
+    BadEdge "bad_edge" 400 "The name of the edge is not one",
     BadQuery "bad_query" 400 "The query has an unknown parameter or a bad value",
     BadPrecondition "bad_precondition" 400 "If-Match or If-None-Match cannot be used like this",
     BadBody "bad_body" 400 "The body broke off",
@@ -52,6 +55,8 @@ codes! {
     UnknownPath "unknown_path" 404 "The API has no such path",
     MethodNotAllowed "method_not_allowed" 405 "The path does not know this method",
     RequestTimeout "request_timeout" 408 "The body did not come in time",
+    NotRouted "not_routed" 409 "The instance gets no requests",
+    EdgeReports "edge_reports" 409 "The edge reports",
     PreconditionFailed "precondition_failed" 412 "The thing is not as the request expects it",
     BodyTooLarge "body_too_large" 413 "The body is too large",
     UriTooLong "uri_too_long" 414 "The URI is too long",
@@ -63,6 +68,8 @@ codes! {
     EtcdDenied "etcd_denied" 503 "etcd refuses the agent",
     EtcdUnavailable "etcd_unavailable" 503 "etcd cannot be reached",
     NotReady "not_ready" 503 "The agent is not ready yet",
+    NotLive "not_live" 504 "Not every edge has applied the revision in time",
+    NotDrained "not_drained" 504 "The instance is not drained in time, and stays draining",
 }
 
 /// An error. The body is `application/problem+json`.
@@ -82,6 +89,14 @@ pub struct ProblemBody {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub field: Option<String>,
+    /// The revision that was waited for: what was written is written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub revision: Option<i64>,
+    /// What edges lacked at the end of a wait.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub lacking: Option<Vec<LackingItem>>,
     /// The request's id, which the agent's log has too.
     pub request_id: String,
 }

@@ -201,6 +201,7 @@ impl Table {
             Kind::Health => self.health.len(),
             Kind::Settings => usize::from(self.shaping.entry().is_some()),
             Kind::Agent => self.agents.len(),
+            Kind::Edge => self.edges.len(),
             Kind::Epoch | Kind::Rebuild | Kind::Confirm | Kind::Adopt => 0,
         }
     }
@@ -271,6 +272,12 @@ impl Table {
                 })
                 .collect(),
         }
+    }
+
+    /// Whether an instance is routed to; `None` if it is not there.
+    pub fn instance_state_of(&self, app: &str, id: &str) -> Option<InstanceState> {
+        let entry = self.apps.get(app)?.instances.get(id)?;
+        Some(self.instance_state(app, id, entry))
     }
 
     fn instance_state(&self, app: &str, id: &str, entry: &Entry<Instance>) -> InstanceState {
