@@ -45,13 +45,7 @@ pub(super) async fn drain(
     let patience = patience("timeout", query.timeout.as_deref(), DEFAULT_DRAIN)?;
     let names = Names::new(app.clone(), id.clone());
     let revision = set_draining(&state, &names, None).await?;
-    let left = || match state.not_draining(&app, &id, revision) {
-        None => Ok(state.undrained(&app, &id, revision)),
-        Some(why) => {
-            let detail = format!("{why}: nothing tells what is in flight on it");
-            Err(Problem::new(Code::NotRouted, detail))
-        }
-    };
+    let left = || state.undrained(&app, &id, revision);
     match state.until_nothing(left, patience).await? {
         None => {
             let edges = state.edge_names();
@@ -65,36 +59,35 @@ pub(super) async fn drain(
 }
 
 impl ApiState {
-    /// What is left before the instance is drained.
-    fn undrained(&self, app: &AppName, id: &InstanceId, revision: Revision) -> Left {
-        let lacking = self.edges.undrained(revision, app.as_str(), id.as_str());
-        let mut left = Left::of(lacking);
-        if self.readiness.status().applied < revision {
-            left.obstacle.get_or_insert("redis is not there yet");
-        }
-        left
-    }
-
-    /// Why edges do not drain an instance whose draining was set at `revision`,
-    /// as far as the table has come.
-    fn not_draining(
+    /// What is left before an instance is drained whose draining was set at
+    /// `revision`; a problem if edges do not drain it.
+    fn undrained(
         &self,
         app: &AppName,
         id: &InstanceId,
         revision: Revision,
-    ) -> Option<&'static str> {
-        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
-        if table.revision() < revision {
-            return None;
+    ) -> Result<Left, Problem> {
+        let lacking = self.edges.undrained(revision, app.as_str(), id.as_str());
+        let mut left = Left::of(lacking);
+        let (seen, state) = {
+            let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+            let state = table.instance_state_of(app.as_str(), id.as_str());
+            (table.revision(), state)
+        };
+        if seen < revision || self.readiness.status().applied < revision {
+            left.obstacle.get_or_insert("redis is not there yet");
+            return Ok(left);
         }
-        match table.instance_state_of(app.as_str(), id.as_str()) {
-            Some(InstanceState::Draining) => None,
-            None => Some("the instance was deregistered"),
-            Some(InstanceState::Shadowed { .. }) => Some("another instance has its address"),
-            Some(InstanceState::NotAllowed) => Some("the settings do not allow its address"),
-            Some(InstanceState::Bad) => Some("its value in etcd is bad"),
-            Some(_) => Some("the draining was ended meanwhile"),
-        }
+        let why = match state {
+            Some(InstanceState::Draining) => return Ok(left),
+            None => "the instance was deregistered",
+            Some(InstanceState::Shadowed { .. }) => "another instance has its address",
+            Some(InstanceState::NotAllowed) => "the settings do not allow its address",
+            Some(InstanceState::Bad) => "its value in etcd is bad",
+            Some(_) => "the draining was ended meanwhile",
+        };
+        let detail = format!("{why}: nothing tells what is in flight on it");
+        Err(Problem::new(Code::NotRouted, detail))
     }
 }
 

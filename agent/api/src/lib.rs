@@ -62,7 +62,9 @@ pub fn router(state: Arc<ApiState>) -> Router {
     let calls = calls::all();
     let paths = |is_wanted: fn(&Call) -> bool| {
         let wanted = calls.iter().filter(|call| is_wanted(call));
-        wanted.map(|call| (call.method.clone(), call.path)).collect()
+        wanted
+            .map(|call| (call.method.clone(), call.path))
+            .collect()
     };
     let around = layer::Around {
         state: Arc::clone(&state),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
+use pointsman_edges::EdgeFollower;
 use pointsman_memory::MemoryStore;
 use pointsman_mirror::table::Table;
 use pointsman_publish::SyncStatus;
@@ -20,6 +21,7 @@ use super::*;
 mod apps;
 mod docs;
 mod draining;
+mod edges;
 mod errors;
 mod instances;
 mod routes;
@@ -32,6 +34,9 @@ struct Api {
     store: MemoryStore,
     table: SharedTable,
     status: watch::Sender<SyncStatus>,
+    reports: edges::Reports,
+    /// To be run where a test is about edges.
+    follower: Option<EdgeFollower>,
     router: Router,
 }
 
@@ -94,9 +99,16 @@ impl Api {
     fn with(store: MemoryStore, shared: Arc<dyn Store>) -> Self {
         let table = SharedTable::default();
         let (status, receiver) = watch::channel(SyncStatus::default());
+        let reports = edges::Reports::default();
+        let (follower, edges) = EdgeFollower::new(
+            Arc::clone(&shared),
+            Arc::new(reports.clone()),
+            Arc::clone(&table),
+        );
         let state = ApiState {
             store: shared,
             table: Arc::clone(&table),
+            edges,
             readiness: Readiness::new(receiver, CancellationToken::new()),
             metrics: Arc::new(Metrics::new(|_| ()).0),
             agent: "agent-1".to_owned(),
@@ -107,6 +119,8 @@ impl Api {
             store,
             table,
             status,
+            reports,
+            follower: Some(follower),
             router: router(Arc::new(state)),
         }
     }

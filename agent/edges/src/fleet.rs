@@ -1,10 +1,10 @@
-//! All edges, as far as this agent has heard of them. No I/O, and no clock but
-//! the times that it is given.
+//! All edges, as far as this agent has heard of them. No I/O.
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use pointsman_model::Revision;
+use tokio::time::{Duration, Instant};
 
 use crate::report::Report;
 
@@ -72,6 +72,8 @@ struct Heard {
     report: Option<Report>,
     /// When a new report was last read; at first, when its name was learnt.
     at: SystemTime,
+    /// The same by the clock that is never set.
+    at_instant: Instant,
     /// Whether its report has expired.
     is_missing: bool,
     behind_since: Option<SystemTime>,
@@ -79,11 +81,12 @@ struct Heard {
 
 impl Fleet {
     /// Learns a name, before its report is read.
-    pub(crate) fn learn(&mut self, name: &str, now: SystemTime) {
+    pub(crate) fn learn(&mut self, name: &str) {
         if !self.edges.contains_key(name) {
             let heard = Heard {
                 report: None,
-                at: now,
+                at: SystemTime::now(),
+                at_instant: Instant::now(),
                 is_missing: true,
                 behind_since: None,
             };
@@ -92,16 +95,20 @@ impl Fleet {
     }
 
     /// Takes what was read of an edge: a report, or that it has expired.
-    pub(crate) fn take(&mut self, name: &str, report: Option<Report>, now: SystemTime) {
-        self.learn(name, now);
+    pub(crate) fn take(&mut self, name: &str, report: Option<Report>) {
+        self.learn(name);
         let Some(heard) = self.edges.get_mut(name) else {
             return;
         };
         heard.is_missing = report.is_none();
         if let Some(report) = report {
-            let is_new = heard.report.as_ref().is_none_or(|old| old.seq != report.seq);
+            let is_new = heard
+                .report
+                .as_ref()
+                .is_none_or(|old| old.seq != report.seq);
             if is_new {
-                heard.at = now;
+                heard.at = SystemTime::now();
+                heard.at_instant = Instant::now();
             }
             if report.applied >= self.revisions[1] {
                 heard.behind_since = None;
@@ -122,15 +129,16 @@ impl Fleet {
         self.edges.get(name).is_none_or(|heard| heard.is_missing)
     }
 
-    /// The names of edges that were not heard from since `before`.
-    pub(crate) fn silent_since(&self, before: SystemTime) -> Vec<String> {
-        let silent = self.edges.iter().filter(|(_, heard)| heard.at < before);
+    /// The names of edges that were not heard from for so long.
+    pub(crate) fn silent_for(&self, time: Duration) -> Vec<String> {
+        let silent = self.edges.iter();
+        let silent = silent.filter(|(_, heard)| heard.at_instant.elapsed() >= time);
         silent.map(|(name, _)| name.clone()).collect()
     }
 
     /// Once a second: an edge that lacks what the table had at the last tick is
     /// behind.
-    pub(crate) fn tick(&mut self, revision: Revision, now: SystemTime) {
+    pub(crate) fn tick(&mut self, revision: Revision) {
         let [last, _] = self.revisions;
         self.revisions = [revision, last];
         for heard in self.edges.values_mut() {
@@ -138,7 +146,7 @@ impl Fleet {
             if applied >= last {
                 heard.behind_since = None;
             } else {
-                heard.behind_since.get_or_insert(now);
+                heard.behind_since.get_or_insert_with(SystemTime::now);
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLockReadGuard};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use pointsman_mirror::SharedTable;
 use pointsman_mirror::table::Table;
@@ -145,12 +145,11 @@ impl EdgeFollower {
     /// Looks at what is silent, and at the names in etcd.
     async fn tick(&self) -> Result<(), SourceError> {
         let revision = read(&self.table).revision();
-        let now = SystemTime::now();
         self.learn();
         let silent = {
             let mut fleet = self.fleet();
-            fleet.tick(revision, now);
-            fleet.silent_since(now - SILENT)
+            fleet.tick(revision);
+            fleet.silent_for(SILENT)
         };
         self.read(silent).await
     }
@@ -178,7 +177,6 @@ impl EdgeFollower {
         {
             let table = read(&self.table);
             let mut fleet = self.fleet();
-            let now = SystemTime::now();
             for (name, fields) in names.into_iter().zip(hashes) {
                 let report = fields.and_then(|fields| parse(&name, &fields));
                 if report.is_none() && !table.has_edge(&name) && fleet.is_missing(&name) {
@@ -187,7 +185,7 @@ impl EdgeFollower {
                 if report.is_some() && !table.has_edge(&name) {
                     unknown.push(name.clone());
                 }
-                fleet.take(&name, report, now);
+                fleet.take(&name, report);
             }
         }
         self.heard.send_replace(true);
@@ -289,8 +287,7 @@ impl Edges {
 
 /// Learns the names of the table.
 fn learn(fleet: &mut Fleet, table: &Table) {
-    let now = SystemTime::now();
-    table.edges().for_each(|name| fleet.learn(name, now));
+    table.edges().for_each(|name| fleet.learn(name));
 }
 
 fn read(table: &SharedTable) -> RwLockReadGuard<'_, Table> {

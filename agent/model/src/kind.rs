@@ -6,7 +6,8 @@ use std::fmt;
 
 use super::key::Names;
 use super::{
-    AppName, Bad, EdgeName, Element, Health, Host, Instance, InstanceId, Override, Policy, Route, Settings,
+    AppName, Bad, EdgeName, Element, Health, Host, Instance, InstanceId, Override, Policy, Route,
+    Settings,
 };
 
 /// What a kind of key is.

@@ -14,7 +14,7 @@ pub struct EdgeList {
     pub revision: i64,
 }
 
-/// An edge. What it has never reported is left out.
+/// An edge.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct EdgeItem {
     /// Its name.
@@ -30,9 +30,8 @@ pub struct EdgeItem {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub behind: Option<i64>,
-    /// What it last reported.
-    #[serde(flatten)]
-    #[schema(inline)]
+    /// What it last reported; null if this agent has never read a report of it.
+    #[schema(required)]
     pub report: Option<EdgeReport>,
 }
 

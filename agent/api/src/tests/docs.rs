@@ -128,9 +128,11 @@ fn compare(example: &Example, answer: &Answer) {
 
 #[tokio::test(start_paused = true)]
 async fn each_example_answers_as_documented() {
-    let api = Api::new();
+    let mut api = Api::new();
+    tokio::spawn(api.follower.take().unwrap().run(CancellationToken::new()));
     let epoch = "da53086c-4dbd-4a66-8326-178bee116bf0";
-    api.store.commit(&[("epoch", Some(epoch))]);
+    api.store
+        .commit(&[("epoch", Some(epoch)), ("edges/edge-1", Some("{}"))]);
     api.store.commit(&[("rebuild", Some("agent-1"))]);
     let examples = examples();
     assert!(examples.len() > 15, "the examples were not found");
@@ -158,6 +160,8 @@ async fn each_example_answers_as_documented() {
                 ..SyncStatus::default()
             };
         });
+        api.reports.report_of(epoch, "edge-1", revision, "{}");
+        api.settle().await;
         let asked = request(&example.command);
         let answer = run(&api, &asked).await;
         compare(example, &answer);
