@@ -5,8 +5,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use axum::extract::State;
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use pointsman_edges::{EdgeState, EdgeView, Holdup, Lacking, Report};
 use pointsman_model::Key;
 use pointsman_store::Revision;

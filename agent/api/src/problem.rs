@@ -24,9 +24,16 @@ pub struct Problem {
     detail: String,
     field: Option<Cow<'static, str>>,
     headers: Vec<(HeaderName, HeaderValue)>,
-    lacking: Option<(Revision, Vec<LackingItem>)>,
+    lacking: Option<Box<Waited>>,
     /// For the log only.
     source: Option<StoreError>,
+}
+
+/// How a wait ended.
+#[derive(Debug)]
+struct Waited {
+    revision: Revision,
+    items: Vec<LackingItem>,
 }
 
 impl Problem {
@@ -50,7 +57,7 @@ impl Problem {
 
     /// Adds what edges lacked when a wait for `revision` was at its end.
     pub fn lacking(mut self, revision: Revision, items: Vec<LackingItem>) -> Self {
-        self.lacking = Some((revision, items));
+        self.lacking = Some(Box::new(Waited { revision, items }));
         self
     }
 
@@ -84,8 +91,8 @@ impl Problem {
             detail: self.detail.clone(),
             code: self.code,
             field: self.field.as_ref().map(ToString::to_string),
-            revision: self.lacking.as_ref().map(|(revision, _)| *revision),
-            lacking: self.lacking.as_ref().map(|(_, items)| items.clone()),
+            revision: self.lacking.as_ref().map(|waited| waited.revision),
+            lacking: self.lacking.as_ref().map(|waited| waited.items.clone()),
             request_id: request_id.to_owned(),
         };
         let content_type = (header::CONTENT_TYPE, CONTENT_TYPE);

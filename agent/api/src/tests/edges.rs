@@ -9,10 +9,12 @@ use tokio::sync::broadcast;
 
 use super::*;
 
+type Fields = Vec<(String, String)>;
+
 /// What edges have written to Redis.
 #[derive(Clone, Debug)]
 pub(super) struct Reports {
-    hashes: Arc<Mutex<BTreeMap<String, Vec<(String, String)>>>>,
+    hashes: Arc<Mutex<BTreeMap<String, Fields>>>,
     channel: broadcast::Sender<Announcement>,
 }
 
