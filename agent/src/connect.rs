@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use etcd_client::{Certificate, Identity, TlsOptions};
-use pointsman_publish::sink::redis::{RedisOptions, RedisSink};
+use pointsman_edges::source::Source;
+use pointsman_publish::sink::redis::{RedisOptions, RedisReports, RedisSink};
 use pointsman_publish::sink::{Sink, SinkError};
 use pointsman_store::Store;
 use pointsman_store::etcd::{EtcdOptions, EtcdStore};
@@ -34,13 +35,21 @@ pub fn store(config: &config::Etcd, below: &str) -> Arc<dyn Store> {
 
 /// The table in Redis.
 pub fn sink(config: &config::Redis) -> Result<Arc<dyn Sink>, SinkError> {
+    Ok(Arc::new(RedisSink::with(&redis(config))?))
+}
+
+/// The reports of edges in Redis.
+pub fn reports(config: &config::Redis) -> Result<Arc<dyn Source>, SinkError> {
+    Ok(Arc::new(RedisReports::with(&redis(config))?))
+}
+
+fn redis(config: &config::Redis) -> RedisOptions {
     let sentinel = config.sentinel.as_ref();
-    let sink = RedisSink::with(&RedisOptions {
+    RedisOptions {
         url: config.url.expose().to_owned(),
         ca: config.ca.as_ref().map(|ca| ca.expose().into()),
         sentinel: sentinel.map(|(user, password)| (user.clone(), password.expose().to_owned())),
         prefix: config.prefix.clone(),
         stream_length: config.stream_length,
-    })?;
-    Ok(Arc::new(sink))
+    }
 }

@@ -98,6 +98,7 @@ async fn serve(sources: Sources) -> anyhow::Result<u8> {
     let agent = Agent {
         store: connect::store(&config.etcd, ""),
         sink: connect::sink(&config.redis)?,
+        reports: connect::reports(&config.redis)?,
         id: config.id,
         body_limit: config.admin.body_limit,
         patience: config.etcd.timeout,

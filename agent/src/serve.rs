@@ -1,4 +1,5 @@
-//! `pointsman serve`: the sync, the prober and the admin API, side by side
+//! `pointsman serve`: the sync, the prober, the follower of edges and the admin
+//! API, side by side
 //! until told to stop.
 
 use std::convert::Infallible;
@@ -8,6 +9,8 @@ use std::time::Duration;
 use pointsman_api::ApiState;
 use pointsman_api::listen::{self, Limits};
 use pointsman_api::readiness::Readiness;
+use pointsman_edges::EdgeFollower;
+use pointsman_edges::source::Source;
 use pointsman_mirror::Mirror;
 use pointsman_probe::Prober;
 use pointsman_publish::Publisher;
@@ -29,6 +32,8 @@ pub struct Agent {
     pub store: Arc<dyn Store>,
     /// Redis.
     pub sink: Arc<dyn Sink>,
+    /// What edges report there.
+    pub reports: Arc<dyn Source>,
     /// The largest body of a request to the admin API, in bytes.
     pub body_limit: usize,
     /// How long the store may take for one request.
@@ -50,9 +55,12 @@ pub async fn run(
     let (table, probed) = (Arc::clone(mirror.table()), mirror.subscribe());
     let (publisher, status) = Publisher::new(&agent.id, mirror, agent.sink, counted.publish);
     let prober = Prober::new(&agent.id, Arc::clone(&agent.store), probed, counted.probe);
+    let (follower, edges) =
+        EdgeFollower::new(Arc::clone(&agent.store), agent.reports, Arc::clone(&table));
     let state = ApiState {
         store: agent.store,
         table,
+        edges,
         readiness: Readiness::new(status, stop.clone()),
         metrics: counted.shown,
         agent: agent.id,
@@ -63,6 +71,11 @@ pub async fn run(
     let token = stop.clone();
     tasks.spawn("sync", async move {
         publisher.reconcile_every(agent.reconcile).run(token).await;
+        Ok::<_, Infallible>(())
+    });
+    let token = stop.clone();
+    tasks.spawn("edges", async move {
+        follower.run(token).await;
         Ok::<_, Infallible>(())
     });
     let token = stop.clone();

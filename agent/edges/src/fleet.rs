@@ -94,15 +94,17 @@ impl Fleet {
         }
     }
 
-    /// Takes what was read of an edge: a report, or that it has expired.
-    pub(crate) fn take(&mut self, name: &str, report: Option<Report>) {
+    /// Takes what was read of an edge: a report, or that it has expired. Answers
+    /// whether that is a new report.
+    pub(crate) fn take(&mut self, name: &str, report: Option<Report>) -> bool {
         self.learn(name);
         let Some(heard) = self.edges.get_mut(name) else {
-            return;
+            return false;
         };
         heard.is_missing = report.is_none();
+        let mut is_new = false;
         if let Some(report) = report {
-            let is_new = heard
+            is_new = heard
                 .report
                 .as_ref()
                 .is_none_or(|old| old.seq != report.seq);
@@ -115,6 +117,7 @@ impl Fleet {
             }
             heard.report = Some(report);
         }
+        is_new
     }
 
     pub(crate) fn forget(&mut self, name: &str) {

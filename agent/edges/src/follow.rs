@@ -142,7 +142,8 @@ impl EdgeFollower {
         Ok(())
     }
 
-    /// Looks at what is silent, and at the names in etcd.
+    /// Looks at what is silent, and at the names in etcd. An edge that reports
+    /// and is silent is one whose announcements do not come.
     async fn tick(&self) -> Result<(), SourceError> {
         let revision = read(&self.table).revision();
         self.learn();
@@ -151,7 +152,10 @@ impl EdgeFollower {
             fleet.tick(revision);
             fleet.silent_for(SILENT)
         };
-        self.read(silent).await
+        match self.read(silent).await? {
+            0 => Ok(()),
+            _ => Err(SourceError("announcements of edges are not heard".into())),
+        }
     }
 
     /// Brings the names to those in etcd. An edge that reports and is not there
@@ -168,12 +172,13 @@ impl EdgeFollower {
         }
     }
 
-    async fn read(&self, names: Vec<String>) -> Result<(), SourceError> {
+    /// Reads the reports of these edges; answers how many are new.
+    async fn read(&self, names: Vec<String>) -> Result<usize, SourceError> {
         let hashes = match names.is_empty() {
             true => Vec::new(),
             false => self.source.read(&names).await?,
         };
-        let mut unknown = Vec::new();
+        let (mut unknown, mut new) = (Vec::new(), 0);
         {
             let table = read(&self.table);
             let mut fleet = self.fleet();
@@ -185,14 +190,14 @@ impl EdgeFollower {
                 if report.is_some() && !table.has_edge(&name) {
                     unknown.push(name.clone());
                 }
-                fleet.take(&name, report);
+                new += usize::from(fleet.take(&name, report));
             }
         }
         self.heard.send_replace(true);
         for name in unknown {
             self.note(&name).await;
         }
-        Ok(())
+        Ok(new)
     }
 
     /// Keeps the name of an edge in etcd.

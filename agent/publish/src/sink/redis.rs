@@ -17,6 +17,10 @@ use tracing::debug;
 use super::script::{self, Call, META_FIELDS, Protocol, Script};
 use super::{Batch, Claim, Found, Outcome, Reading, Scanned, Sink, SinkError, Step};
 
+mod reports;
+
+pub use reports::RedisReports;
+
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// A script of 500 records takes some milliseconds; a Redis that needs longer
 /// than this is as good as gone, and the call will be repeated.
@@ -102,15 +106,7 @@ impl RedisSink {
     /// A sink. Nothing is sent yet; a connection is made when it is needed, and
     /// made again when it broke.
     pub fn with(options: &RedisOptions) -> Result<Self, SinkError> {
-        let url = &options.url;
-        let sentinels = SENTINELS
-            .iter()
-            .find_map(|(all, one)| Some((url.strip_prefix(all)?, *one)));
-        let place = match sentinels {
-            Some((rest, scheme)) => Sentinels::parse(rest, scheme, options).map(Place::Master),
-            None => client(url.as_str(), &options.ca).map(Place::Here),
-        };
-        let place = place.map_err(classify)?;
+        let place = Place::of(options)?;
         Ok(Self::at(place, &options.prefix, options.stream_length))
     }
 
@@ -135,11 +131,7 @@ impl RedisSink {
         if let Some(connection) = &*held {
             return Ok(connection.clone());
         }
-        let mut connection = match &self.place {
-            Place::Here(client) => connect(client, ANSWER_TIMEOUT).await,
-            Place::Master(sentinels) => sentinels.connect().await,
-        }
-        .map_err(classify)?;
+        let (_, mut connection) = self.place.connect().await.map_err(classify)?;
         let (server, cluster, memory): (String, String, String) = pipe()
             .cmd("INFO")
             .arg("server")
@@ -313,6 +305,31 @@ impl Sink for RedisSink {
     }
 }
 
+impl Place {
+    fn of(options: &RedisOptions) -> Result<Self, SinkError> {
+        let url = &options.url;
+        let sentinels = SENTINELS
+            .iter()
+            .find_map(|(all, one)| Some((url.strip_prefix(all)?, *one)));
+        let place = match sentinels {
+            Some((rest, scheme)) => Sentinels::parse(rest, scheme, options).map(Place::Master),
+            None => client(url.as_str(), &options.ca).map(Place::Here),
+        };
+        place.map_err(classify)
+    }
+
+    /// A connection, and the client that it is of.
+    async fn connect(&self) -> RedisResult<(Client, MultiplexedConnection)> {
+        match self {
+            Place::Here(client) => {
+                let connection = connect(client, ANSWER_TIMEOUT).await?;
+                Ok((client.clone(), connection))
+            }
+            Place::Master(sentinels) => sentinels.connect().await,
+        }
+    }
+}
+
 impl Sentinels {
     /// Reads what follows the scheme; `scheme` is that of each Sentinel.
     fn parse(rest: &str, scheme: &str, options: &RedisOptions) -> RedisResult<Self> {
@@ -352,7 +369,7 @@ impl Sentinels {
     /// A connection to the master. Every Sentinel is asked until one names a
     /// server that takes itself for the master: some may not yet, or no
     /// longer, know better.
-    async fn connect(&self) -> RedisResult<MultiplexedConnection> {
+    async fn connect(&self) -> RedisResult<(Client, MultiplexedConnection)> {
         let mut last = RedisError::from((ErrorKind::Io, "no Sentinel was asked"));
         for sentinel in &self.clients {
             match self.connect_by(sentinel).await {
@@ -363,7 +380,7 @@ impl Sentinels {
         Err(last)
     }
 
-    async fn connect_by(&self, sentinel: &Client) -> RedisResult<MultiplexedConnection> {
+    async fn connect_by(&self, sentinel: &Client) -> RedisResult<(Client, MultiplexedConnection)> {
         let mut asked = connect(sentinel, CONNECT_TIMEOUT).await?;
         let found: Option<(String, u16)> = cmd("SENTINEL")
             .arg("GET-MASTER-ADDR-BY-NAME")
@@ -397,7 +414,7 @@ impl Sentinels {
             .query_async(&mut connection)
             .await?;
         if info.contains("role:master") {
-            return Ok(connection);
+            return Ok((master, connection));
         }
         Err(RedisError::from((
             ErrorKind::Io,
