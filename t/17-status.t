@@ -265,4 +265,4 @@ t.say(#ngx.shared.pointsman_flights:get_keys(0))
 failed to count requests in flight: no memory
 --- response_body
 1 true
-3
+6

@@ -10,9 +10,11 @@ local metrics = require("pointsman.metrics")
 local miss = require("pointsman.miss.fetch")
 local records = require("pointsman.request.record")
 local redis = require("pointsman.redis.client")
+local report = require("pointsman.feed.report")
 local settings = require("pointsman.settings")
 local sticky = require("pointsman.request.sticky")
 local versions = require("pointsman.cache.versions")
+local workers = require("pointsman.request.workers")
 
 local error = error
 local ngx = ngx
@@ -42,7 +44,7 @@ local function tick(premature)
     if not premature then
         ejection.purge()
         cache.sweep()
-        in_flight.tick()
+        workers.tick()
         records.purge()
         check_log_handler()
     end
@@ -79,7 +81,8 @@ function _M.run()
     started = true
     collectgarbage("setstepmul", resolved.gc_stepmul)
     versions.init()
-    in_flight.init()
+    local _, prefix = workers.init()
+    in_flight.init(prefix)
     sticky.init(resolved)
     cache.init(resolved)
     miss.init(resolved)
@@ -87,6 +90,7 @@ function _M.run()
 
     ngx.timer.every(SECONDS, tick)
     if id == 0 then
+        report.init(resolved)
         feed.start()
     end
 end

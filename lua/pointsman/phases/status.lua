@@ -3,6 +3,7 @@
 local dicts = require("pointsman.cache.dicts")
 local health = require("pointsman.health.ejection")
 local metrics = require("pointsman.metrics")
+local report = require("pointsman.feed.report")
 local revalidation = require("pointsman.cache.revalidation")
 local versions = require("pointsman.cache.versions")
 
@@ -48,6 +49,7 @@ function _M.page()
             revalidations = total("revalidations"),
         },
         agent_silence_seconds = agent_silence() or cjson.null,
+        report = report.facts(),
         worker = { pid = ngx.worker.pid(), id = ngx.worker.id() },
         workers = ngx.worker.count(),
         dicts = usages(),

@@ -49,6 +49,8 @@ local function new_record()
         -- See choice.note.
         pin = false, session = false, key = false,
         location = false, is_upgrade = false, probing = false, cut = false,
+        -- Whether the app may have changed, see cache.renew.
+        is_unsure = false,
         -- The path for the app.
         uri = false,
     }
@@ -76,6 +78,7 @@ local function reset(record)
     record.pin, record.session, record.key = false, false, false
     record.probing, record.cut = false, false
     record.location, record.is_upgrade = false, false
+    record.is_unsure = false
     for i = 1, record.n_tried do
         record.tried[i] = nil
     end
@@ -150,22 +153,19 @@ function _M.decide(app, rule)
 end
 
 
--- syntax: record, is_current = record.first_pass(time)
+-- syntax: record = record.first_pass(time)
 -- In balancer_by_lua: that of this request, with `app` if the rewrite phase has
--- decided on one; and whether that was just now.
+-- decided on one.
 function _M.first_pass(time)
     local record = current()
-    local is_current = record.began == time
     if record.state == DECIDED then
         if record.identity and record.identity ~= identity() then
             take_over(record)
-            is_current = false
         end
-    elseif record.state ~= ROUTED or not is_current then
+    elseif record.state ~= ROUTED or record.began ~= time then
         take_over(record)
-        is_current = false
     end
-    return record, is_current
+    return record
 end
 
 
