@@ -3,6 +3,11 @@ use TestPointsman;
 # The edge's report to the agents. Here workers are killed, and Redis refuses, on
 # purpose.
 $ENV{TEST_NGINX_BESIDE_PORT} = free_port();
+$ENV{TEST_NGINX_REPLICA_PORT} = start_server('replica', <<"_EOC_");
+save ''
+replicaof 127.0.0.1 $ENV{TEST_NGINX_REDIS_PORT}
+repl-diskless-sync-delay 0
+_EOC_
 run_edge_tests(trouble => 1);
 
 __DATA__
@@ -305,33 +310,76 @@ end).applied)
 --- setup: edge = "e",
 --- records
 route shop.test shop
+policy shop {"balance":"least_conn"}
 inst shop a @a
 --- lua
 t.get("shop.test")
-local function upload(host)
+local function upload()
     local connection = t.connect()
-    connection.sock:send("POST /echo HTTP/1.1\r\nHost: " .. host
-                         .. "\r\nContent-Length: 10\r\n\r\n12345")
-    return connection
+    connection.sock:send("POST / HTTP/1.1\r\nHost: shop.test\r\n"
+                         .. "Content-Length: 10\r\n\r\n12345")
+    return function()
+        connection.sock:send("67890")
+        return connection:response().headers["x-instance"]
+    end
 end
-local first, second = upload("shop.test"), upload("shop.test")
--- Another request shows that both have been routed.
-assert(t.show("shop.test", "/echo"):find("^200"))
-t.change("inst shop a @a draining=1\ninst shop b @b")
+local first, others = upload(), {}
+for i = 1, 6 do
+    others[i] = upload()
+end
+-- Another request shows that all have been routed.
+t.get("shop.test")
+t.change("inst shop a @a draining=1\ninst shop b @b\ninst shop c @c")
 t.wait_report("e", function(now) return now.applied == "1002" end)
-first.sock:send("67890")
-t.say(first:response().headers["x-instance"])
--- The app has left the cache.
+t.say(first() ~= "a")
+-- The app leaves the cache; what it was does not say that another one drains.
 ngx.shared.pointsman_apps:delete("shop")
-t.change("inst shop b @b draining=1\ninst shop c @c")
+t.change("inst shop b @b draining=1")
 t.wait_report("e", function(now) return now.applied == "1003" end)
-second.sock:send("67890")
-t.say(second:response().status)
-t.say(t.requests("a"), " ", t.requests("b"))
+local got = {}
+for i = 1, 6 do
+    got[i] = others[i]()
+end
+t.say(table.concat(got))
+--- response_body
+true
+cccccc
+
+
+
+=== one that was routed a moment ago does not either
+--- setup: edge = "e",
+--- config
+    location / {
+        access_by_lua_block {
+            -- Between the two phases the feed of another worker applies this.
+            local apply = require("pointsman.feed.apply")
+            local versions = require("pointsman.cache.versions")
+            if ngx.var.arg_drain then
+                local plan = apply.plan()
+                apply.add(plan, { { id = "1002-1", to = 1002,
+                                    changes = ngx.shared.testkit:get("changes") } })
+                apply.run(plan, versions.read(versions.REVAL))
+                versions.advance()
+            end
+        }
+        include pointsman/location.conf;
+    }
+--- records
+route shop.test shop
+inst shop a @a
+--- lua
+t.get("shop.test")
+local function record(addr, extras)
+    return require("cjson").encode({ "1002", addr .. ":" .. t.port, 100, extras })
+end
+t.counts:set("changes", require("cjson").encode {
+    { "inst:shop", "a", record("127.0.0.2", { draining = 1 }) },
+    { "inst:shop", "b", record("127.0.0.3") },
+})
+t.say(t.get("shop.test", "/?drain=1").headers["x-instance"])
 --- response_body
 b
-502
-2 1
 
 
 
@@ -344,8 +392,11 @@ inst shop a @a
 --- lua
 local cookie = t.get("shop.test").headers["set-cookie"]:match("^[^;]+")
 t.change("inst shop a @a draining=1\ninst shop b @b")
+-- As if the edge had started since.
+t.wait_report("e", function(now) return now.applied == "1002" end)
+ngx.shared.pointsman_state:delete("draining")
 t.reload()
--- The new worker has not seen the change in the stream, and knows it from this.
+t.wait_report("e", function(now) return now.draining == "{}" end)
 t.together(function()
     local response = t.get("shop.test", "/drip", { headers = {
         "Cookie: " .. cookie } })
@@ -472,9 +523,11 @@ assert(listener:connect("127.0.0.1", t.redis_port))
 listener:send("SUBSCRIBE " .. t.prefix .. "edges\r\n")
 signal("QUIT")
 -- It goes on following the table.
-t.publish("inst shop a @a draining=1\ninst shop b @b")
+t.publish("inst shop b @b")
+t.wait_report("quits", function(now) return now.applied == "1002" end)
+t.publish("inst shop a @a draining=1")
 t.say(t.wait_report("quits", function(now)
-    return now.applied == "1002"
+    return now.applied == "1003"
 end).draining)
 t.counts:set("drip", true)
 sock:receive("*a")
@@ -497,6 +550,9 @@ t.say(line)
 --- lua
 local before = t.report("e")
 local pid = t.status().worker.pid
+local listener = ngx.socket.tcp()
+assert(listener:connect("127.0.0.1", t.redis_port))
+listener:send("SUBSCRIBE " .. t.prefix .. "edges\r\n")
 t.reload()
 t.wait("the new worker to have the feed", function()
     local holder = ngx.shared.pointsman_state:get("feed_lease")
@@ -506,11 +562,106 @@ t.change("inst shop b @b")
 local report = t.wait_report("e", function(now) return now.applied == "1002" end)
 t.say(report.id == before.id, " ", report.started == before.started, " ",
       tonumber(report.seq) > tonumber(before.seq))
-t.wait("the old worker to be gone", function()
-    return not require("pointsman.request.workers").is_alive(pid)
-           or ngx.worker.pid() == pid
-end)
-t.say(t.redis("EXISTS", t.prefix .. "edge:e"), " ", t.status().report.state)
+t.redis("PUBLISH", t.prefix .. "edges", "end")
+local line
+repeat
+    line = assert(listener:receive())
+until line == "end" or line == "-e"
+t.say(line, " ", t.redis("EXISTS", t.prefix .. "edge:e"), " ",
+      t.status().report.state)
 --- response_body
 true true true
-1 ok
+end 1 ok
+
+
+
+=== an edge that reads from a replica says that it cannot report there
+--- without: setup
+--- http_config
+    init_by_lua_block {
+        require("pointsman").setup {
+            redis = "redis://127.0.0.1:$TEST_NGINX_REPLICA_PORT",
+            prefix = "test:", edge = "e",
+        }
+    }
+--- lua
+t.wait("the failure", function()
+    local report = t.status().report
+    return report.state == "failing" and report.error:find("READONLY"), report
+end)
+t.say(t.show("shop.test"))
+--- error_log
+report failing: Redis refuses: READONLY
+--- response_body
+200 a
+
+
+
+=== with the primary's address, it reports to that
+--- without: setup
+--- http_config
+    init_by_lua_block {
+        require("pointsman").setup {
+            redis = "redis://127.0.0.1:$TEST_NGINX_REPLICA_PORT",
+            report = "redis://127.0.0.1:$TEST_NGINX_REDIS_PORT",
+            prefix = "test:", edge = "e",
+        }
+    }
+--- lua
+local report = t.report("e")
+t.say(report.applied, " ", report.via, " ", t.status().report.state)
+--- response_body
+1001 replica ok
+
+
+
+=== under load, no request comes after the report that says so
+--- workers: 2
+--- setup: edge = "e",
+--- records
+route shop.test shop
+policy shop {"retries":1}
+inst shop a @a
+inst shop b @b
+--- lua
+local is_done, failed = false, 0
+local function load()
+    local connection = t.connect()
+    while not is_done do
+        local response = connection:request("shop.test", "/sleep/0.001")
+        if not response then
+            -- The worker that had the connection exits.
+            connection = t.connect()
+        elseif response.status ~= 200 then
+            failed = failed + 1
+        end
+    end
+end
+local late = 0
+local function drain()
+    for round = 1, 60 do
+        local out, other = "a", "b"
+        if round % 2 == 0 then
+            out, other = other, out
+        end
+        local rev = t.publish("inst shop " .. other .. " @" .. other
+                              .. "\ninst shop " .. out .. " @" .. out
+                              .. " draining=1")
+        t.wait_report("e", function(now)
+            return tonumber(now.applied) >= rev
+                   and now.draining == '{"shop/' .. out .. '":0}'
+        end)
+        local before = t.requests(out)
+        ngx.sleep(0.02)
+        late = late + t.requests(out) - before
+        if round == 30 then
+            t.reload()
+        end
+    end
+    is_done = true
+end
+t.together(load, load, load, load, load, load, drain)
+t.say(late, " late, ", failed, " failed, ",
+      t.requests("a") + t.requests("b") > 300)
+--- response_body
+0 late, 0 failed, true

@@ -326,10 +326,9 @@ function _M.passes()
     scan()
     local list = {}
     for i = 1, #members do
-        local member = members[i]
-        local word = member.page and member.page.word or 0
-        if band(word, 1) == 1 then
-            list[#list + 1] = { member = member, word = word }
+        local page = members[i].page
+        if page and band(page.word, 1) == 1 then
+            list[#list + 1] = { page = page, word = page.word }
         end
     end
     return list
@@ -337,10 +336,10 @@ end
 
 
 -- syntax: yes = workers.have_ended(passes)
+-- That of a dead worker ends when it is buried.
 function _M.have_ended(list)
     for i = #list, 1, -1 do
-        local member = list[i].member
-        if member.page.word == list[i].word and is_alive(member.pid) then
+        if list[i].page.word == list[i].word then
             return false
         end
         list[i] = nil
