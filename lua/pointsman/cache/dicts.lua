@@ -148,6 +148,45 @@ function flights.set(key, value)
 end
 
 
+-- syntax: number = flights.next(key, most)
+-- Counts up, from 1 on; nil beyond `most`, or if there is no room.
+function flights.next(key, most)
+    local dict = shared.pointsman_flights
+    dict:safe_add(key, 0)
+    if (dict:get(key) or most) < most then
+        local number = dict:incr(key, 1)
+        if number and number <= most then
+            return number
+        end
+        dict:incr(key, -1)
+    end
+    return nil
+end
+
+
+-- syntax: flights.push(key, value)
+-- Into a list; flights.pop(key) takes the value that has been there longest.
+function flights.push(key, value)
+    local ok, err = shared.pointsman_flights:rpush(key, value)
+    if not ok then
+        ngx_log(ngx.ERR, "failed to store in ", key, ": ", err)
+    end
+end
+
+
+-- syntax: value = flights.pop(key)
+function flights.pop(key)
+    return (shared.pointsman_flights:lpop(key))
+end
+
+
+-- syntax: yes = flights.has_none(key)
+-- Whether the list is empty.
+function flights.has_none(key)
+    return shared.pointsman_flights:llen(key) == 0
+end
+
+
 -- syntax: ok = flights.claim(key, value, seconds?)
 -- False if somebody else has it.
 function flights.claim(key, value, seconds)

@@ -12,6 +12,7 @@
 -- makes because an idle connection was closed is not counted as a try. And
 -- ngx.exit does not end a balancer handler: it must be returned.
 
+local app_metrics = require("pointsman.metrics.apps")
 local budget = require("pointsman.balance.budget")
 local cache = require("pointsman.cache.routes")
 local choice = require("pointsman.request.choice")
@@ -27,6 +28,7 @@ local workers = require("pointsman.request.workers")
 local ngx_balancer = require("ngx.balancer")
 
 local begin = in_flight.begin
+local count_retry = app_metrics.retried
 local counts = metrics.counts
 local enter = workers.enter
 local exit = ngx.exit
@@ -183,6 +185,7 @@ local function retry(record)
         end
     end
     counts.retries = counts.retries + 1
+    count_retry(app)
     local result = connect(record)
     if record.pin and load then
         -- Last: the same instance must not seem to have nothing in flight.

@@ -1,5 +1,6 @@
 -- The facts of this edge, and the status page. For content_by_lua.
 
+local app_metrics = require("pointsman.metrics.apps")
 local dicts = require("pointsman.cache.dicts")
 local health = require("pointsman.health.ejection")
 local metrics = require("pointsman.metrics")
@@ -12,6 +13,8 @@ local cjson = require("cjson.safe")
 local dict_get = dicts.get
 local ngx = ngx
 local total = metrics.total
+
+local PAUSE_SECONDS = 0.001
 
 
 local function usages()
@@ -59,6 +62,7 @@ function _M.page()
             redis = total("hits_redis"),
             negative = total("hits_negative"),
             stale = total("hits_stale"),
+            none = total("hits_none"),
         },
         log_handler = dict_get("log_handler_missing") and "missing" or "ok",
         bad_records = total("bad_records"),
@@ -84,6 +88,16 @@ function _M.metrics()
         agent_silence = agent_silence(),
         dicts = usages(),
     }))
+    local lines, n = {}, 0
+    app_metrics.render(function(line)
+        n = n + 1
+        lines[n] = line
+    end, function()
+        ngx.print(lines)
+        lines, n = {}, 0
+        ngx.sleep(PAUSE_SECONDS)
+    end)
+    ngx.print(lines)
 end
 
 

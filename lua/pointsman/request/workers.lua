@@ -229,9 +229,9 @@ local _M = {
 }
 
 
--- syntax: pid, prefix = workers.init()
+-- syntax: prefix, place = workers.init()
 -- In init_worker_by_lua. The prefix is that of this worker's keys in the dict
--- of flights.
+-- of flights. Without a place, what it counts is seen by nobody.
 function _M.init()
     pid = ngx.worker.pid()
     prefix = pid .. " "
@@ -253,7 +253,18 @@ function _M.init()
     until page == nil
     flights.add("registrations", 1)
     scan()
-    return pid, prefix
+    return prefix, address and place
+end
+
+
+-- syntax: n = workers.count_places()
+-- Those that have had a worker at any time.
+function _M.count_places()
+    local n = 0
+    while n < PLACES and flights.get("m" .. n + 1) do
+        n = n + 1
+    end
+    return n
 end
 
 
