@@ -48,33 +48,67 @@ Cache-Control: no-store
 
 
 === the metrics page is what Prometheus reads
+--- records
+route shop.test shop
+route two.test two
+inst shop a @a
+inst two b @b
 --- lua
 t.get("shop.test")
+t.get("two.test")
+t.get("shop.test", "/status/404")
 t.get("unknown.test")
 local response = t.get("localhost", "/pointsman/metrics")
 t.say(response.headers["content-type"])
-local bad, typed = 0, {}
+-- https://prometheus.io/docs/instrumenting/exposition_formats/
+local families, current, seen, bad = {}, nil, {}, 0
+local sums = {}
 for line in response.body:gmatch("([^\n]*)\n") do
-    local name, kind = line:match("^# TYPE ([%w_]+) (%l+)$")
-    if name then
-        assert(not typed[name], "twice: " .. name)
-        typed[name] = kind
-    elseif not line:find("^# HELP ") then
-        name = line:match("^([%w_]+) %-?%d+$")
-               or line:match('^([%w_]+){[%w_]+="[%w_]+"} %-?%d+$')
-        if not name or not typed[name] then
-            bad = bad + 1
-            t.say("bad line: ", line)
+    local ok = false
+    local help = line:match("^# HELP ([%a_][%w_]*) %S")
+    local typed, kind = line:match("^# TYPE ([%a_][%w_]*) (%l+)$")
+    local name, labels, value = line:match("^([%a_][%w_]*)(%b{}) (%-?[%d.]+)$")
+    if not name then
+        name, value = line:match("^([%a_][%w_]*) (%-?[%d.]+)$")
+        labels = ""
+    end
+    if help then
+        ok = not families[help]
+        current, families[help] = help, "untyped"
+    elseif typed then
+        ok = typed == current and families[typed] == "untyped"
+        families[typed] = kind
+    elseif name then
+        local family = families[name] and name
+                       or name:gsub("_bucket$", ""):gsub("_sum$", "")
+                              :gsub("_count$", "")
+        ok = family == current and not seen[name .. labels]
+             and labels:gsub('[{,]?[%a_]+="[%w_.+-]*"', "") :find("^}?$") ~= nil
+             and (families[family] ~= "counter" or name:find("_total$"))
+        seen[name .. labels] = true
+        if name:find("_bucket$") then
+            -- Cumulative, and the last one is the count.
+            local app, le = labels:match('app="(.-)",le="(.-)"')
+            ok = ok and tonumber(value) >= (sums[app] or 0)
+            sums[app] = le ~= "+Inf" and tonumber(value) or nil
+            seen[family .. app] = value
+        elseif name:find("_count$") then
+            ok = ok and seen[family .. labels:match('app="(.-)"')] == value
         end
     end
+    if not ok then
+        bad = bad + 1
+        t.say("bad line: ", line)
+    end
 end
-t.say(bad, " ", typed.pointsman_hits_total, " ",
-      typed.pointsman_applied_revision)
+t.say(bad, " ", families.pointsman_hits_total, " ",
+      families.pointsman_applied_revision, " ",
+      families.pointsman_app_request_seconds)
 t.say(t.metric("pointsman_applied_revision"), " ",
       t.metric("pointsman_feed_live"))
 --- response_body
 text/plain; version=0.0.4; charset=utf-8
-0 counter gauge
+0 counter gauge histogram
 1001 1
 
 
@@ -228,7 +262,7 @@ for _ = 1, 3 do
         t.get(host)
     end
 end
-for _, level in ipairs { "l1", "l2", "redis", "negative", "stale" } do
+for _, level in ipairs { "l1", "l2", "redis", "negative", "stale", "none" } do
     t.say(level, " ", t.metric('pointsman_hits_total{level="' .. level .. '"}'))
 end
 --- response_body
@@ -237,6 +271,7 @@ l2 0
 redis 3
 negative 2
 stale 0
+none 0
 
 
 
@@ -258,11 +293,15 @@ t.say(flights.get("first"), " ", flights.get("w1") == ngx.worker.pid())
 for i = 1, 5000 do
     flights.add("other " .. i, -1)
 end
-t.say(#ngx.shared.pointsman_flights:get_keys(0))
+local left = 0
+for _, key in ipairs(ngx.shared.pointsman_flights:get_keys(0)) do
+    left = left + (key:find("^other") and 1 or 0)
+end
+t.say(left)
 --- no_error_log
 [error]
 --- error_log
 failed to count requests in flight: no memory
 --- response_body
 1 true
-3
+0

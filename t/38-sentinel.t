@@ -3,22 +3,6 @@ use TestPointsman;
 # A replica of the file's Redis, and a Sentinel that promotes it; see
 # t/lib/sentinel.lua.
 my $dir = $ENV{POINTSMAN_TEST_DIR};
-my @pid_files;
-
-sub start_server {
-    my ($name, $text, @flags) = @_;
-    my $port = free_port();
-    mkdir "$dir/$name";
-    open my $out, '>', "$dir/$name/conf" or die "cannot write: $!\n";
-    print {$out} "bind 127.0.0.1\nport $port\ndaemonize yes\n",
-        "pidfile $dir/$name/redis.pid\nlogfile $dir/$name/log\n",
-        "dir $dir/$name\n", $text;
-    close $out;
-    push @pid_files, "$dir/$name/redis.pid";
-    system('redis-server', "$dir/$name/conf", @flags) == 0
-        or die "cannot start $name\n";
-    return $port;
-}
 
 $ENV{TEST_NGINX_REPLICA_PORT}
     = start_server('replica', "save ''\n");
@@ -31,10 +15,6 @@ open my $out, '>', "$dir/sentinel/password" or die;
 print {$out} "sesame\n";
 close $out;
 chmod 0755, "$dir/sentinel";
-
-END {
-    TestPointsman::stop_process($_) for @pid_files;
-}
 
 # Each block begins with the file's Redis as a master.
 add_block_preprocessor(sub {

@@ -16,7 +16,7 @@ local pairs = pairs
 
 local counts = {
     hits_l1 = 0, hits_l2 = 0, hits_redis = 0, hits_negative = 0,
-    hits_stale = 0,
+    hits_stale = 0, hits_none = 0,
     retries = 0,
     errors_no_route = 0, errors_no_instance = 0, errors_unavailable = 0,
     errors_busy = 0, errors_overloaded = 0, errors_no_such_instance = 0,
@@ -34,7 +34,7 @@ local PAGE = {
     { "requests", "Responses by class (needs the log handler)", "code",
       { "1xx", "2xx", "3xx", "4xx", "5xx" } },
     { "hits", "Requests by where their route came from", "level",
-      { "l1", "l2", "redis", "negative", "stale" } },
+      { "l1", "l2", "redis", "negative", "stale", "none" } },
     { "errors", "Requests that Pointsman itself answered", "reason",
       { "no_route", "no_instance", "unavailable", "busy", "overloaded",
         "no_such_instance" } },

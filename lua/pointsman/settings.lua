@@ -5,6 +5,8 @@ local code_cache = require("pointsman.phases.code_cache")
 local secrets = require("pointsman.redis.secret")
 local url = require("pointsman.redis.url")
 
+local ffi = require("ffi")
+
 local find = string.find
 local getenv = os.getenv
 local concat = table.concat
@@ -15,6 +17,10 @@ local tonumber = tonumber
 local type = type
 
 local HUGE = math.huge
+
+ffi.cdef [[
+int pointsman_gethostname(char *name, size_t len) __asm__("gethostname");
+]]
 
 
 local function text(value)
@@ -30,6 +36,33 @@ local function place(value)
         return nil, "must be a string"
     end
     return url.parse(value)
+end
+
+
+local function place_or_off(value)
+    if value == "off" then
+        return value
+    end
+    return place(value)
+end
+
+
+local function edge_name(value)
+    if type(value) ~= "string" or #value > 128
+            or not find(value, "^[A-Za-z0-9._][A-Za-z0-9._-]*$") then
+        return nil, "must be up to 128 of the characters A-Z a-z 0-9 . _ - and "
+                    .. "not begin with -"
+    end
+    return value
+end
+
+
+local function http_url(value)
+    if type(value) ~= "string" or #value > 512
+            or not find(value, "^https?://[!-~]+$") then
+        return nil, 'must be like "http://10.0.0.1:8082/pointsman/status"'
+    end
+    return value
 end
 
 
@@ -85,6 +118,13 @@ local KNOWN = {
     sentinel_password = { check = text },
     sentinel_password_file = { check = text },
     prefix = { default = "pointsman:", check = prefix },
+    -- This edge's name, see feed/report.lua; default: the name of the host.
+    edge = { check = edge_name },
+    -- The primary, if `redis` is a replica that cannot be written to; "off": no
+    -- reports.
+    report = { check = place_or_off },
+    -- Where agents reach this edge's status page.
+    status_url = { check = http_url },
     -- Seconds to connect to Redis, and for each of its answers.
     redis_timeout = { default = 1, check = number(0.01, 60) },
     -- Hosts without a cached route that wait for Redis at once in a worker.
@@ -145,8 +185,24 @@ local function read_password(login, name, file, mistakes)
 end
 
 
+local function resolve_edge(resolved, given, mistakes)
+    if resolved.edge or given.edge ~= nil or getenv("POINTSMAN_EDGE") then
+        return
+    end
+    local buffer = ffi.new("char[?]", 256)
+    ffi.C.pointsman_gethostname(buffer, 255)
+    local name = ffi.string(buffer)
+    resolved.edge = edge_name(name)
+    if not resolved.edge then
+        mistakes[#mistakes + 1] = 'edge must be set: the host is called "'
+                                  .. name .. '", which cannot be the name of '
+                                  .. "an edge"
+    end
+end
+
+
 local function resolve_logins(resolved, mistakes)
-    local redis = resolved.redis
+    local redis, report = resolved.redis, resolved.report
     if not redis then
         return
     end
@@ -157,11 +213,15 @@ local function resolve_logins(resolved, mistakes)
                                   .. "or redis_password_file be set"
     end
     redis.tls_name = resolved.redis_tls_name
+    if report and report ~= "off" and not report.login.password then
+        report.login = redis.login
+    end
 
     local login = { password = resolved.sentinel_password }
     read_password(login, "sentinel_password_file",
                   resolved.sentinel_password_file, mistakes)
-    if login.password and not redis.sentinels then
+    if login.password and not redis.sentinels
+            and not (report and report.sentinels) then
         mistakes[#mistakes + 1] = "sentinel_password is only for "
                                   .. "redis+sentinel://"
     end
@@ -187,6 +247,7 @@ function _M.resolve(given)
         resolved[name] = read(name, known, given[name], mistakes)
     end
 
+    resolve_edge(resolved, given, mistakes)
     resolve_logins(resolved, mistakes)
     mistakes[#mistakes + 1] = code_cache.check()
 

@@ -96,7 +96,8 @@ sub import {
     my $test = caller;
     eval "package $test; use Test::Nginx::Socket; 1" or die $@;
     no strict 'refs';
-    *{"${test}::$_"} = \&$_ for qw(run_edge_tests publish redis free_port);
+    *{"${test}::$_"} = \&$_ for qw(run_edge_tests publish redis free_port
+                                  start_server);
     return;
 }
 
@@ -159,6 +160,25 @@ sub stop_process {
         sleep 0.01;
     }
     kill KILL => $pid;
+}
+
+# A Redis beside the file's own, with these lines in its configuration; returns
+# its port.
+my @beside;
+
+sub start_server {
+    my ($name, $text, @flags) = @_;
+    my $port = free_port();
+    mkdir "$dir/$name";
+    open my $out, '>', "$dir/$name/conf" or die "cannot write: $!\n";
+    print {$out} "bind 127.0.0.1\nport $port\ndaemonize yes\n",
+        "pidfile $dir/$name/redis.pid\nlogfile $dir/$name/log\n",
+        "dir $dir/$name\n", $text;
+    close $out;
+    push @beside, "$dir/$name/redis.pid";
+    system('redis-server', "$dir/$name/conf", @flags) == 0
+        or die "cannot start $name\n";
+    return $port;
 }
 
 sub stop_redis { stop_process("$dir/redis.pid") }
@@ -377,6 +397,7 @@ END {
         my $status = $?;
         stop_process("$ENV{TEST_NGINX_SERVROOT}/logs/nginx.pid");
         stop_redis();
+        stop_process($_) for @beside;
         if ($status && $ENV{POINTSMAN_TEST_KEEP}) {
             warn "kept: $dir\n";
         } else {

@@ -301,6 +301,60 @@ function _M.change(text, kind)
 end
 
 
+-- The report of an edge, once `probe(report)` is true.
+function _M.wait_report(name, probe, seconds)
+    return _M.wait("the report of " .. name, function()
+        local fields = _M.redis("HGETALL", PREFIX .. "edge:" .. name)
+        local report = {}
+        for i = 1, #fields, 2 do
+            report[fields[i]] = fields[i + 1]
+        end
+        return fields[1] and probe(report) and report, report
+    end, seconds)
+end
+
+
+-- The same as soon as there is one.
+function _M.report(name)
+    return _M.wait_report(name, function() return true end)
+end
+
+
+-- Starts an edge of this name beside this one, at a port of its own; the
+-- returned function signals it.
+function _M.start_beside(name, port)
+    local dir = DIR .. "/" .. name
+    local conf = read_file(DIR .. "/nginx/conf/nginx.conf")
+    local head = {}
+    for line in conf:gmatch("[^\n]+") do
+        head[#head + 1] = line:match("^%s*load_module .*")
+    end
+    local text = table.concat(head, "\n") .. "\nuser root;\npid " .. dir
+        .. "/pid;\nerror_log " .. dir .. "/log info;\n"
+        .. "events { worker_connections 256; }\nhttp {\naccess_log off;\n"
+        .. conf:match("lua_package_path[^;]+;[^\n]*\n")
+        .. "include pointsman/http.conf;\ninclude pointsman/start.conf;\n"
+        .. "include pointsman/log.conf;\ninit_by_lua_block {\n"
+        .. 'require("pointsman").setup { prefix = "' .. PREFIX
+        .. '", redis = "redis://127.0.0.1:' .. REDIS_PORT .. '", edge = "'
+        .. name .. '" }\n}\nserver {\nlisten 127.0.0.1:' .. port
+        .. ";\nlocation / { include pointsman/location.conf; }\n"
+        .. "include pointsman/status.conf;\n}\n}\n"
+    _M.shell("mkdir -p " .. dir .. "/conf " .. dir .. "/logs && ln -sfn "
+             .. "$(readlink -f " .. DIR .. "/nginx/conf/pointsman) " .. dir
+             .. "/conf/pointsman")
+    local file = assert(io.open(dir .. "/conf/nginx.conf", "w"))
+    file:write(text)
+    file:close()
+    _M.shell("perl -MPOSIX -e 'POSIX::close($_) for 3 .. 9999; "
+             .. "exec @ARGV' $(readlink /proc/" .. ngx.worker.pid()
+             .. "/exe) -p " .. dir .. " -c conf/nginx.conf")
+    return function(signal)
+        _M.shell("kill -" .. signal .. " $(cat " .. dir .. "/pid)")
+    end
+end
+
+
 -- A kept connection to each of `n` workers.
 function _M.connect_each(n)
     local list, seen, pids = {}, {}, 0

@@ -190,6 +190,15 @@ function _M.prune(used)
 end
 
 
+-- syntax: known_apps.forget_counters()
+-- See metrics/apps.lua.
+function _M.forget_counters()
+    for _, app in pairs(apps) do
+        app.counters = nil
+    end
+end
+
+
 -- syntax: n = known_apps.count()
 function _M.count()
     local n = 0

@@ -5,12 +5,17 @@
 --   pointsman_state                       counters, stripes, the feed's place
 --   pointsman_flights                     requests in flight, by worker
 
+local ffi = require("ffi")
+
+local C = ffi.C
+local cast = ffi.cast
 local ipairs = ipairs
 local max = math.max
 local ngx_log = ngx.log
 local shared = ngx.shared
 local setmetatable = setmetatable
 local sub = string.sub
+local tonumber = tonumber
 
 -- A dict that is full stays so: one line a minute is enough.
 local LOG_SECONDS = 60
@@ -18,6 +23,18 @@ local NAMES = {
     "pointsman_routes", "pointsman_apps", "pointsman_negatives",
     "pointsman_state", "pointsman_flights",
 }
+
+-- nginx's interface for modules; `addr` is where its allocator begins.
+ffi.cdef [[
+typedef struct {
+    void *data;
+    unsigned char *addr;
+} pointsman_zone_t;
+void *pointsman_zone(void *udata)
+    __asm__("ngx_http_lua_ffi_shdict_udata_to_zone");
+void *pointsman_slab_calloc(void *pool, size_t size)
+    __asm__("ngx_slab_calloc");
+]]
 
 local state = shared.pointsman_state
 
@@ -122,6 +139,54 @@ function flights.get(key)
 end
 
 
+-- syntax: flights.set(key, value)
+function flights.set(key, value)
+    local ok, err = shared.pointsman_flights:safe_set(key, value)
+    if not ok then
+        ngx_log(ngx.ERR, "failed to store ", key, ": ", err)
+    end
+end
+
+
+-- syntax: number = flights.next(key, most)
+-- Counts up, from 1 on; nil beyond `most`, or if there is no room.
+function flights.next(key, most)
+    local dict = shared.pointsman_flights
+    dict:safe_add(key, 0)
+    if (dict:get(key) or most) < most then
+        local number = dict:incr(key, 1)
+        if number and number <= most then
+            return number
+        end
+        dict:incr(key, -1)
+    end
+    return nil
+end
+
+
+-- syntax: flights.push(key, value)
+-- Into a list; flights.pop(key) takes the value that has been there longest.
+function flights.push(key, value)
+    local ok, err = shared.pointsman_flights:rpush(key, value)
+    if not ok then
+        ngx_log(ngx.ERR, "failed to store in ", key, ": ", err)
+    end
+end
+
+
+-- syntax: value = flights.pop(key)
+function flights.pop(key)
+    return (shared.pointsman_flights:lpop(key))
+end
+
+
+-- syntax: yes = flights.has_none(key)
+-- Whether the list is empty.
+function flights.has_none(key)
+    return shared.pointsman_flights:llen(key) == 0
+end
+
+
 -- syntax: ok = flights.claim(key, value, seconds?)
 -- False if somebody else has it.
 function flights.claim(key, value, seconds)
@@ -168,6 +233,17 @@ function flights.drop_all(prefix)
             dict:delete(key)
         end
     end
+end
+
+
+-- syntax: address = flights.allocate(bytes)
+-- Memory that all workers share, zeroed; nil if there is no room. It is never
+-- given back: it lasts as long as the dict, over reloads.
+function flights.allocate(bytes)
+    local zone = cast("pointsman_zone_t *",
+                      C.pointsman_zone(shared.pointsman_flights[1]))
+    local memory = C.pointsman_slab_calloc(zone.addr, bytes)
+    return memory ~= nil and tonumber(cast("intptr_t", memory)) or nil
 end
 
 

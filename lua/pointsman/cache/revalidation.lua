@@ -55,6 +55,19 @@ function _M.close_window()
 end
 
 
+-- syntax: revalidation.settle()
+-- In the feed's worker, before anybody is told what has been applied: shows the
+-- other workers that the window is over. By their own clocks they may not have
+-- noticed.
+function _M.settle()
+    local window = versions.read(WINDOW)
+    if window ~= 0 and _M.is_over(window) and not dict_get("held") then
+        versions.set(WINDOW, 0)
+        versions.advance()
+    end
+end
+
+
 -- syntax: time = revalidation.window()
 -- Until when records that need revalidation may be used.
 function _M.window()

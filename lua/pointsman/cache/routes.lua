@@ -283,17 +283,21 @@ function _M.find(host)
 end
 
 
--- syntax: cache.renew(app)
--- Brings an app that was found earlier up to date, in place. One that is not
--- cached (any more) stays as it was.
+-- syntax: app, is_current = cache.renew(app)
+-- Brings an app that was found earlier up to date: in place, or it returns what
+-- has been cached since. Not current: nothing newer is cached, though it may
+-- have changed; it stays as it was.
+-- The hot path.
 function _M.renew(app)
     local moved = read_generation()
     if moved ~= gen then
         advance(moved)
     end
     if app.stripe then
-        valid_app(app)
+        return app, valid_app(app)
     end
+    local cached = get_app(app.name)
+    return cached or app, cached ~= nil
 end
 
 

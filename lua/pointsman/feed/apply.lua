@@ -15,6 +15,7 @@
 
 local codec = require("pointsman.codec.records")
 local dicts = require("pointsman.cache.dicts")
+local draining = require("pointsman.cache.draining")
 local known_apps = require("pointsman.cache.apps")
 local versions = require("pointsman.cache.versions")
 
@@ -23,6 +24,7 @@ local cjson = require("cjson.safe")
 local concat = table.concat
 local count = dicts.count
 local decode = cjson.decode
+local find = string.find
 local ipairs = ipairs
 local max = math.max
 local next = next
@@ -133,6 +135,21 @@ end
 local function forget(name)
     large[name], empty[name] = nil, nil
     dicts.apps:drop(name)
+end
+
+
+-- Nearly all instances are not draining: their JSON need not be read for that.
+local function note_draining(name, changes)
+    for _, change in ipairs(changes) do
+        local id, value = change.id, change.value
+        if id then
+            local peer
+            if type(value) == "string" and find(value, "draining", 1, true) then
+                peer = codec.instance(decode, id, value)
+            end
+            draining.set(name, id, peer and peer.draining and peer.addr or nil)
+        end
+    end
 end
 
 
@@ -267,6 +284,11 @@ function _M.run(plan, reval)
     for name, changes in pairs(apps) do
         apply_app(name, changes)
     end
+    -- From here until the feed has said what is applied, nothing yields.
+    for name, changes in pairs(apps) do
+        note_draining(name, changes)
+    end
+    draining.show()
     move(stripes)
     if is_rerouted then
         versions.count(versions.TOPOLOGY)

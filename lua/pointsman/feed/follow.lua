@@ -15,18 +15,19 @@
 
 local apply = require("pointsman.feed.apply")
 local dicts = require("pointsman.cache.dicts")
-local in_flight = require("pointsman.request.in_flight")
 local known_apps = require("pointsman.cache.apps")
 local redis = require("pointsman.redis.client")
+local report = require("pointsman.feed.report")
 local revalidation = require("pointsman.cache.revalidation")
 local versions = require("pointsman.cache.versions")
+local workers = require("pointsman.request.workers")
 
 local advance = versions.advance
 local count = dicts.count
 local dict_get = dicts.get
 local dict_set = dicts.set
 local exiting = ngx.worker.exiting
-local is_alive = in_flight.is_alive
+local is_alive = workers.is_alive
 local ipairs = ipairs
 local max = math.max
 local next = next
@@ -59,7 +60,7 @@ local GATHER_SECONDS = 0.01
 -- A read takes up to two seconds, if Redis does not answer.
 local LEASE_SECONDS, LEASE_POLL_SECONDS = 3, 0.05
 
-local running = false
+local running, has_lease = false, false
 local last_log
 local reads = 0
 
@@ -87,16 +88,29 @@ local function hold_lease()
     -- A worker that was killed cannot give it back.
     if holder == pid or holder and not is_alive(holder) then
         dict_set("feed_lease", pid, LEASE_SECONDS)
-        return true
+    elseif not dicts.add("feed_lease", pid, LEASE_SECONDS) then
+        has_lease = false
+        return false
     end
-    return dicts.add("feed_lease", pid, LEASE_SECONDS)
+    if not has_lease then
+        has_lease = true
+        report.begin()
+    end
+    return true
 end
 
 
 local function end_lease()
+    report.finish()
     if dict_get("feed_lease") == ngx.worker.pid() then
         dicts.drop("feed_lease")
     end
+end
+
+
+-- Whether nginx quits, and no request depends on the feed any more.
+local function must_stop()
+    return exiting() and not report.is_leaving()
 end
 
 
@@ -146,6 +160,7 @@ local function adopt(table, place, why)
     if not is_first then
         revalidate_all(why)
     end
+    report.wake()
 end
 
 
@@ -260,6 +275,7 @@ local function take(entries, place, plan)
         advance()
     end
     commit(place, plan, before)
+    report.wake()
     if plan.defaults then
         plan.defaults = nil
         revalidate_all("the defaults of all apps changed")
@@ -301,7 +317,7 @@ local function read_on(source, place)
             end
             last = ngx_now()
         end
-    until #entries == 0 and waits or reads >= MAX_READS or exiting()
+    until #entries == 0 and waits or reads >= MAX_READS or must_stop()
     return true
 end
 
@@ -309,7 +325,7 @@ end
 local function follow(source)
     local place, forced = read_place(), nil
     reads = 0
-    while reads < MAX_READS and not exiting() do
+    while reads < MAX_READS and not must_stop() do
         reads = reads + 1
         local table, err = source:probe()
         if not table then
@@ -361,9 +377,9 @@ local function run(premature)
     if not fine then
         ok, err = nil, ok
     end
-    if exiting() then
+    if must_stop() then
         end_lease()
-    else
+    elseif not exiting() then
         timer_at(ok and SHORTEST or POLL_SECONDS, run)
     end
     if not ok then

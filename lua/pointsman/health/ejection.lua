@@ -13,8 +13,8 @@
 -- new entries when the generation has moved.
 
 local dicts = require("pointsman.cache.dicts")
-local in_flight = require("pointsman.request.in_flight")
 local versions = require("pointsman.cache.versions")
+local workers = require("pointsman.request.workers")
 
 local advance = versions.advance
 local dict_add = dicts.add
@@ -22,6 +22,7 @@ local dict_drop = dicts.drop
 local dict_get = dicts.get
 local dict_set = dicts.set
 local format = string.format
+local is_alive = workers.is_alive
 local match = string.match
 local max = math.max
 local next = next
@@ -96,7 +97,7 @@ local function settle_leases(app, id, entry, time)
         return
     end
     local owner = match(dict_get(entry.lease) or "", "^%d+")
-    if owner and not in_flight.is_alive(tonumber(owner)) then
+    if owner and not is_alive(tonumber(owner)) then
         dict_drop(entry.lease)
     end
 end

@@ -7,6 +7,7 @@
 -- failure, nor is a time-out that the app's deadline has cut short, nor an idle
 -- connection that the instance has closed.
 
+local app_metrics = require("pointsman.metrics.apps")
 local connections = require("pointsman.health.connections")
 local dicts = require("pointsman.cache.dicts")
 local ejection = require("pointsman.health.ejection")
@@ -15,6 +16,7 @@ local variables = require("pointsman.request.variables")
 
 local answered = connections.answered
 local count = dicts.count
+local count_ejection = app_metrics.ejected
 local count_for = dicts.count_for
 local format = string.format
 local max = math.max
@@ -71,6 +73,7 @@ local function fail(app, peer, kind)
     end
     ejection.eject(app, peer)
     count("ejections")
+    count_ejection(app)
     ngx_log(ngx.WARN, "instance ", peer.id, " of ", app.name, " at ",
             peer.addr, " ", WORDS[kind], ", ejected for ", seconds, " s")
 end

@@ -12,6 +12,7 @@
 -- makes because an idle connection was closed is not counted as a try. And
 -- ngx.exit does not end a balancer handler: it must be returned.
 
+local app_metrics = require("pointsman.metrics.apps")
 local budget = require("pointsman.balance.budget")
 local cache = require("pointsman.cache.routes")
 local choice = require("pointsman.request.choice")
@@ -22,17 +23,21 @@ local records = require("pointsman.request.record")
 local respond = require("pointsman.request.respond")
 local variables = require("pointsman.request.variables")
 local verdict = require("pointsman.health.verdict")
+local workers = require("pointsman.request.workers")
 
 local ngx_balancer = require("ngx.balancer")
 
 local begin = in_flight.begin
+local count_retry = app_metrics.retried
 local counts = metrics.counts
+local enter = workers.enter
 local exit = ngx.exit
 local ffi_string = require("ffi").string
 local find_at = cache.find_at
 local first_pass = records.first_pass
 local get_last_failure = ngx_balancer.get_last_failure
 local inherit = records.inherit
+local leave = workers.leave
 local min = math.min
 local ngx_log = ngx.log
 local now = ngx.now
@@ -62,6 +67,7 @@ local CUT = {
 
 
 local function give_up(...)
+    leave()
     ngx_log(ngx.ERR, ...)
     return exit(NO_LIVE_PEER)
 end
@@ -96,6 +102,7 @@ local function connect(record)
     else
         record.load = begin(app, peer)
     end
+    leave()
     if record.is_upgrade or not app.plain then
         local ok, err = set_timeouts(timeouts(record))
         if not ok then
@@ -110,6 +117,14 @@ local function connect(record)
 end
 
 
+-- Brings the record's app up to date.
+local function update(record)
+    local app, is_current = renew(record.app)
+    record.app, record.is_unsure = app, not is_current
+    return app
+end
+
+
 -- The app of a request that the rewrite phase has kept no decision for: a plain
 -- one, or one of a location without route(), or nginx's own background update
 -- of a cached page, which has no rewrite phase.
@@ -118,8 +133,7 @@ local function find_app(record)
     if target and target.plain then
         return target
     elseif record.is_sub and inherit(record) then
-        renew(record.app)
-        return record.app
+        return update(record)
     elseif not target then
         return nil, how
     end
@@ -145,12 +159,13 @@ local function retry(record)
         return give_up("a retry of a request without a record")
     end
     verdict.attempt_failed(record)
-    if record.load then
-        in_flight.finish(record.load)
-        record.load = false
-    end
+    local load = record.load
+    record.load = false
     local time = now()
     if not record.pin then
+        if load then
+            in_flight.finish(load)
+        end
         local deadline = app.policy.deadline
         if deadline and time >= record.began + deadline - ROUNDING then
             return exit(NO_LIVE_PEER)
@@ -162,13 +177,21 @@ local function retry(record)
             budget.allows(app, time)
         end
         record.probing = false
-        renew(app)
+        enter()
+        app = update(record)
         if app.live == 0 or not take(record) then
+            leave()
             return exit(NO_LIVE_PEER)
         end
     end
     counts.retries = counts.retries + 1
-    return connect(record)
+    count_retry(app)
+    local result = connect(record)
+    if record.pin and load then
+        -- Last: the same instance must not seem to have nothing in flight.
+        in_flight.finish(load)
+    end
+    return result
 end
 
 
@@ -182,12 +205,14 @@ function _M.run()
         return retry(records.current())
     end
     local time = now()
-    local record, is_current = first_pass(time)
+    local record = first_pass(time)
+    -- No request is sent by what is older than the version counters, and none
+    -- that is sent is not counted, when this worker is seen to have left.
+    enter()
     local app = record.app
-    if app and not is_current then
-        -- A body may have been read since.
-        renew(app)
-    elseif not app then
+    if app then
+        app = update(record)
+    else
         local reason
         app, reason = find_app(record)
         if not app then
@@ -198,7 +223,7 @@ function _M.run()
         record.app = app
     end
 
-    if app.plain and not app.ejected then
+    if app.plain and not app.ejected and not record.is_unsure then
         record.peer = app.picker:pick()
     else
         take(record)

@@ -1,18 +1,22 @@
 -- The start of a worker, and what it does each second. For init_by_lua and
 -- init_worker_by_lua.
 
+local app_metrics = require("pointsman.metrics.apps")
 local cache = require("pointsman.cache.routes")
 local dicts = require("pointsman.cache.dicts")
 local ejection = require("pointsman.health.ejection")
 local feed = require("pointsman.feed.follow")
 local in_flight = require("pointsman.request.in_flight")
+local known_apps = require("pointsman.cache.apps")
 local metrics = require("pointsman.metrics")
 local miss = require("pointsman.miss.fetch")
 local records = require("pointsman.request.record")
 local redis = require("pointsman.redis.client")
+local report = require("pointsman.feed.report")
 local settings = require("pointsman.settings")
 local sticky = require("pointsman.request.sticky")
 local versions = require("pointsman.cache.versions")
+local workers = require("pointsman.request.workers")
 
 local error = error
 local ngx = ngx
@@ -42,9 +46,15 @@ local function tick(premature)
     if not premature then
         ejection.purge()
         cache.sweep()
-        in_flight.tick()
+        workers.tick()
         records.purge()
         check_log_handler()
+        if app_metrics.have_moved() then
+            known_apps.forget_counters()
+        end
+        if ngx.worker.id() == 0 then
+            app_metrics.forget(ngx.now())
+        end
     end
 end
 
@@ -79,7 +89,9 @@ function _M.run()
     started = true
     collectgarbage("setstepmul", resolved.gc_stepmul)
     versions.init()
-    in_flight.init()
+    local prefix, place = workers.init()
+    in_flight.init(prefix)
+    app_metrics.init(place)
     sticky.init(resolved)
     cache.init(resolved)
     miss.init(resolved)
@@ -87,6 +99,7 @@ function _M.run()
 
     ngx.timer.every(SECONDS, tick)
     if id == 0 then
+        report.init(resolved)
         feed.start()
     end
 end

@@ -1,35 +1,61 @@
 -- The log phase: ends a request's record, and counts. For log_by_lua.
 
+local app_metrics = require("pointsman.metrics.apps")
 local metrics = require("pointsman.metrics")
 local records = require("pointsman.request.record")
 local verdict = require("pointsman.health.verdict")
 
 local close = records.close
+local count_answer = app_metrics.answered
+local count_request = app_metrics.ended
 local ended = verdict.ended
 local match = string.match
 local max = math.max
 local ngx = ngx
 local now = ngx.now
 local open_record = records.open
+local start_time = ngx.req.start_time
 local statuses = metrics.statuses
 local tonumber = tonumber
 local var = ngx.var
 
 local FAILURE_SECONDS = 1
+local CLIENT_GONE = 499
+-- Whatever took no longer belongs in the first bucket of a histogram.
+local LEAST = app_metrics.LEAST
+
+
+-- How long the last attempt took until its response's header; nil if there was
+-- none.
+local function header_seconds()
+    return tonumber(match(var.upstream_header_time or "", "([%d.]+)$"))
+end
 
 
 -- How long a WebSocket stays is no measure of an instance, nor is how fast it
 -- fails: a failure counts as an answer that took a second.
 local function observe(picker, peer)
-    local seconds = match(var.upstream_header_time or "", "([%d.]+)$")
+    local seconds = header_seconds()
     local status = tonumber(match(var.upstream_status or "", "(%d+)$"))
     if seconds and status and status >= 200 then
-        seconds = tonumber(seconds)
         if status >= 500 then
             seconds = max(seconds, FAILURE_SECONDS)
         end
         picker:observe(peer.id, seconds, now())
     end
+end
+
+
+-- The instance cannot have taken longer than the request. nginx's own measure
+-- is asked for only where that says too little, since it is a text.
+local function count_wait(record, status, seconds)
+    if seconds > LEAST or status >= CLIENT_GONE or record.n_tried > 0 then
+        seconds = header_seconds()
+        if not seconds then
+            return
+        end
+    end
+    return count_answer(record.app, seconds)
 end
 
 
@@ -44,14 +70,19 @@ function _M.run()
     if n then
         statuses[status] = n + 1
     end
-    local record = open_record()
+    local record, was_sent = open_record()
     if not record then
         return
     end
-    ended(record, status)
-    local picker = record.app.picker
-    if picker.observe then
-        observe(picker, record.peer)
+    local app, time = record.app, now()
+    count_request(app, status, time - start_time())
+    if was_sent then
+        count_wait(record, status, time - record.began)
+        ended(record, status)
+        local picker = app.picker
+        if picker.observe then
+            observe(picker, record.peer)
+        end
     end
     close(record)
 end

@@ -31,18 +31,31 @@ local set_uri = ngx.req.set_uri
 local var = ngx.var
 
 
+-- A main request counts once; subrequests have no log phase, and do not count.
+local function count_hit(level)
+    if not is_subrequest() then
+        counts[level] = counts[level] + 1
+    end
+end
+
+
+-- Answers instead of an app, whose errors it counts as.
+local function refuse(app, reason)
+    records.refuse(app)
+    return fail(reason)
+end
+
+
 -- A host that is not cached. Returns its target, or nil and the reason of an
 -- error; with the target, whether the balancer phase will find it in the cache.
 local function fetch(host)
     local target, reason = miss.fetch(host)
-    if target or reason == "no_route" then
-        counts.hits_redis = counts.hits_redis + 1
-    else
+    local level = "hits_redis"
+    if not target and reason ~= "no_route" then
         target = cache.find_stale(host)
-        if target then
-            counts.hits_stale = counts.hits_stale + 1
-        end
+        level = target and "hits_stale" or "hits_none"
     end
+    count_hit(level)
     if not target then
         return nil, reason
     end
@@ -85,6 +98,9 @@ local function decide(target, is_upgrade)
         if rule and rule.response_headers then
             headers.announce(rule.response_headers)
         end
+        if app then
+            return refuse(app, reason)
+        end
         return fail(reason)
     elseif app then
         local record = records.decide(app, rule)
@@ -105,7 +121,7 @@ local function route_on(target, how, host, len, is_upgrade)
     local is_kept = true
     if not target then
         if how == "no_route" then
-            counts.hits_negative = counts.hits_negative + 1
+            count_hit("hits_negative")
             return fail("no_route")
         end
         target, is_kept = fetch(ffi_string(host, len))
@@ -113,17 +129,15 @@ local function route_on(target, how, host, len, is_upgrade)
             return fail(is_kept)
         end
     elseif how == "stale" then
-        counts.hits_l1 = counts.hits_l1 + 1
+        count_hit("hits_l1")
         refresh.ask(ffi_string(host, len))
-    elseif how == "l1" then
-        counts.hits_l1 = counts.hits_l1 + 1
     else
-        counts.hits_l2 = counts.hits_l2 + 1
+        count_hit(how == "l1" and "hits_l1" or "hits_l2")
     end
 
     if target.plain then
         if target.live == 0 then
-            return fail("no_instance")
+            return refuse(target, "no_instance")
         elseif is_kept and not is_upgrade then
             return is_subrequest() or keep(target, now())
         end

@@ -1,8 +1,10 @@
 -- The facts of this edge, and the status page. For content_by_lua.
 
+local app_metrics = require("pointsman.metrics.apps")
 local dicts = require("pointsman.cache.dicts")
 local health = require("pointsman.health.ejection")
 local metrics = require("pointsman.metrics")
+local report = require("pointsman.feed.report")
 local revalidation = require("pointsman.cache.revalidation")
 local versions = require("pointsman.cache.versions")
 
@@ -11,6 +13,8 @@ local cjson = require("cjson.safe")
 local dict_get = dicts.get
 local ngx = ngx
 local total = metrics.total
+
+local PAUSE_SECONDS = 0.001
 
 
 local function usages()
@@ -48,6 +52,7 @@ function _M.page()
             revalidations = total("revalidations"),
         },
         agent_silence_seconds = agent_silence() or cjson.null,
+        report = report.facts(),
         worker = { pid = ngx.worker.pid(), id = ngx.worker.id() },
         workers = ngx.worker.count(),
         dicts = usages(),
@@ -57,6 +62,7 @@ function _M.page()
             redis = total("hits_redis"),
             negative = total("hits_negative"),
             stale = total("hits_stale"),
+            none = total("hits_none"),
         },
         log_handler = dict_get("log_handler_missing") and "missing" or "ok",
         bad_records = total("bad_records"),
@@ -82,6 +88,16 @@ function _M.metrics()
         agent_silence = agent_silence(),
         dicts = usages(),
     }))
+    local lines, n = {}, 0
+    app_metrics.render(function(line)
+        n = n + 1
+        lines[n] = line
+    end, function()
+        ngx.print(lines)
+        lines, n = {}, 0
+        ngx.sleep(PAUSE_SECONDS)
+    end)
+    ngx.print(lines)
 end
 
 

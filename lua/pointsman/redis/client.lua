@@ -1,11 +1,11 @@
 -- All scripts and commands that the edge sends to Redis. For phases that can
 -- yield.
 --
--- Edges only read. What belongs together is read by one script, because a
--- script sees the table at one moment.
+-- Of the table edges only read. What belongs together is read by one script,
+-- because a script sees the table at one moment.
 
 local connection = require("pointsman.redis.connection")
-local sentinel = require("pointsman.redis.sentinel")
+local servers = require("pointsman.redis.server")
 
 local cjson = require("cjson.safe")
 
@@ -119,6 +119,23 @@ local app = {ARGV[2], policy_of(ARGV[2]), instances.err or instances}
 return cjson.encode({meta, {}, {app}, defaults})
 ]]
 
+-- ARGV: prefix, apps. Answers what `meta` has, and a flat list of app, id and
+-- record of each instance that says anything of draining.
+local DRAINING = COMMON .. [[
+local found = {}
+for i = 2, #ARGV do
+    local instances = redis.pcall('HGETALL', prefix .. 'inst:' .. ARGV[i])
+    for j = 1, #instances, 2 do
+        if string.find(instances[j + 1], 'draining', 1, true) then
+            found[#found + 1] = ARGV[i]
+            found[#found + 1] = instances[j]
+            found[#found + 1] = instances[j + 1]
+        end
+    end
+end
+return cjson.encode({meta, found})
+]]
+
 -- ARGV: prefix. Returns what `meta` has, the ID of the stream's last entry, and
 -- for how many seconds `heard` will live.
 local PROBE = [[
@@ -159,7 +176,7 @@ local HEARD_SECONDS = 86400
 -- by itself, and only if it is not cached: see lookups.lua.
 local ROOM = 128
 
-local address, sentinels
+local server
 local prefix, timeout_ms
 local shas = {}
 
@@ -213,30 +230,10 @@ local function run(red, script, ...)
 end
 
 
--- Returns the connection and the place that it leads to.
-local function connect()
-    local place = address
-    if sentinels then
-        local err
-        place, err = sentinels:master()
-        if not place then
-            return nil, err
-        end
-    end
-    local red, err = connection.open(place)
-    if not red then
-        if sentinels then
-            sentinels:forget()
-        end
-        return nil, err
-    end
-    return red, place
-end
-
-
--- One script over a connection of the pool.
-local function ask(script, ...)
-    local red, place = connect()
+-- One script over a connection of the pool. Returns what `meta` has, and the
+-- whole answer.
+local function call(script, ...)
+    local red, place = server:connect()
     if not red then
         return nil, place
     end
@@ -244,9 +241,7 @@ local function ask(script, ...)
     local text, err = run(red, script, ...)
     if not text then
         red:close()
-        if sentinels then
-            sentinels:forget()
-        end
+        server:forget()
         return nil, "failed to look up: " .. err
     end
     red:set_keepalive(IDLE_MS, POOL_SIZE)
@@ -256,7 +251,15 @@ local function ask(script, ...)
     if not reply then
         return nil, "failed to read the answer: " .. err
     end
-    local answer = read_meta(reply[1])
+    return read_meta(reply[1]), reply
+end
+
+
+local function ask(script, ...)
+    local answer, reply = call(script, ...)
+    if not answer then
+        return nil, reply
+    end
     answer.routes, answer.apps = reply[2], reply[3]
     answer.defaults = present(reply[4])
     for i, app in ipairs(answer.apps) do
@@ -277,13 +280,12 @@ local FEED = { __index = _Feed }
 -- and rev are nil when there is no table that we can read. `silence`: seconds
 -- since an agent was heard, nil if none was for a day.
 function _Feed:probe()
-    if sentinels then
-        local place, err = sentinels:master()
-        if place ~= self.place then
-            return nil, err or "another server is the master now"
-        end
+    local place, err = server:find()
+    if place ~= self.place then
+        return nil, err or "another server is the master now"
     end
-    local reply, err = run(self.red, PROBE)
+    local reply
+    reply, err = run(self.red, PROBE)
     if not reply then
         return nil, "failed to read meta: " .. err
     end
@@ -377,10 +379,7 @@ local _M = {}
 function _M.init(settings)
     prefix = settings.prefix
     timeout_ms = settings.redis_timeout * 1000
-    address, sentinels = settings.redis, nil
-    if address.sentinels then
-        sentinels = sentinel.new(address, settings.sentinel_login)
-    end
+    server = servers.new(settings.redis, settings.sentinel_login)
     return connection.init(settings)
 end
 
@@ -402,10 +401,19 @@ function _M.read_app(name)
 end
 
 
+-- syntax: answer, found = redis.draining(names)
+-- What feed:probe() has but for last_id, and the instances of these apps that
+-- are draining: { app, id, record, ... }. Nil and an error if that fails.
+function _M.draining(names)
+    local answer, reply = call(DRAINING, unpack(names))
+    return answer, answer and reply[2] or reply
+end
+
+
 -- syntax: feed, err = redis.follow()
 -- A connection of its own: a read that blocks would hold up all others.
 function _M.follow()
-    local red, place = connect()
+    local red, place = server:connect()
     if not red then
         return nil, place
     end

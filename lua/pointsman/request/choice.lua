@@ -1,6 +1,7 @@
 -- Which instance of its app a request gets. For the rewrite and balancer
 -- phases; nothing here yields.
 
+local draining = require("pointsman.cache.draining")
 local ejection = require("pointsman.health.ejection")
 local in_flight = require("pointsman.request.in_flight")
 local sticky = require("pointsman.request.sticky")
@@ -8,6 +9,7 @@ local values = require("pointsman.routing.values")
 local verdict = require("pointsman.health.verdict")
 local view = require("pointsman.request.view")
 
+local is_draining = draining.has
 local is_not_empty = values.is_not_empty
 local is_out = ejection.is_out
 local ipairs = ipairs
@@ -19,7 +21,7 @@ local MAX_PICKS = 4
 
 -- What the skip functions look at: a closure for each request would be garbage
 -- for each.
-local app, ejected, tried, n_tried, time, limit, keeps_drained
+local app, ejected, tried, n_tried, time, limit, keeps_drained, is_unsure
 
 
 local function was_tried(peer)
@@ -38,15 +40,21 @@ local function at_limit(peer)
 end
 
 
+-- Of an app that may have changed.
+local function has_drained(peer)
+    return is_unsure and is_draining(app.name, peer)
+end
+
+
 local function skip(peer)
     return was_tried(peer) or ejected and is_out(ejected, peer, time)
-           or at_limit(peer)
+           or at_limit(peer) or has_drained(peer)
 end
 
 
 -- If all instances are ejected, all are used.
 local function skip_but_ejected(peer)
-    return was_tried(peer) or at_limit(peer)
+    return was_tried(peer) or at_limit(peer) or has_drained(peer)
 end
 
 
@@ -55,8 +63,9 @@ local function prepare(its_app, record)
     limit = its_app.policy.max_conns
     if record then
         tried, n_tried = record.tried, record.n_tried
+        is_unsure = record.is_unsure
     else
-        n_tried = 0
+        n_tried, is_unsure = 0, false
     end
 end
 
@@ -103,6 +112,7 @@ local function pick(record)
     if session then
         keeps_drained = app.policy.sticky.drain == "keep"
         if keeps_session(session) then
+            in_flight.keep(app, session)
             return session
         end
     end
@@ -179,6 +189,9 @@ function _M.take(record)
         peer = with_id(record.pin)
         if peer and at_limit(peer) then
             peer = nil
+        end
+        if peer then
+            in_flight.keep(app, peer)
         end
         record.peer = peer or false
         return peer

@@ -28,7 +28,7 @@ local start_time = ngx.req.start_time
 local tonumber = tonumber
 local var = ngx.var
 
-local CLOSED, ROUTED, DECIDED, SENT = 0, 1, 2, 3
+local CLOSED, ROUTED, DECIDED, SENT, REFUSED = 0, 1, 2, 3, 4
 -- What leads to an error page of the user's.
 local FAILED = 502
 -- Closed records above so many are let go, once a second.
@@ -49,6 +49,8 @@ local function new_record()
         -- See choice.note.
         pin = false, session = false, key = false,
         location = false, is_upgrade = false, probing = false, cut = false,
+        -- Whether the app may have changed, see cache.renew.
+        is_unsure = false,
         -- The path for the app.
         uri = false,
     }
@@ -76,6 +78,7 @@ local function reset(record)
     record.pin, record.session, record.key = false, false, false
     record.probing, record.cut = false, false
     record.location, record.is_upgrade = false, false
+    record.is_unsure = false
     for i = 1, record.n_tried do
         record.tried[i] = nil
     end
@@ -150,22 +153,19 @@ function _M.decide(app, rule)
 end
 
 
--- syntax: record, is_current = record.first_pass(time)
+-- syntax: record = record.first_pass(time)
 -- In balancer_by_lua: that of this request, with `app` if the rewrite phase has
--- decided on one; and whether that was just now.
+-- decided on one.
 function _M.first_pass(time)
     local record = current()
-    local is_current = record.began == time
     if record.state == DECIDED then
         if record.identity and record.identity ~= identity() then
             take_over(record)
-            is_current = false
         end
-    elseif record.state ~= ROUTED or not is_current then
+    elseif record.state ~= ROUTED or record.began ~= time then
         take_over(record)
-        is_current = false
     end
-    return record, is_current
+    return record
 end
 
 
@@ -197,18 +197,29 @@ function _M.sent(record, time)
 end
 
 
--- syntax: record = record.open()
--- In log_by_lua: the record, if the request was sent; nil otherwise. To be
--- closed.
+-- syntax: record.refuse(app)
+-- In rewrite_by_lua: the edge answers instead of this app.
+function _M.refuse(app)
+    local record = take_over(current())
+    record.state, record.app, record.began = REFUSED, app, now()
+end
+
+
+-- syntax: record, was_sent = record.open()
+-- In log_by_lua: the record, if there was an app for the request; else nil. To
+-- be closed.
 function _M.open()
     local record = records[address()]
     if not record or record.state == CLOSED then
         return nil
-    elseif record.state ~= SENT then
+    elseif record.state == SENT then
+        return record, true
+    elseif record.began < start_time() or not record.app then
+        -- Of another request, which had no log phase.
         reset(record)
         return nil
     end
-    return record
+    return record, false
 end
 
 
