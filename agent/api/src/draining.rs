@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::Response;
-use pointsman_mirror::table::InstanceState;
-use pointsman_model::{AppName, InstanceId, Key};
+use pointsman_mirror::table::{Held, InstanceState};
+use pointsman_model::{AppName, Element, InstanceId, Key};
 use pointsman_store::Revision;
 use pointsman_wire::{DrainAnswer, DrainQuery};
 
@@ -69,10 +69,12 @@ impl ApiState {
     ) -> Result<Left, Problem> {
         let lacking = self.edges.undrained(revision, app.as_str(), id.as_str());
         let mut left = Left::of(lacking);
-        let (seen, state) = {
+        let (seen, state, is_frozen) = {
             let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+            let element = Element::Instance(app.as_str().into(), id.as_str().into());
             let state = table.instance_state_of(app.as_str(), id.as_str());
-            (table.revision(), state)
+            let is_frozen = table.held(&element) == Held::Frozen;
+            (table.revision(), state.filter(|_| !is_frozen), is_frozen)
         };
         if seen < revision || self.readiness.status().applied < revision {
             left.obstacle.get_or_insert("redis is not there yet");
@@ -80,10 +82,10 @@ impl ApiState {
         }
         let why = match state {
             Some(InstanceState::Draining) => return Ok(left),
+            None if is_frozen => "a bad value in etcd keeps it as it was at the edges",
             None => "the instance was deregistered",
             Some(InstanceState::Shadowed { .. }) => "another instance has its address",
             Some(InstanceState::NotAllowed) => "the settings do not allow its address",
-            Some(InstanceState::Bad) => "its value in etcd is bad",
             Some(_) => "the draining was ended meanwhile",
         };
         let detail = format!("{why}: nothing tells what is in flight on it");

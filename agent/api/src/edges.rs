@@ -132,7 +132,6 @@ impl Left {
                 Holdup::OtherEpoch => format!("{edge} follows another registry"),
                 Holdup::Applied(revision) => format!("{edge} is at revision {revision}"),
                 Holdup::InFlight(count) => format!("{count} in flight at {edge}"),
-                Holdup::NotDraining => format!("{edge} does not count what is in flight"),
             }
         });
         let more = self.edges.len().saturating_sub(NAMED);
@@ -258,7 +257,6 @@ fn item(lacking: Lacking) -> LackingItem {
             item.why = LackingWord::InFlight;
             item.in_flight = Some(count);
         }
-        Holdup::NotDraining => item.why = LackingWord::NotDraining,
     }
     item
 }

@@ -54,8 +54,6 @@ pub enum Holdup {
     Applied(Revision),
     /// So many requests are in flight there.
     InFlight(u64),
-    /// It does not say what is in flight: for it, the instance does not drain.
-    NotDraining,
 }
 
 /// The edges by name.
@@ -199,10 +197,10 @@ impl Fleet {
             } else if report.applied < revision {
                 return Some(Holdup::Applied(report.applied));
             }
+            // One that is not there has nothing in flight.
             match report.draining.get(instance) {
-                Some(0) => None,
+                Some(0) | None => None,
                 Some(count) => Some(Holdup::InFlight(*count)),
-                None => Some(Holdup::NotDraining),
             }
         })
     }

@@ -101,8 +101,6 @@ pub enum LackingWord {
     Behind,
     /// Requests are in flight there.
     InFlight,
-    /// It does not say what is in flight: for it, the instance does not drain.
-    NotDraining,
 }
 
 /// The query of a wait.
