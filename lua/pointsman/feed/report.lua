@@ -294,13 +294,18 @@ end
 -- One report, if there is anything to tell. Returns for how long there will be
 -- nothing, or nil and an error.
 local function step(self)
-    local is_new, time = confirm(), ngx_now()
+    self.is_due = confirm() or self.is_due
+    local time = ngx_now()
     if self.looked > time then
         -- The clock was set back.
         self.looked, self.wrote = 0, 0
     end
+    if pending and time - pending.since < LONG_PASS_SECONDS then
+        -- What is in flight is told together with the revision.
+        return SHORTEST
+    end
     local left = self.looked + LEAST_SECONDS - time
-    if confirmed and (is_new or left <= 0) then
+    if confirmed and (self.is_due or left <= 0) then
         self.looked = time
         local counts, is_busy, total = count_in_flight()
         if not counts then
@@ -310,11 +315,11 @@ local function step(self)
         local text = concat({ confirmed.epoch, confirmed.applied, counts,
                               dict_get("report") == "conflict" and "?" or "" },
                             " ")
-        if text ~= self.text or time - self.wrote >= MOST_SECONDS then
+        self.is_due = text ~= self.text or time - self.wrote >= MOST_SECONDS
+        if self.is_due then
             left = self.wrote + LEAST_SECONDS - time
             if left > 0 then
                 -- As a report was just written.
-                self.looked = self.wrote
                 return left
             end
             local ok, err
@@ -328,7 +333,7 @@ local function step(self)
                 self.reporter = nil
                 return nil, err
             end
-            self.text, self.wrote = text, time
+            self.text, self.wrote, self.is_due = text, time, false
         end
         if exiting() and total == 0 then
             is_gone = true
@@ -337,8 +342,7 @@ local function step(self)
         left = LEAST_SECONDS
     end
     if pending then
-        return time - pending.since > LONG_PASS_SECONDS and LEAST_SECONDS
-               or SHORTEST
+        return LEAST_SECONDS
     elseif self.is_busy then
         return left
     end
