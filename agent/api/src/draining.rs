@@ -13,7 +13,7 @@ use pointsman_model::Key;
 use super::ApiState;
 use super::extract::{InstanceParam, NoFields, Precondition};
 use super::problem::Problem;
-use super::registering::{Names, drain};
+use super::registering::{InstanceKeys, drain};
 use super::storage::Thing;
 
 pub(super) async fn put(
@@ -22,7 +22,7 @@ pub(super) async fn put(
     Precondition(condition): Precondition,
     NoFields: NoFields,
 ) -> Result<Response, Problem> {
-    drain(&state, &Names::new(app, id), condition).await
+    drain(&state, &InstanceKeys::new(app, id), condition).await
 }
 
 pub(super) async fn delete(

@@ -22,6 +22,7 @@ mod docs;
 mod draining;
 mod errors;
 mod instances;
+mod parsers;
 mod routes;
 mod settings;
 mod status;
