@@ -21,7 +21,7 @@ E2E_TESTS := $(patsubst agent/tests/%/main.rs,--test %,\
 AGENT_CRATES := $(patsubst agent/%/Cargo.toml,-p pointsman-%,\
 	$(filter-out agent/sim/% agent/chaos/%,$(wildcard agent/*/Cargo.toml)))
 
-# What `make run` hands to `pointsman dev`: `make run EDGE_PORT=9080`.
+# What `make run` hands to `pointsman-dev`: `make run EDGE_PORT=9080`.
 DEV_FLAGS = $(strip \
 	$(if $(BIND_HOST),--host $(BIND_HOST)) \
 	$(if $(EDGE_PORT),--edge-port $(EDGE_PORT)) \
@@ -57,8 +57,12 @@ build: deps-run ## Build the agent for production: target/release/pointsman.
 
 .PHONY: run
 run: deps-run ## Start everything in the foreground, with a demo; Ctrl-C stops it.
-	@$(CARGO) build --locked -p pointsman
-	@exec $(CARGO) run --locked --quiet -p pointsman -- dev $(DEV_FLAGS)
+	@$(BUILD_DEV)
+	@exec "$${CARGO_TARGET_DIR:-target}/debug/pointsman-dev" $(DEV_FLAGS)
+
+# Both in one call: each selection of crates has features of its own, with which
+# dependencies are compiled once more.
+BUILD_DEV = $(CARGO) build --locked -p pointsman -p pointsman-dev
 
 .PHONY: test
 test: test-rust test-sim test-lua test-edge test-e2e test-bench ## Run every test.
@@ -91,18 +95,29 @@ test-edge: deps ## The nginx side under Test::Nginx: t/*.t, with this nginx and 
 	fi
 
 .PHONY: test-e2e
-test-e2e: deps ## Real etcd, Redis, nginx and agents; ends with the churn test.
+test-e2e: deps schemathesis ## Real etcd, Redis, nginx and agents; ends with the churn test.
+	$(BUILD_DEV)
 	$(CARGO) test --locked -p pointsman $(E2E_TESTS) -- --test-threads 2
 	$(CARGO) test --locked -p pointsman --test churn -- --nocapture
 
+.PHONY: schemathesis
+schemathesis:
+	@.ci/get-schemathesis
+
+.PHONY: fuzz
+fuzz: deps ## The parsers with very many inputs: PROPTEST_CASES, 100,000 of each property by default.
+	PROPTEST_CASES=$(or $(PROPTEST_CASES),100000) \
+		$(CARGO) test --locked -p pointsman-model -p pointsman-api -p pointsman --lib parsers
+
 .PHONY: lint
-lint: deps deny msrv ## Formatting, clippy, rustdoc, dependencies, luacheck, the edge's layers, file paths in the docs.
+lint: deps deny msrv ## Formatting, clippy, rustdoc, dependencies, luacheck, the edge's layers, file paths in the docs, type names.
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --workspace --no-deps --document-private-items
 	$(LUACHECK) --quiet lua t
 	.ci/check-layers
 	.ci/check-paths
+	.ci/check-type-names
 
 .PHONY: deny
 deny: ## Licences, bans and sources of dependencies; advisories, where their database can be reached.
@@ -141,7 +156,7 @@ bench-quick: deps-bench ## What a request costs, beside plain nginx and others, 
 
 .PHONY: test-bench
 test-bench: deps ## That the benchmark runs, at a tiny size.
-	$(CARGO) build --locked -p pointsman
+	$(BUILD_DEV)
 	$(CARGO) test --locked -p pointsman-bench --lib --test tiny
 
 .PHONY: bench-propagation

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use clap::builder::ValueParser;
 use clap::{Arg, ArgMatches, Args, FromArgMatches, Parser, Subcommand};
-use pointsman_dev::{DemoArgs, DevArgs};
 use pointsman_model::{Address, AppName, DEFAULT_WEIGHT, Instance, InstanceId};
 use pointsman_process::GuardArgs;
 
@@ -29,17 +28,12 @@ pub enum Command {
     Serve(SettingArgs<false>),
     /// Hold an instance in the registry, alone or around a command
     Register(Box<RegisterArgs>),
-    /// Run everything on this machine, with two demo instances
-    Dev(DevArgs),
     /// Check the configuration: report all mistakes, or print what would be used
     CheckConfig(SettingArgs<false>),
     /// Give the table in Redis to what etcd holds now, after etcd went back
     Adopt(AdoptArgs),
     /// Allow a listing of etcd to remove much from Redis, once
     Confirm(SettingArgs<false>),
-    /// Answer requests as an instance of the demo
-    #[command(hide = true)]
-    DemoInstance(DemoArgs),
     /// Become a command that ends with its parent
     #[command(hide = true)]
     Guard(GuardArgs),
@@ -271,7 +265,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_registered_is_refused() {
-        let usual = [("app", "shop"), ("id", "a"), ("addr", "10.0.0.5:80")];
+        let required = [("app", "shop"), ("id", "a"), ("addr", "10.0.0.5:80")];
         for (name, value, expected) in [
             ("app", "Shop", "is not an app name"),
             ("id", "a b", "is not an instance id"),
@@ -282,7 +276,7 @@ mod tests {
             ("redis-url", "redis://h", "unexpected argument"),
         ] {
             let mut args = vec!["pointsman".to_owned(), "register".to_owned()];
-            for (n, v) in usual
+            for (n, v) in required
                 .into_iter()
                 .filter(|(n, _)| *n != name)
                 .chain([(name, value)])

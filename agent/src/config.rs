@@ -8,6 +8,8 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
+#[cfg(test)]
+mod parsers;
 mod settings;
 mod source;
 #[cfg(test)]

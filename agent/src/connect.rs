@@ -2,33 +2,29 @@
 
 use std::sync::Arc;
 
-use etcd_client::{Certificate, Identity, TlsOptions};
 use pointsman_edges::source::Source;
 use pointsman_publish::sink::redis::{RedisOptions, RedisReports, RedisSink};
 use pointsman_publish::sink::{Sink, SinkError};
 use pointsman_store::Store;
-use pointsman_store::etcd::{EtcdOptions, EtcdStore};
+use pointsman_store::etcd::{EtcdOptions, EtcdStore, EtcdTls};
 
 use crate::config;
 
 /// The registry in etcd, or, with `below`, only what lies under that key: the
 /// key itself is then the empty string.
 pub fn store(config: &config::Etcd, below: &str) -> Arc<dyn Store> {
-    let tls = config.tls.as_ref().map(|tls| {
-        let options = match &tls.ca {
-            Some(ca) => TlsOptions::new().ca_certificate(Certificate::from_pem(ca.expose())),
-            None => TlsOptions::new().with_native_roots(),
-        };
-        match &tls.identity {
-            Some((cert, key)) => options.identity(Identity::from_pem(cert.expose(), key.expose())),
-            None => options,
-        }
-    });
+    let shown = |secret: &config::Secret| secret.expose().to_owned();
     let login = config.login.as_ref();
     Arc::new(EtcdStore::new(EtcdOptions {
         endpoints: config.endpoints.clone(),
-        user: login.map(|(user, password)| (user.clone(), password.expose().to_owned())),
-        tls,
+        user: login.map(|(user, password)| (user.clone(), shown(password))),
+        tls: config.tls.as_ref().map(|tls| EtcdTls {
+            ca: tls.ca.as_ref().map(shown),
+            identity: tls
+                .identity
+                .as_ref()
+                .map(|(cert, key)| (shown(cert), shown(key))),
+        }),
         prefix: format!("{}{below}", config.prefix),
     }))
 }

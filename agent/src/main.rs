@@ -10,9 +10,8 @@ use clap::Parser as _;
 use nix::sys::signal::Signal;
 use pointsman::cli::{AdoptArgs, Cli, Command, RegisterArgs};
 use pointsman::config::{Config, ConfigError, Setting, Sources};
-use pointsman::serve::Agent;
+use pointsman::serve::AgentParts;
 use pointsman::{connect, serve, telemetry};
-use pointsman_dev as dev;
 use pointsman_publish::operator;
 use pointsman_register::{Holding, Register, RegisterError};
 use tokio::net::TcpListener;
@@ -69,10 +68,6 @@ async fn run(command: Command) -> anyhow::Result<u8> {
     match command {
         Command::Serve(args) => serve(args.sources(std::env::vars_os())).await,
         Command::Register(args) => register(*args).await,
-        Command::Dev(args) => {
-            dev::run(args, stop_token()?).await?;
-            Ok(0)
-        }
         Command::CheckConfig(args) => {
             let config = Config::load(args.sources(std::env::vars_os()))?;
             print(&format!("{config:#?}\n"))?;
@@ -80,10 +75,6 @@ async fn run(command: Command) -> anyhow::Result<u8> {
         }
         Command::Adopt(args) => adopt(args).await,
         Command::Confirm(args) => confirm(args.sources(std::env::vars_os())).await,
-        Command::DemoInstance(args) => {
-            dev::run_demo_instance(args, stop_token()?.cancelled_owned()).await?;
-            Ok(0)
-        }
         Command::Guard(_) => Ok(0),
     }
 }
@@ -95,7 +86,7 @@ async fn serve(sources: Sources) -> anyhow::Result<u8> {
     let listener = TcpListener::bind(config.admin.listen)
         .await
         .with_context(|| format!("the admin API cannot listen at {}", config.admin.listen))?;
-    let agent = Agent {
+    let agent = AgentParts {
         store: connect::store(&config.etcd, ""),
         sink: connect::sink(&config.redis)?,
         reports: connect::reports(&config.redis)?,

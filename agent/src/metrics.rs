@@ -7,14 +7,14 @@ use pointsman_probe::ProbeMetrics;
 use pointsman_publish::PublishMetrics;
 
 /// What the parts count.
-pub(crate) struct Counted {
+pub(crate) struct Counters {
     pub(crate) publish: Arc<PublishMetrics>,
     pub(crate) probe: ProbeMetrics,
     /// What the API counts, and what shows all of it.
     pub(crate) shown: Arc<Metrics>,
 }
 
-impl Counted {
+impl Counters {
     pub(crate) fn new() -> Self {
         let (shown, (publish, probe)) = Metrics::new(|registry| {
             let publish = PublishMetrics::register(registry);
@@ -32,14 +32,14 @@ impl Counted {
 mod tests {
     use std::time::Duration;
 
-    use pointsman_api::metrics::Reading;
+    use pointsman_api::metrics::Readings;
     use pointsman_publish::Observe as _;
 
     use super::*;
 
     #[test]
     fn everything_counted_is_rendered_under_our_prefix() {
-        let metrics = Counted::new();
+        let metrics = Counters::new();
         metrics.publish.events(3);
         metrics
             .publish
@@ -57,12 +57,12 @@ mod tests {
         metrics.probe.late(6);
         metrics.probe.held_back();
         metrics.probe.set(9, 8);
-        let reading = Reading {
+        let reading = Readings {
             ready: true,
             seen: 12,
             applied: 10,
             bad: 2,
-            ..Reading::default()
+            ..Readings::default()
         };
         let text = metrics.shown.render(&reading).unwrap();
         for line in [
@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn every_metric_is_documented() {
-        let text = Counted::new().shown.render(&Reading::default()).unwrap();
+        let text = Counters::new().shown.render(&Readings::default()).unwrap();
         let docs = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/api.md");
         let docs = std::fs::read_to_string(docs).unwrap();
         let names = text

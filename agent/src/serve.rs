@@ -20,12 +20,12 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use crate::metrics::Counted;
+use crate::metrics::Counters;
 use crate::shutdown::{TaskError, Tasks};
 
 /// What an agent is made of.
 #[derive(Debug)]
-pub struct Agent {
+pub struct AgentParts {
     /// Its name.
     pub id: String,
     /// etcd.
@@ -46,11 +46,11 @@ pub struct Agent {
 
 /// Runs an agent until `stop`. A task that ends before that is an error.
 pub async fn run(
-    agent: Agent,
+    agent: AgentParts,
     listener: TcpListener,
     stop: CancellationToken,
 ) -> Result<(), TaskError> {
-    let counted = Counted::new();
+    let counted = Counters::new();
     let mirror = Mirror::new(Arc::clone(&agent.store));
     let (table, probed) = (Arc::clone(mirror.table()), mirror.subscribe());
     let (publisher, status) = Publisher::new(&agent.id, mirror, agent.sink, counted.publish);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use pointsman_harness::sandbox::Sandbox;
-use pointsman_harness::services::{Agent, Etcd, Redis, Service};
+use pointsman_harness::services::{AgentProcess, EtcdProcess, RedisProcess, Service};
 use pointsman_harness::{http, wait};
 use serde_json::Value;
 
@@ -17,11 +17,11 @@ const GRACE: Duration = Duration::from_secs(8);
 /// The three of them.
 pub struct Stack {
     /// etcd.
-    pub etcd: Etcd,
+    pub etcd: EtcdProcess,
     /// Redis.
-    pub redis: Redis,
+    pub redis: RedisProcess,
     /// The agent.
-    pub agent: Agent,
+    pub agent: AgentProcess,
 }
 
 impl Stack {

@@ -39,30 +39,32 @@ impl Scope {
 }
 
 /// A call.
-pub(crate) struct Call {
+pub(crate) struct ApiCall {
     pub(crate) method: Method,
     pub(crate) path: &'static str,
     pub(crate) scope: Scope,
     /// What it does, in a few words.
     pub(crate) summary: &'static str,
     /// The parameters of its query.
-    pub(crate) query: Option<Shape>,
-    pub(crate) body: Option<Shape>,
+    pub(crate) query: Option<TypeSchema>,
+    pub(crate) body: Option<TypeSchema>,
     /// Whether it writes one thing, and may wait for the edges.
     pub(crate) is_write: bool,
     pub(crate) answer: Answers,
+    /// Whether it answers 304 to a reader that has this revision already.
+    pub(crate) has_304: bool,
     handler: MethodRouter<Arc<ApiState>>,
 }
 
 /// What a call answers when all is well.
 pub(crate) enum Answers {
-    Json(Shape),
+    Json(TypeSchema),
     /// Text of this type.
     Text(&'static str),
 }
 
 /// A type of a body, as the document needs it.
-pub(crate) struct Shape {
+pub(crate) struct TypeSchema {
     name: String,
     /// Its schema and those that it refers to, by name.
     pub(crate) parts: Vec<(String, RefOr<Schema>)>,
@@ -71,7 +73,7 @@ pub(crate) struct Shape {
     pub(crate) round: fn(&serde_json::Value) -> serde_json::Result<serde_json::Value>,
 }
 
-impl Shape {
+impl TypeSchema {
     pub(crate) fn of<T: ToSchema + serde::Serialize + serde::de::DeserializeOwned>() -> Self {
         let mut parts = vec![(T::name().into_owned(), T::schema())];
         T::schemas(&mut parts);
@@ -89,7 +91,7 @@ impl Shape {
     }
 }
 
-impl Call {
+impl ApiCall {
     fn new<H, T>(
         method: Method,
         path: &'static str,
@@ -111,22 +113,28 @@ impl Call {
             body: None,
             is_write: false,
             answer: Answers::Text("text/plain; charset=utf-8"),
+            has_304: false,
             handler: on(filter, handler),
         }
     }
 
     fn query<T: ToSchema + serde::Serialize + serde::de::DeserializeOwned>(mut self) -> Self {
-        self.query = Some(Shape::of::<T>());
+        self.query = Some(TypeSchema::of::<T>());
         self
     }
 
     fn takes<T: ToSchema + serde::Serialize + serde::de::DeserializeOwned>(mut self) -> Self {
-        self.body = Some(Shape::of::<T>());
+        self.body = Some(TypeSchema::of::<T>());
         self
     }
 
     fn answers<T: ToSchema + serde::Serialize + serde::de::DeserializeOwned>(mut self) -> Self {
-        self.answer = Answers::Json(Shape::of::<T>());
+        self.answer = Answers::Json(TypeSchema::of::<T>());
+        self
+    }
+
+    fn cached(mut self) -> Self {
+        self.has_304 = true;
         self
     }
 
@@ -144,7 +152,7 @@ impl Call {
 
 /// All calls.
 #[rustfmt::skip]
-pub(crate) fn all() -> Vec<Call> {
+pub(crate) fn all() -> Vec<ApiCall> {
     use Scope::{Admin, Open, Read, Write};
     const GET: Method = Method::GET;
     const PUT: Method = Method::PUT;
@@ -156,57 +164,57 @@ pub(crate) fn all() -> Vec<Call> {
     let (draining_path, settings_path) = (path(Kind::Override), path(Kind::Settings));
     let edge_path = path(Kind::Edge);
     vec![
-        Call::new(GET, "/v1/routes", Read, "List routes", routes::list)
+        ApiCall::new(GET, "/v1/routes", Read, "List routes", routes::list)
             .query::<wire::ListQuery>().answers::<wire::RouteList>(),
-        Call::new(PUT, route_path, Write, "Bind a host", routes::put)
+        ApiCall::new(PUT, route_path, Write, "Bind a host", routes::put)
             .takes::<wire::RouteBody>().writes(),
-        Call::new(GET, route_path, Read, "Show a route", routes::get)
-            .answers::<wire::RouteAnswer>(),
-        Call::new(DELETE, route_path, Write, "Unbind a host", routes::delete)
+        ApiCall::new(GET, route_path, Read, "Show a route", routes::get)
+            .answers::<wire::RouteAnswer>().cached(),
+        ApiCall::new(DELETE, route_path, Write, "Unbind a host", routes::delete)
             .writes(),
-        Call::new(GET, "/v1/apps", Read, "List apps", apps::list)
+        ApiCall::new(GET, "/v1/apps", Read, "List apps", apps::list)
             .query::<wire::ListQuery>().answers::<wire::AppList>(),
-        Call::new(PUT, app_path, Write, "Give an app a policy", apps::put)
+        ApiCall::new(PUT, app_path, Write, "Give an app a policy", apps::put)
             .takes::<wire::PolicyBody>().writes(),
-        Call::new(GET, app_path, Read, "Show an app with its instances", apps::get)
+        ApiCall::new(GET, app_path, Read, "Show an app with its instances", apps::get)
             .answers::<wire::AppAnswer>(),
-        Call::new(DELETE, app_path, Write, "Delete an app's policy", apps::delete)
+        ApiCall::new(DELETE, app_path, Write, "Delete an app's policy", apps::delete)
             .writes(),
-        Call::new(PUT, instance_path, Write, "Register an instance, or keep it", instances::put)
+        ApiCall::new(PUT, instance_path, Write, "Register an instance, or keep it", instances::put)
             .takes::<wire::InstanceBody>().writes(),
-        Call::new(DELETE, instance_path, Write, "Deregister an instance", instances::delete)
+        ApiCall::new(DELETE, instance_path, Write, "Deregister an instance", instances::delete)
             .writes(),
-        Call::new(PUT, draining_path, Write, "Take an instance out of use", draining::put)
+        ApiCall::new(PUT, draining_path, Write, "Take an instance out of use", draining::put)
             .takes::<wire::DrainingBody>().writes(),
-        Call::new(DELETE, draining_path, Write, "End the draining of an instance", draining::delete)
+        ApiCall::new(DELETE, draining_path, Write, "End the draining of an instance", draining::delete)
             .writes(),
-        Call::new(POST, "/v1/apps/{app}/instances/{id}/drain", Write, "Drain an instance and wait until it is", draining::drain)
+        ApiCall::new(POST, "/v1/apps/{app}/instances/{id}/drain", Write, "Drain an instance and wait until it is", draining::drain)
             .query::<wire::DrainQuery>().answers::<wire::DrainAnswer>(),
-        Call::new(GET, "/v1/edges", Read, "List the edges", edges::list)
+        ApiCall::new(GET, "/v1/edges", Read, "List the edges", edges::list)
             .answers::<wire::EdgeList>(),
-        Call::new(DELETE, edge_path, Admin, "Forget an edge", edges::delete)
+        ApiCall::new(DELETE, edge_path, Admin, "Forget an edge", edges::delete)
             .writes(),
-        Call::new(GET, "/v1/wait", Read, "Wait until a revision is live on every edge", edges::wait)
+        ApiCall::new(GET, "/v1/wait", Read, "Wait until a revision is live on every edge", edges::wait)
             .query::<wire::WaitQuery>().answers::<wire::WaitAnswer>(),
-        Call::new(PUT, settings_path, Admin, "Set what holds for the whole registry", settings::put)
+        ApiCall::new(PUT, settings_path, Admin, "Set what holds for the whole registry", settings::put)
             .takes::<wire::SettingsBody>().writes(),
-        Call::new(GET, settings_path, Read, "Show the settings", settings::get)
+        ApiCall::new(GET, settings_path, Read, "Show the settings", settings::get)
             .answers::<wire::SettingsAnswer>(),
-        Call::new(DELETE, settings_path, Admin, "Go back to the defaults", settings::delete)
+        ApiCall::new(DELETE, settings_path, Admin, "Go back to the defaults", settings::delete)
             .writes(),
-        Call::new(GET, "/v1/status", Read, "Show what the agent does", status::status)
+        ApiCall::new(GET, "/v1/status", Read, "Show what the agent does", status::status)
             .answers::<wire::StatusAnswer>(),
-        Call::new(GET, "/v1/openapi.json", Open, "This document", openapi::get)
+        ApiCall::new(GET, "/v1/openapi.json", Open, "This document", openapi::get)
             .text("application/json"),
-        Call::new(GET, "/livez", Open, "Whether the process answers", status::livez),
-        Call::new(GET, "/readyz", Open, "Whether the agent is ready", status::readyz),
-        Call::new(GET, "/metrics", Open, "Metrics, for Prometheus", status::metrics)
+        ApiCall::new(GET, "/livez", Open, "Whether the process answers", status::livez),
+        ApiCall::new(GET, "/readyz", Open, "Whether the agent is ready", status::readyz),
+        ApiCall::new(GET, "/metrics", Open, "Metrics, for Prometheus", status::metrics)
             .text(crate::metrics::CONTENT_TYPE),
     ]
 }
 
 /// The router of `calls`.
-pub(crate) fn router(calls: Vec<Call>) -> Router<Arc<ApiState>> {
+pub(crate) fn router(calls: Vec<ApiCall>) -> Router<Arc<ApiState>> {
     calls.into_iter().fold(Router::new(), |router, call| {
         router.route(call.path, call.handler)
     })

@@ -18,7 +18,7 @@ use super::ApiState;
 use super::edges::{Left, patience};
 use super::extract::{InstanceParam, NoFields, Params, Precondition};
 use super::problem::{Code, Problem};
-use super::registering::{Names, set_draining};
+use super::registering::{InstanceKeys, set_draining};
 use super::storage::{Thing, json_body};
 
 const DEFAULT_DRAIN: Duration = Duration::from_secs(30);
@@ -29,7 +29,7 @@ pub(super) async fn put(
     Precondition(condition): Precondition,
     NoFields: NoFields,
 ) -> Result<Response, Problem> {
-    let names = Names::new(app, id);
+    let names = InstanceKeys::new(app, id);
     let revision = set_draining(&state, &names, condition).await?;
     Ok(names.draining().written(revision))
 }
@@ -43,7 +43,7 @@ pub(super) async fn drain(
     NoFields: NoFields,
 ) -> Result<Response, Problem> {
     let patience = patience("timeout", query.timeout.as_deref(), DEFAULT_DRAIN)?;
-    let names = Names::new(app.clone(), id.clone());
+    let names = InstanceKeys::new(app.clone(), id.clone());
     let revision = set_draining(&state, &names, None).await?;
     let left = || state.undrained(&app, &id, revision);
     match state.until_nothing(left, patience).await? {

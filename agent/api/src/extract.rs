@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use pointsman_model::{AppName, EdgeName, Host, InstanceId, json_object};
 use pointsman_store::{Condition, Revision};
 use serde::de::DeserializeOwned;
@@ -17,6 +17,8 @@ use super::problem::{Code, Problem};
 
 /// How long a client may take to send a body.
 const BODY_PATIENCE: Duration = Duration::from_secs(10);
+/// How much is said of a query that cannot be read, in characters.
+const LONGEST_REASON: usize = 200;
 /// The same, while the agent stops.
 const BODY_AT_STOP: Duration = Duration::from_secs(1);
 
@@ -37,7 +39,12 @@ impl<S: Send + Sync> FromRequestParts<S> for HostParam {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let text: String = path(parts, state, Code::BadHost, "host").await?;
-        Ok(Self(Host::from_user(&text)?))
+        // What others wrote to etcd can be read and deleted, also if no PUT
+        // would take it.
+        match Host::from_key(&text) {
+            Ok(host) if parts.method != Method::PUT => Ok(Self(host)),
+            _ => Ok(Self(Host::from_user(&text)?)),
+        }
     }
 }
 
@@ -255,6 +262,8 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Params<
                 let reason = text
                     .rsplit_once("query string: ")
                     .map_or(&*text, |(_, r)| r);
+                // It repeats the name of an unknown parameter.
+                let reason: String = reason.chars().take(LONGEST_REASON).collect();
                 Err(Problem::new(Code::BadQuery, reason))
             }
         }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::Response;
-use pointsman_model::{Instance, json_object};
+use pointsman_model::{Instance, json_object, shown};
 use pointsman_store::StoreError;
 use serde_json::Value;
 use tracing::Instrument as _;
@@ -17,7 +17,7 @@ use tracing::Instrument as _;
 use super::ApiState;
 use super::extract::{InstanceParam, JsonBody, Precondition};
 use super::problem::{Code, Problem};
-use super::registering::{Names, Registering, deregister};
+use super::registering::{InstanceKeys, Registering, deregister};
 
 const SHORTEST_TTL: u64 = 2;
 const LONGEST_TTL: u64 = 24 * 3600;
@@ -40,7 +40,7 @@ pub(super) async fn put(
     }
     let put = Registering {
         state: Arc::clone(&state),
-        names: Names::new(app, id),
+        names: InstanceKeys::new(app, id),
         instance,
         ttl,
         condition,
@@ -54,7 +54,11 @@ pub(super) async fn delete(
     Precondition(condition): Precondition,
 ) -> Result<Response, Problem> {
     let patience = state.patience;
-    whole(patience, deregister(state, Names::new(app, id), condition)).await
+    whole(
+        patience,
+        deregister(state, InstanceKeys::new(app, id), condition),
+    )
+    .await
 }
 
 /// Runs several calls to the store, which share the patience of one request.
@@ -96,16 +100,16 @@ fn parse_ttl(value: &Value) -> Result<u64, Problem> {
         .and_then(|s| humantime::parse_duration(s).ok());
     match parsed {
         Some(ttl)
-            if ttl.subsec_nanos() == 0
-                && (SHORTEST_TTL..=LONGEST_TTL).contains(&ttl.as_secs()) =>
+            if ttl.subsec_nanos() == 0 && (SHORTEST_TTL..=LONGEST_TTL).contains(&ttl.as_secs()) =>
         {
             Ok(ttl.as_secs())
         }
         _ => Err(Problem::new(
             Code::BadTtl,
             format!(
-                "\"ttl\" must be a duration in whole seconds from {}s to 24h, like \"30s\", not {value}",
-                Duration::from_secs(SHORTEST_TTL).as_secs()
+                "\"ttl\" must be a duration in whole seconds from {}s to 24h, like \"30s\", not {}",
+                Duration::from_secs(SHORTEST_TTL).as_secs(),
+                shown(value)
             ),
         )
         .field("ttl")),

@@ -33,7 +33,7 @@ mod storage;
 #[cfg(test)]
 mod tests;
 
-use calls::Call;
+use calls::ApiCall;
 use problem::{Code, Problem};
 
 /// What the handlers share.
@@ -60,7 +60,7 @@ pub struct ApiState {
 /// The whole API.
 pub fn router(state: Arc<ApiState>) -> Router {
     let calls = calls::all();
-    let paths = |is_wanted: fn(&Call) -> bool| {
+    let paths = |is_wanted: fn(&ApiCall) -> bool| {
         let wanted = calls.iter().filter(|call| is_wanted(call));
         wanted
             .map(|call| (call.method.clone(), call.path))

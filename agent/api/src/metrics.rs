@@ -46,7 +46,7 @@ struct RouteLabels {
 
 /// What the gauges show; read off the status and the table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Reading {
+pub struct Readings {
     /// Whether the agent is ready.
     pub ready: bool,
     /// Whether etcd answers.
@@ -103,7 +103,7 @@ impl Metrics {
     }
 
     /// The text of all metrics.
-    pub fn render(&self, reading: &Reading) -> Result<String, std::fmt::Error> {
+    pub fn render(&self, reading: &Readings) -> Result<String, std::fmt::Error> {
         self.gauges.set(reading);
         let mut out = String::new();
         text::encode(&mut out, &self.registry)?;
@@ -192,7 +192,7 @@ impl Gauges {
         all
     }
 
-    fn set(&self, reading: &Reading) {
+    fn set(&self, reading: &Readings) {
         let number = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
         self.ready.set(reading.ready.into());
         self.etcd_connected.set(reading.etcd_connected.into());

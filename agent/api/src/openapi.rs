@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use axum::http::header;
+use axum::http::{Method, header};
 use axum::response::{IntoResponse, Response};
 use pointsman_wire::ProblemBody;
 use serde_json::{Value, json};
@@ -16,8 +16,14 @@ use utoipa::openapi::{
     Required, ResponseBuilder, Schema, Type,
 };
 
-use super::calls::{Answers, Call, Shape, all};
+use super::calls::{Answers, ApiCall, TypeSchema, all};
 use super::problem;
+
+/// What conditions are: any revision, one of them, and several that a reader
+/// has already.
+const ANY: &str = r"^\*$";
+const ONE_OR_ANY: &str = r#"^(\*|"[1-9][0-9]{0,17}")$"#;
+const ETAGS: &str = r#"^"[1-9][0-9]{0,17}"(, *"[1-9][0-9]{0,17}")*$"#;
 
 static TEXT: LazyLock<String> = LazyLock::new(|| format!("{}\n", document()));
 
@@ -30,7 +36,7 @@ pub(super) async fn get() -> Response {
 pub(super) fn document() -> Value {
     let mut paths = Paths::new();
     let mut parts = Vec::new();
-    let problem = Shape::of::<ProblemBody>();
+    let problem = TypeSchema::of::<ProblemBody>();
     for call in all() {
         let operation = operation(&call, problem.schema());
         let Some(method) = http_method(&call) else {
@@ -64,7 +70,7 @@ pub(super) fn document() -> Value {
     json!(document)
 }
 
-fn http_method(call: &Call) -> Option<HttpMethod> {
+fn http_method(call: &ApiCall) -> Option<HttpMethod> {
     match call.method.as_str() {
         "GET" => Some(HttpMethod::Get),
         "PUT" => Some(HttpMethod::Put),
@@ -74,7 +80,7 @@ fn http_method(call: &Call) -> Option<HttpMethod> {
     }
 }
 
-fn operation(call: &Call, problem: RefOr<Schema>) -> OperationBuilder {
+fn operation(call: &ApiCall, problem: RefOr<Schema>) -> OperationBuilder {
     let (content_type, shown) = match &call.answer {
         Answers::Json(shape) => ("application/json", Some(shape.schema())),
         Answers::Text("application/json") => ("application/json", None),
@@ -93,18 +99,23 @@ fn operation(call: &Call, problem: RefOr<Schema>) -> OperationBuilder {
             .build()
     });
     let scope = Extensions::builder().add("x-pointsman-scope", call.scope.as_str());
-    OperationBuilder::new()
+    let operation = OperationBuilder::new()
         .summary(Some(call.summary))
         .operation_id(Some(operation_id(call)))
         .parameters(Some(parameters(call)))
         .request_body(body)
         .response("200", good)
         .response("default", bad)
-        .extensions(Some(scope.build()))
+        .extensions(Some(scope.build()));
+    if !call.has_304 {
+        return operation;
+    }
+    let same = ResponseBuilder::new().description("The reader has this revision already");
+    operation.response("304", same)
 }
 
 /// `put_v1_routes_host`.
-fn operation_id(call: &Call) -> String {
+fn operation_id(call: &ApiCall) -> String {
     let words = call.path.split(|c: char| !c.is_ascii_alphanumeric());
     let words = words.filter(|word| !word.is_empty());
     let method = call.method.as_str().to_ascii_lowercase();
@@ -114,17 +125,26 @@ fn operation_id(call: &Call) -> String {
         .join("_")
 }
 
-fn parameters(call: &Call) -> Vec<Parameter> {
+fn parameters(call: &ApiCall) -> Vec<Parameter> {
     let names = call.path.split('/').filter_map(|segment| {
         let name = segment.strip_prefix('{')?;
         name.strip_suffix('}')
     });
-    let path = names.map(|name| parameter(name, ParameterIn::Path, string()));
-    let is_write = call.method != axum::http::Method::GET;
-    let conditions = ["If-Match", "If-None-Match"].into_iter();
-    let conditions = conditions
-        .filter(|_| is_write)
-        .map(|name| parameter(name, ParameterIn::Header, string()));
+    let path = names.map(|name| parameter(name, ParameterIn::Path, name_schema(name)));
+    let conditions: &[_] = match call.method {
+        Method::PUT => &[("If-Match", ONE_OR_ANY), ("If-None-Match", ANY)],
+        Method::DELETE => &[("If-Match", ONE_OR_ANY)],
+        _ if call.has_304 => &[("If-None-Match", ETAGS)],
+        _ => &[],
+    };
+    let conditions = conditions.iter().map(|(name, pattern)| {
+        let schema = ObjectBuilder::new().schema_type(Type::String);
+        parameter(
+            name,
+            ParameterIn::Header,
+            schema.pattern(Some(*pattern)).into(),
+        )
+    });
     let query = call.query.iter().flat_map(|shape| &shape.parts);
     let query = query.filter_map(|(_, schema)| match schema {
         RefOr::T(Schema::Object(object)) => Some(&object.properties),
@@ -147,6 +167,20 @@ fn parameter(name: &str, place: ParameterIn, schema: RefOr<Schema>) -> Parameter
         .required(required)
         .schema(Some(schema))
         .build()
+}
+
+/// What a name in a path may be. (A host has too many forms for a pattern.)
+fn name_schema(name: &str) -> RefOr<Schema> {
+    let pattern = match name {
+        "app" => Some("^[a-z0-9._-]{1,128}$"),
+        "id" => Some("^[A-Za-z0-9._:-]{1,256}$"),
+        _ => None,
+    };
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .min_length(Some(1))
+        .pattern(pattern)
+        .into()
 }
 
 fn string() -> RefOr<Schema> {

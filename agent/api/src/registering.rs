@@ -25,13 +25,13 @@ const TRIES: usize = 5;
 const PAUSES: [Duration; 2] = [Duration::from_millis(20), Duration::from_millis(500)];
 
 /// The keys of an instance.
-pub(super) struct Names {
+pub(super) struct InstanceKeys {
     instance: Thing,
     draining: Thing,
     health: Thing,
 }
 
-impl Names {
+impl InstanceKeys {
     pub(super) fn new(app: AppName, id: InstanceId) -> Self {
         Self {
             instance: Thing::new(Key::Instance(app.clone(), id.clone())),
@@ -59,7 +59,7 @@ impl Names {
 /// A PUT of an instance.
 pub(super) struct Registering {
     pub(super) state: Arc<ApiState>,
-    pub(super) names: Names,
+    pub(super) names: InstanceKeys,
     pub(super) instance: Instance,
     /// Seconds.
     pub(super) ttl: Option<u64>,
@@ -175,7 +175,7 @@ impl Registering {
 /// A DELETE of an instance.
 pub(super) async fn deregister(
     state: Arc<ApiState>,
-    names: Names,
+    names: InstanceKeys,
     condition: Option<Condition>,
 ) -> Result<Response, Problem> {
     let thing = &names.instance;
@@ -201,7 +201,7 @@ pub(super) async fn deregister(
 /// none that comes in between.
 pub(super) async fn set_draining(
     state: &ApiState,
-    names: &Names,
+    names: &InstanceKeys,
     condition: Option<Condition>,
 ) -> Result<Revision, Problem> {
     let (instance, thing) = (&names.instance, &names.draining);

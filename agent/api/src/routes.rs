@@ -14,7 +14,7 @@ use super::problem::{Code, Problem};
 use super::storage::{Thing, bad_value, json_body, not_modified, of_model, shown};
 
 const MOST: usize = 1000;
-const USUAL: usize = 100;
+const DEFAULT_LIMIT: usize = 100;
 
 /// The limit, once the query is found to make sense.
 pub(super) fn checked_limit(query: &ListQuery) -> Result<usize, Problem> {
@@ -28,7 +28,7 @@ pub(super) fn checked_limit(query: &ListQuery) -> Result<usize, Problem> {
             return Err(Problem::new(Code::BadQuery, detail).field(name));
         }
     }
-    match query.limit.unwrap_or(USUAL) {
+    match query.limit.unwrap_or(DEFAULT_LIMIT) {
         n @ 1..=MOST => Ok(n),
         n => Err(Problem::new(
             Code::BadQuery,

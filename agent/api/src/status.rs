@@ -13,7 +13,7 @@ use pointsman_wire::{
 use super::ApiState;
 use super::problem::{Code, Problem};
 use super::storage::json_body;
-use crate::metrics::{CONTENT_TYPE, Reading};
+use crate::metrics::{CONTENT_TYPE, Readings};
 
 /// Bad records and shadowed addresses are shown up to this number of each.
 const MOST: usize = 1000;
@@ -91,7 +91,7 @@ pub(super) async fn metrics(State(state): State<Arc<ApiState>>) -> Result<Respon
         let table = state.table.read().unwrap_or_else(PoisonError::into_inner);
         (table.counts(), table.shadowed_count())
     };
-    let reading = Reading {
+    let reading = Readings {
         ready: state.readiness.check().is_ok(),
         etcd_connected: sync.etcd_connected,
         redis_connected: sync.redis_connected,

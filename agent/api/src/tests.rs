@@ -24,6 +24,7 @@ mod draining;
 mod edges;
 mod errors;
 mod instances;
+mod parsers;
 mod routes;
 mod settings;
 mod status;

@@ -10,12 +10,12 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
-use crate::instances::Instance;
-use crate::registry::Registry;
+use crate::instances::ChurnedInstance;
+use crate::registry::FactRegistry;
 
 /// How fast it goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pace {
+pub enum ChurnPace {
     /// No change is under way or comes.
     Still,
     /// A few changes a second; an instance stays away for longer than a second
@@ -27,16 +27,16 @@ pub enum Pace {
 
 /// The task that makes the changes.
 pub struct Churn {
-    pace: watch::Sender<Pace>,
-    seen: watch::Receiver<(Pace, u64)>,
+    pace: watch::Sender<ChurnPace>,
+    seen: watch::Receiver<(ChurnPace, u64)>,
     _task: Arc<JoinHandle<Result<()>>>,
 }
 
 impl Churn {
     /// Starts it, still. All of these instances must be registered.
-    pub fn start(registry: Registry, instances: Vec<Instance>, seed: u64) -> Self {
-        let (pace, wished) = watch::channel(Pace::Still);
-        let (now, seen) = watch::channel((Pace::Still, 0));
+    pub fn start(registry: FactRegistry, instances: Vec<ChurnedInstance>, seed: u64) -> Self {
+        let (pace, wished) = watch::channel(ChurnPace::Still);
+        let (now, seen) = watch::channel((ChurnPace::Still, 0));
         let task = tokio::spawn(run(registry, instances, seed, wished, now));
         Self {
             pace,
@@ -46,24 +46,27 @@ impl Churn {
     }
 
     /// Changes the pace, without waiting for a change that is under way.
-    pub fn set(&self, pace: Pace) {
+    pub fn set(&self, pace: ChurnPace) {
         self.pace.send_replace(pace);
     }
 
     /// Waits until no change is under way; answers how many there have been.
     pub async fn still(&mut self) -> Result<u64> {
-        self.set(Pace::Still);
-        let seen = self.seen.wait_for(|(pace, _)| *pace == Pace::Still).await?;
+        self.set(ChurnPace::Still);
+        let seen = self
+            .seen
+            .wait_for(|(pace, _)| *pace == ChurnPace::Still)
+            .await?;
         Ok(seen.1)
     }
 }
 
 async fn run(
-    registry: Registry,
-    instances: Vec<Instance>,
+    registry: FactRegistry,
+    instances: Vec<ChurnedInstance>,
     seed: u64,
-    mut wished: watch::Receiver<Pace>,
-    now: watch::Sender<(Pace, u64)>,
+    mut wished: watch::Receiver<ChurnPace>,
+    now: watch::Sender<(ChurnPace, u64)>,
 ) -> Result<()> {
     let mut random = StdRng::seed_from_u64(seed);
     let mut is_there = vec![true; instances.len()];
@@ -72,12 +75,12 @@ async fn run(
         let pace = *wished.borrow_and_update();
         now.send_replace((pace, changes));
         let pause = match pace {
-            Pace::Still => {
+            ChurnPace::Still => {
                 wished.changed().await?;
                 continue;
             }
-            Pace::Normal => Duration::from_millis(random.random_range(20..250)),
-            Pace::Fast => Duration::from_millis(1),
+            ChurnPace::Normal => Duration::from_millis(random.random_range(20..250)),
+            ChurnPace::Fast => Duration::from_millis(1),
         };
         let at = random.random_range(0..instances.len());
         if is_there[at] {

@@ -9,7 +9,7 @@ use pointsman_harness::upstreams::SERVED_BY;
 use pointsman_harness::wait;
 use pointsman_harness::workers::Workers;
 
-use crate::registry::{Registered, Registry};
+use crate::registry::{FactRegistry, Registered};
 use crate::stack::WORKERS;
 
 /// Requests for each instance: so many show one that should not be there, and
@@ -35,7 +35,7 @@ impl Edge {
     /// etcd has for its app; answers when the look began that found it so.
     pub async fn right(
         &mut self,
-        registry: &Registry,
+        registry: &FactRegistry,
         hosts: &BTreeMap<String, String>,
         limit: Duration,
     ) -> Result<Instant, wait::TimedOut> {

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use tokio::time::sleep;
 
-use crate::churn::Pace;
+use crate::churn::ChurnPace;
 
 mod agents;
 mod edge;
@@ -19,7 +19,7 @@ const TIMES: u32 = 4;
 
 /// What can go wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub enum FaultKind {
     Nothing,
     ConstantChanges,
     AgentKilled,
@@ -81,7 +81,7 @@ pub enum Needs {
     Guards,
 }
 
-impl Fault {
+impl FaultKind {
     pub const ALL: [Self; 46] = [
         Self::Nothing,
         Self::ConstantChanges,
@@ -275,7 +275,7 @@ async fn nothing(at: &mut Scene<'_>) -> Result<()> {
 }
 
 async fn constant_changes(at: &mut Scene<'_>) -> Result<()> {
-    at.churn.set(Pace::Fast);
+    at.churn.set(ChurnPace::Fast);
     sleep(at.spans.lasting).await;
     Ok(())
 }

@@ -20,7 +20,7 @@ pub const PROBE_HOST: &str = "probe.example";
 
 /// An instance, by the key under which it is registered.
 #[derive(Clone, Debug)]
-pub struct Instance {
+pub struct ChurnedInstance {
     pub app: String,
     pub id: String,
     pub addr: SocketAddr,
@@ -29,11 +29,11 @@ pub struct Instance {
 /// All of them.
 pub struct Instances {
     /// Registered all the time.
-    pub staying: Vec<Instance>,
+    pub staying: Vec<ChurnedInstance>,
     /// Registered and deregistered again and again.
-    pub churning: Vec<Instance>,
+    pub churning: Vec<ChurnedInstance>,
     /// Registered in turns.
-    pub probes: Vec<Instance>,
+    pub probes: Vec<ChurnedInstance>,
     /// The hosts under load, and their apps.
     pub hosts: BTreeMap<String, String>,
     servers: Upstreams,
@@ -76,9 +76,9 @@ impl Instances {
         all
     }
 
-    async fn serve(&mut self, app: &str, number: usize) -> Instance {
+    async fn serve(&mut self, app: &str, number: usize) -> ChurnedInstance {
         let id = format!("{app}-{number}");
-        Instance {
+        ChurnedInstance {
             app: app.to_owned(),
             addr: self.servers.add(Some(&id)).await,
             id,

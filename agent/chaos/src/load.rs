@@ -18,7 +18,7 @@ const PAUSE: Duration = Duration::from_millis(25);
 
 /// What came of the requests since the last look.
 #[derive(Clone, Debug, Default)]
-pub struct Tally {
+pub struct FaultTally {
     pub sent: u64,
     /// Requests that were not answered by an instance of their app.
     pub failed: u64,
@@ -36,19 +36,19 @@ pub struct Tally {
     pub kinds: BTreeMap<String, u64>,
 }
 
-impl Tally {
+impl FaultTally {
     fn note(&mut self, what: String) {
         *self.kinds.entry(what).or_default() += 1;
     }
 }
 
 /// The clients. Dropped, they are gone.
-pub struct Load {
+pub struct FaultLoad {
     judge: Arc<Judge>,
     clients: JoinHandle<()>,
 }
 
-impl Load {
+impl FaultLoad {
     /// Starts them; they ask for these hosts (and apps) in random order.
     pub fn start(
         edge: SocketAddr,
@@ -76,12 +76,12 @@ impl Load {
     }
 
     /// What came of them since the last call.
-    pub fn take(&self) -> Tally {
+    pub fn take(&self) -> FaultTally {
         std::mem::take(&mut self.judge.tally())
     }
 }
 
-impl Drop for Load {
+impl Drop for FaultLoad {
     fn drop(&mut self) {
         self.clients.abort();
     }
@@ -92,11 +92,11 @@ struct Judge {
     /// The app of each host.
     hosts: BTreeMap<String, String>,
     facts: Arc<Facts>,
-    tally: Mutex<Tally>,
+    tally: Mutex<FaultTally>,
 }
 
 impl Judge {
-    fn tally(&self) -> MutexGuard<'_, Tally> {
+    fn tally(&self) -> MutexGuard<'_, FaultTally> {
         self.tally.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

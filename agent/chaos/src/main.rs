@@ -34,15 +34,15 @@ use rand::rngs::StdRng;
 use tokio::runtime::Runtime;
 use tokio::time::sleep;
 
-use churn::{Churn, Pace};
+use churn::{Churn, ChurnPace};
 use edge::Edge;
 use facts::Facts;
-use faults::{Fault, Needs, Scene, Spans};
+use faults::{FaultKind, Needs, Scene, Spans};
 use instances::{Instances, PROBE_APP, PROBE_HOST};
-use load::Load;
-use registry::Registry;
-use report::Outcome;
-use stack::{EdgeReads, Shape, Stack};
+use load::FaultLoad;
+use registry::FactRegistry;
+use report::FaultOutcome;
+use stack::{ChaosStack, EdgeReads, Shape};
 
 /// Injects real faults under load, and looks for what they do to requests.
 #[derive(Parser)]
@@ -91,8 +91,8 @@ fn main() -> Result<ExitCode> {
 async fn run(args: &Args) -> Result<ExitCode> {
     let begin = Instant::now();
     let seed = args.seed.unwrap_or_else(rand::random);
-    let chosen = |needs: &[Needs]| -> Vec<Fault> {
-        let faults = Fault::ALL.into_iter();
+    let chosen = |needs: &[Needs]| -> Vec<FaultKind> {
+        let faults = FaultKind::ALL.into_iter();
         faults
             .filter(|fault| fault.name().contains(&args.only) && needs.contains(&fault.needs()))
             .collect()
@@ -116,7 +116,7 @@ async fn run(args: &Args) -> Result<ExitCode> {
             chosen(&[Needs::Nothing, Needs::Cluster]),
         )],
     };
-    println!("chaos: CHAOS_SEED={seed}\n\n{}", Outcome::head());
+    println!("chaos: CHAOS_SEED={seed}\n\n{}", FaultOutcome::head());
     let mut violations = Vec::new();
     let mut logs = Vec::new();
     for (shape, faults) in passes {
@@ -154,13 +154,13 @@ async fn run(args: &Args) -> Result<ExitCode> {
 
 /// Everything that runs.
 struct Chaos {
-    load: Load,
+    load: FaultLoad,
     churn: Churn,
     edge: Edge,
-    registry: Registry,
+    registry: FactRegistry,
     facts: Arc<Facts>,
     instances: Instances,
-    stack: Stack,
+    stack: ChaosStack,
     random: StdRng,
     /// How long a fault lasts, and how long it is looked at afterwards.
     spans: Spans,
@@ -171,9 +171,9 @@ struct Chaos {
 
 impl Chaos {
     async fn start(args: &Args, shape: Shape, seed: u64) -> Result<Self> {
-        let stack = Stack::start(shape).await?;
+        let stack = ChaosStack::start(shape).await?;
         let facts = Arc::new(Facts::new());
-        let registry = Registry::connect(&stack.etcd.urls(), stack.login(), &facts).await;
+        let registry = FactRegistry::connect(&stack.etcd.urls(), stack.login(), &facts).await;
         let instances = Instances::start().await;
         for instance in instances.staying.iter().chain(&instances.churning) {
             registry.register(instance).await;
@@ -185,7 +185,7 @@ impl Chaos {
         registry.bind(PROBE_HOST, PROBE_APP).await;
         let mut edge = Edge::new(stack.nginx.edge());
         edge.right(&registry, &instances.hosts, SETTLE).await?;
-        let load = Load::start(stack.nginx.edge(), &instances.hosts, &facts, seed);
+        let load = FaultLoad::start(stack.nginx.edge(), &instances.hosts, &facts, seed);
         let churn = Churn::start(registry.clone(), instances.churning.clone(), seed);
         let spans = if args.short {
             Spans {
@@ -218,10 +218,10 @@ impl Chaos {
     }
 
     /// Injects a fault and looks at what comes of it.
-    async fn inject(&mut self, fault: Fault) -> Result<Outcome> {
+    async fn inject(&mut self, fault: FaultKind) -> Result<FaultOutcome> {
         let before = self.churn.still().await?;
         self.load.take();
-        self.churn.set(Pace::Normal);
+        self.churn.set(ChurnPace::Normal);
         let mut scene = Scene {
             stack: &mut self.stack,
             churn: &mut self.churn,
@@ -234,7 +234,7 @@ impl Chaos {
         fault.strike(&mut scene).await?;
         let mut right_after = self.becomes_right().await?;
         self.facts.whole();
-        self.churn.set(Pace::Normal);
+        self.churn.set(ChurnPace::Normal);
         sleep(self.after).await;
         // What came afterwards must arrive as well.
         let again = self.becomes_right().await?;
@@ -252,7 +252,7 @@ impl Chaos {
             right_after = right_after.and(Err(wrong));
         }
         let changes = self.churn.still().await? - before;
-        Ok(Outcome {
+        Ok(FaultOutcome {
             fault,
             tally: self.load.take(),
             changes,

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use pointsman_harness::http;
-use pointsman_harness::services::{Agent, Service};
+use pointsman_harness::services::{AgentProcess, Service};
 use tokio::process::Command;
 use tokio::time::timeout;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Waits until each of these agents says that it holds, and why.
-pub async fn sees_them_hold(agents: &mut [Agent]) -> Result<()> {
+pub async fn sees_them_hold(agents: &mut [AgentProcess]) -> Result<()> {
     for agent in agents {
         let addr = agent.admin();
         let holds = agent.process().answers(PATIENCE, async || {

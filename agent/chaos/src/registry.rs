@@ -7,7 +7,7 @@ use anyhow::Result;
 use pointsman_harness::registry::{self, Login};
 
 use crate::facts::Facts;
-use crate::instances::Instance;
+use crate::instances::ChurnedInstance;
 
 /// What others than agents wrote.
 const CONTENT: [&str; 4] = ["apps/", "instances/", "routes/", "settings"];
@@ -20,13 +20,13 @@ pub type Registered = BTreeMap<String, BTreeSet<String>>;
 
 /// The registry as one who registers and deregisters sees it.
 #[derive(Clone)]
-pub struct Registry {
+pub struct FactRegistry {
     /// Its keys.
     pub keys: registry::Registry,
     facts: Arc<Facts>,
 }
 
-impl Registry {
+impl FactRegistry {
     /// To etcd at these URLs, with commas between.
     pub async fn connect(urls: &str, login: Option<&Login>, facts: &Arc<Facts>) -> Self {
         Self {
@@ -35,12 +35,12 @@ impl Registry {
         }
     }
 
-    pub async fn register(&self, Instance { app, id, addr }: &Instance) {
+    pub async fn register(&self, ChurnedInstance { app, id, addr }: &ChurnedInstance) {
         self.facts.registering(id);
         self.keys.put_instance(app, id, addr).await;
     }
 
-    pub async fn deregister(&self, Instance { app, id, .. }: &Instance) {
+    pub async fn deregister(&self, ChurnedInstance { app, id, .. }: &ChurnedInstance) {
         self.keys.delete_instance(app, id).await;
         self.facts.deregistered(id);
     }
@@ -67,9 +67,9 @@ impl Registry {
     }
 
     /// Takes what etcd has of these instances for the truth.
-    pub async fn believe(&self, instances: &[Instance]) {
+    pub async fn believe(&self, instances: &[ChurnedInstance]) {
         let registered = self.registered().await;
-        for Instance { app, id, .. } in instances {
+        for ChurnedInstance { app, id, .. } in instances {
             let is_there = registered.get(app).is_some_and(|ids| ids.contains(id));
             if is_there {
                 self.facts.registering(id);

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use crate::faults::Fault;
-use crate::load::Tally;
+use crate::faults::FaultKind;
+use crate::load::FaultTally;
 
 /// What came of a fault.
-pub struct Outcome {
-    pub fault: Fault,
-    pub tally: Tally,
+pub struct FaultOutcome {
+    pub fault: FaultKind,
+    pub tally: FaultTally,
     /// Changes of instances meanwhile.
     pub changes: u64,
     /// How long it took after the fault until each worker was right; or what
@@ -16,7 +16,7 @@ pub struct Outcome {
     pub right_after: Result<Duration, String>,
 }
 
-impl Outcome {
+impl FaultOutcome {
     /// The head of the table.
     pub fn head() -> String {
         format!(
@@ -96,13 +96,13 @@ fn ms(time: Duration) -> String {
 mod tests {
     use super::*;
 
-    fn outcome(fault: Fault, change: impl FnOnce(&mut Tally)) -> Outcome {
-        let mut tally = Tally {
+    fn outcome(fault: FaultKind, change: impl FnOnce(&mut FaultTally)) -> FaultOutcome {
+        let mut tally = FaultTally {
             sent: 100,
-            ..Tally::default()
+            ..FaultTally::default()
         };
         change(&mut tally);
-        Outcome {
+        FaultOutcome {
             fault,
             tally,
             changes: 0,
@@ -112,17 +112,17 @@ mod tests {
 
     #[test]
     fn a_clean_run_has_no_violation() {
-        let clean = outcome(Fault::EtcdPaused, |tally| tally.excused = 3);
+        let clean = outcome(FaultKind::EtcdPaused, |tally| tally.excused = 3);
         assert_eq!(clean.violations(), Vec::<String>::new());
     }
 
     #[test]
     fn each_of_them_is_one() {
-        let failed = outcome(Fault::Nothing, |tally| tally.failed = 1);
-        let stale = outcome(Fault::Nothing, |tally| tally.stale = 1);
-        let broken_off = outcome(Fault::Nothing, |tally| tally.broken_off = 1);
-        let silent = outcome(Fault::Nothing, |tally| tally.sent = 0);
-        let mut never = outcome(Fault::Nothing, |_| {});
+        let failed = outcome(FaultKind::Nothing, |tally| tally.failed = 1);
+        let stale = outcome(FaultKind::Nothing, |tally| tally.stale = 1);
+        let broken_off = outcome(FaultKind::Nothing, |tally| tally.broken_off = 1);
+        let silent = outcome(FaultKind::Nothing, |tally| tally.sent = 0);
+        let mut never = outcome(FaultKind::Nothing, |_| {});
         never.right_after = Err("wrong".to_owned());
         for violating in [failed, stale, broken_off, silent, never] {
             assert_eq!(violating.violations().len(), 1);
@@ -131,7 +131,7 @@ mod tests {
 
     #[test]
     fn only_a_fault_of_nginx_may_break_exchanges_off() {
-        let reloaded = outcome(Fault::NginxReloaded, |tally| tally.broken_off = 1);
+        let reloaded = outcome(FaultKind::NginxReloaded, |tally| tally.broken_off = 1);
         assert_eq!(reloaded.violations(), Vec::<String>::new());
     }
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
-use pointsman_harness::redis_node::{Watch, spawn_sentinel};
+use pointsman_harness::redis_node::{WatchedMaster, spawn_sentinel};
 use pointsman_harness::{Launcher, Process};
 
 /// What the master is called.
@@ -17,7 +17,7 @@ const COUNT: usize = 3;
 const QUORUM: usize = 2;
 
 /// All of them.
-pub struct Sentinels {
+pub struct SentinelNodes {
     all: Vec<Sentinel>,
 }
 
@@ -26,7 +26,7 @@ struct Sentinel {
     listen: SocketAddr,
 }
 
-impl Sentinels {
+impl SentinelNodes {
     /// Starts them; they keep what they know in this folder.
     pub fn spawn(
         launcher: &Launcher,
@@ -73,7 +73,7 @@ impl Sentinel {
         dir: &Path,
         log_dir: &Path,
     ) -> Result<Self> {
-        let watch = Watch {
+        let watch = WatchedMaster {
             name: NAME,
             master,
             quorum: QUORUM,

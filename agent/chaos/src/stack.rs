@@ -9,10 +9,10 @@ use pointsman_harness::etcd;
 use pointsman_harness::registry::{Login, ROOT};
 use pointsman_harness::relay::Relay;
 use pointsman_harness::sandbox::Sandbox;
-use pointsman_harness::services::{Agent, Nginx, Redis, Service};
+use pointsman_harness::services::{AgentProcess, NginxProcess, RedisProcess, Service};
 
 use crate::cluster::Cluster;
-use crate::sentinel::Sentinels;
+use crate::sentinel::SentinelNodes;
 
 const AGENTS: usize = 2;
 pub const WORKERS: usize = 4;
@@ -39,11 +39,11 @@ pub struct Shape {
 }
 
 /// All of it.
-pub struct Stack {
+pub struct ChaosStack {
     pub etcd: Cluster,
-    pub agents: Vec<Agent>,
-    pub nginx: Nginx,
-    redis: [Redis; 2],
+    pub agents: Vec<AgentProcess>,
+    pub nginx: NginxProcess,
+    redis: [RedisProcess; 2],
     /// Which of the two the agents write.
     primary: usize,
     edge_reads: EdgeReads,
@@ -59,12 +59,12 @@ pub struct Stack {
 
 /// What there is with Sentinel only.
 struct Watched {
-    sentinels: Sentinels,
+    sentinels: SentinelNodes,
     /// What the edge reads.
-    replica: Redis,
+    replica: RedisProcess,
 }
 
-impl Stack {
+impl ChaosStack {
     /// Starts it, and waits until all answer.
     pub async fn start(shape: Shape) -> Result<Self> {
         let edge_reads = shape.edge_reads;
@@ -95,7 +95,7 @@ impl Stack {
                 replicate(one, master).await?;
             }
             call(&replica, &["CONFIG", "SET", "replica-priority", "0"]).await?;
-            let mut sentinels = Sentinels::spawn(launcher, master, dir, &log_dir)?;
+            let mut sentinels = SentinelNodes::spawn(launcher, master, dir, &log_dir)?;
             sentinels.know(2, replica.listen()).await?;
             watched = Some(Watched { sentinels, replica });
         }
@@ -178,7 +178,7 @@ impl Stack {
     }
 
     /// The Redis that the agents write.
-    pub fn primary(&mut self) -> &mut Redis {
+    pub fn primary(&mut self) -> &mut RedisProcess {
         &mut self.redis[self.primary]
     }
 
@@ -286,7 +286,7 @@ fn tokens(secret: &Path) -> Vec<String> {
     ]
 }
 
-async fn replicate(replica: &Redis, primary: SocketAddr) -> Result<()> {
+async fn replicate(replica: &RedisProcess, primary: SocketAddr) -> Result<()> {
     let (host, port) = (primary.ip().to_string(), primary.port().to_string());
     call(replica, &["REPLICAOF", &host, &port]).await
 }
@@ -301,7 +301,7 @@ pub fn forget(path: &Path) -> Result<()> {
     }
 }
 
-async fn call(redis: &Redis, command: &[&str]) -> Result<()> {
+async fn call(redis: &RedisProcess, command: &[&str]) -> Result<()> {
     let client = redis::Client::open(redis.url())?;
     let mut connection = client.get_multiplexed_async_connection().await?;
     let (name, arguments) = command.split_first().context("no command")?;

@@ -1,4 +1,4 @@
-//! The command line of `pointsman dev`.
+//! The command line of `pointsman-dev`.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use super::error::DevError;
 use super::ports;
 
-/// Arguments of `pointsman dev`.
+/// Arguments of `pointsman-dev`.
 #[derive(clap::Args, Clone, Debug)]
 pub struct DevArgs {
     /// The address that all services listen on.

@@ -1,4 +1,4 @@
-//! `pointsman demo-instance`: a small web app that says who it is.
+//! `pointsman-dev demo-instance`: a small web app that says who it is.
 
 use std::future::Future;
 use std::io;
@@ -8,7 +8,7 @@ use axum::Router;
 use axum::extract::{Request, State};
 use tokio::net::TcpListener;
 
-/// Arguments of `pointsman demo-instance`.
+/// Arguments of `pointsman-dev demo-instance`.
 #[derive(clap::Args, Clone, Debug)]
 pub struct DemoArgs {
     /// The name that it answers with.

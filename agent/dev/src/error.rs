@@ -7,9 +7,9 @@ use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use super::ports::Holder;
+use super::ports::PortHolder;
 
-/// An error of `pointsman dev` or of the services that it starts. Each one is
+/// An error of `pointsman-dev` or of the services that it starts. Each one is
 /// for a person to read: it says what to do.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -28,7 +28,7 @@ pub enum DevError {
         /// The flag that moves it elsewhere.
         flag: &'static str,
         /// Who has it, as far as we may see.
-        holder: Option<Holder>,
+        holder: Option<PortHolder>,
     },
     /// Two services were given the same port.
     #[error("port {port} is given to both {first} and {second}: choose another with --{flag}")]
@@ -42,9 +42,9 @@ pub enum DevError {
         /// The flag of the second one.
         flag: &'static str,
     },
-    /// Another `pointsman dev` works in this folder.
+    /// Another `pointsman-dev` works in this folder.
     #[error(
-        "pointsman dev already runs{} with its data in {}: stop it with Ctrl-C there, or start \
+        "pointsman-dev already runs{} with its data in {}: stop it with Ctrl-C there, or start \
          this one with another folder (--data-dir, make run DATA_DIR=…) and other ports",
         by_pid(.pid), .dir.display()
     )]
@@ -142,7 +142,7 @@ impl DevError {
     }
 }
 
-fn held_by(holder: &Option<Holder>) -> String {
+fn held_by(holder: &Option<PortHolder>) -> String {
     holder
         .as_ref()
         .map(|holder| format!(" by {holder}"))

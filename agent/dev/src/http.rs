@@ -35,7 +35,7 @@ pub enum HttpError {
 
 /// A whole answer.
 #[derive(Clone, Debug)]
-pub struct Answer {
+pub struct HttpAnswer {
     /// The status.
     pub status: StatusCode,
     /// The headers.
@@ -44,7 +44,7 @@ pub struct Answer {
     pub body: Bytes,
 }
 
-impl Answer {
+impl HttpAnswer {
     /// The body as text.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
@@ -81,12 +81,12 @@ impl Connection {
     }
 
     /// Sends a request and waits for the whole answer.
-    pub async fn send(&mut self, request: Request<Full<Bytes>>) -> Result<Answer, HttpError> {
+    pub async fn send(&mut self, request: Request<Full<Bytes>>) -> Result<HttpAnswer, HttpError> {
         timeout(PATIENCE, async {
             self.sender.ready().await?;
             let (head, body) = self.sender.send_request(request).await?.into_parts();
             let body = body.collect().await?.to_bytes();
-            Ok(Answer {
+            Ok(HttpAnswer {
                 status: head.status,
                 headers: head.headers,
                 body,
@@ -97,7 +97,7 @@ impl Connection {
     }
 
     /// GET of a path of a host.
-    pub async fn get(&mut self, host: &str, path: &str) -> Result<Answer, HttpError> {
+    pub async fn get(&mut self, host: &str, path: &str) -> Result<HttpAnswer, HttpError> {
         self.send(request(Method::GET, host, path, None)?).await
     }
 
@@ -114,7 +114,7 @@ impl Drop for Connection {
 }
 
 /// GET on a connection of its own.
-pub async fn get(addr: SocketAddr, host: &str, path: &str) -> Result<Answer, HttpError> {
+pub async fn get(addr: SocketAddr, host: &str, path: &str) -> Result<HttpAnswer, HttpError> {
     send(addr, request(Method::GET, host, path, None)?).await
 }
 
@@ -124,12 +124,15 @@ pub async fn send_json(
     method: Method,
     path: &str,
     json: &str,
-) -> Result<Answer, HttpError> {
+) -> Result<HttpAnswer, HttpError> {
     send(addr, request(method, &addr.to_string(), path, Some(json))?).await
 }
 
 /// Any request on a connection of its own.
-pub async fn send(addr: SocketAddr, request: Request<Full<Bytes>>) -> Result<Answer, HttpError> {
+pub async fn send(
+    addr: SocketAddr,
+    request: Request<Full<Bytes>>,
+) -> Result<HttpAnswer, HttpError> {
     timeout(PATIENCE, async {
         Connection::open(addr).await?.send(request).await
     })

@@ -1,4 +1,4 @@
-//! `pointsman dev`: etcd, Redis, nginx, the agent and two demo instances in
+//! `pointsman-dev`: etcd, Redis, nginx, the agent and two demo instances in
 //! the foreground, on one machine; and what it is made of, for tests and
 //! benchmarks, which start the same services by the same code.
 //!
@@ -34,8 +34,8 @@ pub use stack::Stack;
 use lock::DirLock;
 use process::Launcher;
 use services::{
-    Agent, AgentConfig, Etcd, EtcdConfig, Nginx, NginxConfig, Redis, RedisConfig, Register,
-    RegisterConfig,
+    AgentConfig, AgentProcess, EtcdConfig, EtcdProcess, NginxConfig, NginxProcess, RedisConfig,
+    RedisProcess, RegisterConfig, RegisterProcess,
 };
 
 /// The app of the demo, and the host that is bound to it.
@@ -88,9 +88,10 @@ async fn start(
     source: &Source,
     dirs: &Dirs,
 ) -> Result<(), DevError> {
-    let launcher = Launcher::this_binary()?;
+    let this = std::env::current_exe().map_err(DevError::io("find this program's file"))?;
+    let launcher = Launcher::beside(&this)?;
 
-    let etcd = Etcd::spawn(
+    let etcd = EtcdProcess::spawn(
         &launcher,
         &EtcdConfig {
             client: args.at(args.etcd_port),
@@ -103,7 +104,7 @@ async fn start(
     starting("etcd", &etcd_url);
     stack.add(etcd).await?;
 
-    let redis = Redis::spawn(
+    let redis = RedisProcess::spawn(
         &launcher,
         &RedisConfig {
             listen: args.at(args.redis_port),
@@ -125,7 +126,7 @@ async fn start(
         more_args: Vec::new(),
         log_dir: dirs.logs.clone(),
     };
-    stack.add(Agent::spawn(&launcher, &agent)?).await?;
+    stack.add(AgentProcess::spawn(&launcher, &agent)?).await?;
 
     let edge = args.at(args.edge_port);
     starting("nginx", &format!("http://{edge}"));
@@ -139,7 +140,7 @@ async fn start(
         dir: dirs.data.join("nginx"),
         log_dir: dirs.logs.clone(),
     };
-    stack.add(Nginx::spawn(&launcher, &nginx)?).await?;
+    stack.add(NginxProcess::spawn(&launcher, &nginx)?).await?;
 
     for (id, port) in [("demo-1", args.demo_port_1), ("demo-2", args.demo_port_2)] {
         let addr = args.at(port);
@@ -149,10 +150,13 @@ async fn start(
             id: id.to_owned(),
             addr,
             ttl: DEMO_TTL,
+            pointsman_dev: this.clone(),
             etcd_url: etcd_url.clone(),
             log_dir: dirs.logs.clone(),
         };
-        stack.add(Register::spawn(&launcher, &register)?).await?;
+        stack
+            .add(RegisterProcess::spawn(&launcher, &register)?)
+            .await?;
     }
 
     bind_demo(admin).await?;

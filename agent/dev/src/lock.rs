@@ -1,4 +1,4 @@
-//! One `pointsman dev` for each data folder.
+//! One `pointsman-dev` for each data folder.
 
 use std::fs::File;
 use std::io::{Read, Seek, Write};

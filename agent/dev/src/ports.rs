@@ -18,14 +18,14 @@ static GIVEN: LazyLock<Mutex<HashSet<u16>>> = LazyLock::new(Mutex::default);
 
 /// A process that listens on a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Holder {
+pub struct PortHolder {
     /// Its process id.
     pub pid: i32,
     /// Its name.
     pub name: String,
 }
 
-impl fmt::Display for Holder {
+impl fmt::Display for PortHolder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "pid {} ({})", self.pid, self.name)
     }
@@ -56,7 +56,7 @@ pub fn free_loopback() -> SocketAddr {
 
 /// The process that listens on `addr`, if we may see it: other users'
 /// processes show their open files to root only.
-pub fn holder(addr: SocketAddr) -> Option<Holder> {
+pub fn holder(addr: SocketAddr) -> Option<PortHolder> {
     let tables = [procfs::net::tcp(), procfs::net::tcp6()];
     let sockets: HashSet<u64> = tables
         .into_iter()
@@ -75,7 +75,7 @@ pub fn holder(addr: SocketAddr) -> Option<Holder> {
                 process.fd().ok()?.flatten().any(
                     |fd| matches!(fd.target, FDTarget::Socket(inode) if sockets.contains(&inode)),
                 );
-            holds.then(|| Holder {
+            holds.then(|| PortHolder {
                 pid: process.pid,
                 name: process.stat().map(|stat| stat.comm).unwrap_or_default(),
             })

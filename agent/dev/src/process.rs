@@ -19,7 +19,7 @@ use tokio::time::timeout;
 
 use super::error::DevError;
 use super::wait;
-use pointsman_process::group::{self, Group};
+use pointsman_process::group::{self, ProcessGroup};
 
 /// Lines of a log that an error shows.
 const TAIL_LINES: usize = 15;
@@ -38,11 +38,16 @@ impl Launcher {
         }
     }
 
-    /// With the binary that runs now, which must be `pointsman`.
-    pub fn this_binary() -> Result<Self, DevError> {
-        std::env::current_exe()
-            .map(Self::new)
-            .map_err(DevError::io("find this program's file"))
+    /// With the `pointsman` that was built beside `program`.
+    pub fn beside(program: &Path) -> Result<Self, DevError> {
+        let pointsman = program.with_file_name("pointsman");
+        if pointsman.is_file() {
+            return Ok(Self::new(pointsman));
+        }
+        Err(DevError::NotInstalled {
+            program: pointsman.display().to_string(),
+            hint: "build it first (cargo build -p pointsman)".to_owned(),
+        })
     }
 
     /// The `pointsman` binary.
@@ -97,7 +102,7 @@ pub struct Process {
     spec: Spec,
     launcher: Launcher,
     child: Child,
-    group: Group,
+    group: ProcessGroup,
 }
 
 impl Process {
@@ -113,7 +118,7 @@ impl Process {
         })
     }
 
-    /// Starts it anew, as it was started first; what is left of it is killed.
+    /// Starts it again, as it was started first; what is left of it is killed.
     pub async fn respawn(&mut self) -> Result<(), DevError> {
         self.kill().await;
         self.child = start(&self.launcher, &self.spec)?;
@@ -259,8 +264,8 @@ fn start(launcher: &Launcher, spec: &Spec) -> Result<Child, DevError> {
         .map_err(DevError::io(format!("start {}", spec.name)))
 }
 
-fn group_of(child: &Child, name: &str) -> Result<Group, DevError> {
-    Group::of(child)
+fn group_of(child: &Child, name: &str) -> Result<ProcessGroup, DevError> {
+    ProcessGroup::of(child)
         .ok_or_else(|| DevError::io(format!("start {name}"))(io::Error::other("it has no pid")))
 }
 

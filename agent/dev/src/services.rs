@@ -1,6 +1,6 @@
 //! The services: how each is started, and how it shows that it answers.
 //!
-//! `pointsman dev`, the end-to-end tests and the benchmarks start the same
+//! `pointsman-dev`, the end-to-end tests and the benchmarks start the same
 //! ones by the same code.
 
 use async_trait::async_trait;
@@ -15,12 +15,12 @@ mod nginx_program;
 mod redis;
 mod register;
 
-pub use agent::{Agent, AgentConfig};
-pub use etcd::{Etcd, EtcdConfig};
-pub use nginx::{Nginx, NginxConfig};
+pub use agent::{AgentConfig, AgentProcess};
+pub use etcd::{EtcdConfig, EtcdProcess};
+pub use nginx::{NginxConfig, NginxProcess};
 pub use nginx_program::NginxProgram;
-pub use redis::{Redis, RedisConfig};
-pub use register::{Register, RegisterConfig};
+pub use redis::{RedisConfig, RedisProcess};
+pub use register::{RegisterConfig, RegisterProcess};
 
 /// A hint for all of them: what is missing comes with this.
 const MAKE_DEPS: &str = "`make deps` installs it on Debian";

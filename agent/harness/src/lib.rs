@@ -26,17 +26,26 @@ pub use pointsman_dev::{DevError, Source, Stack, http, ports, programs, services
 /// The `pointsman` binary: the one that `POINTSMAN_BIN` names, such as a
 /// release, or the one that was built beside this program.
 pub fn pointsman() -> PathBuf {
-    if let Some(named) = std::env::var_os("POINTSMAN_BIN") {
-        return named.into();
+    match std::env::var_os("POINTSMAN_BIN") {
+        Some(named) => named.into(),
+        None => built("pointsman"),
     }
+}
+
+/// The `pointsman-dev` binary that was built beside this program.
+pub fn pointsman_dev() -> PathBuf {
+    built("pointsman-dev")
+}
+
+fn built(name: &str) -> PathBuf {
     let here = std::env::current_exe().unwrap();
     // Cargo puts test programs into a folder of their own, `deps`.
     let beside = here.ancestors().skip(1).take(2);
-    let mut found = beside.map(|dir| dir.join("pointsman"));
+    let mut found = beside.map(|dir| dir.join(name));
     let found = found.find(|path| path.is_file());
     found.unwrap_or_else(|| {
         panic!(
-            "there is no pointsman beside {}: build it first (cargo build -p pointsman)",
+            "there is no {name} beside {}: build it first (cargo build -p {name})",
             here.display()
         )
     })

@@ -89,7 +89,7 @@ pub enum LoadError {
 
 /// A whole answer.
 #[derive(Clone, Copy, Debug)]
-pub struct Answer<'a> {
+pub struct LoadAnswer<'a> {
     /// The status.
     pub status: u16,
     /// The body.
@@ -97,7 +97,7 @@ pub struct Answer<'a> {
     head: &'a [u8],
 }
 
-impl<'a> Answer<'a> {
+impl<'a> LoadAnswer<'a> {
     /// A header's value, if it is there.
     pub fn header(&self, name: &str) -> Option<&'a str> {
         let head = std::str::from_utf8(self.head).ok()?;
@@ -128,7 +128,7 @@ pub struct Exchange<'a> {
     /// worker goes.
     pub broke_off: bool,
     /// What came.
-    pub answer: Result<Answer<'a>, &'a LoadError>,
+    pub answer: Result<LoadAnswer<'a>, &'a LoadError>,
 }
 
 /// Sees what a load brings, and says when it is over.
@@ -332,8 +332,8 @@ impl Kept {
     }
 
     /// The last answer.
-    fn answer(&self, parsed: &Parsed) -> Answer<'_> {
-        Answer {
+    fn answer(&self, parsed: &Parsed) -> LoadAnswer<'_> {
+        LoadAnswer {
             status: parsed.status,
             head: &self.bytes[..parsed.head],
             body: &self.bytes[parsed.head..parsed.whole],

@@ -8,7 +8,7 @@ use nix::unistd::geteuid;
 use pointsman_dev::process::Spec;
 use pointsman_dev::services::NginxProgram;
 
-/// The template of `pointsman dev`.
+/// The template of `pointsman-dev`.
 const TEMPLATE: &str = include_str!("../../dev/src/services/nginx.conf.in");
 /// Where its http block becomes Pointsman's own.
 const OURS: &str = "    lua_package_path";

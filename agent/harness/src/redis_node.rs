@@ -25,7 +25,7 @@ pub struct RedisNode {
 }
 
 /// How a Sentinel watches over a master.
-pub struct Watch<'a> {
+pub struct WatchedMaster<'a> {
     /// What the master is called.
     pub name: &'a str,
     /// Where it is.
@@ -89,7 +89,7 @@ impl RedisNode {
     /// Starts one, with more lines in its configuration.
     pub fn spawn_sentinel(master: SocketAddr, more: &[String]) -> Self {
         let dir = TempDir::new().unwrap();
-        let watch = Watch {
+        let watch = WatchedMaster {
             name: "table",
             master,
             quorum: 1,
@@ -151,7 +151,7 @@ impl RedisNode {
 pub fn spawn_sentinel(
     launcher: &Launcher,
     name: &str,
-    watch: &Watch<'_>,
+    watch: &WatchedMaster<'_>,
     dir: &Path,
     log_dir: &Path,
 ) -> Result<(Process, SocketAddr), DevError> {
@@ -159,7 +159,7 @@ pub fn spawn_sentinel(
     let dir = dir.join(name);
     std::fs::create_dir(&dir).unwrap();
     let file = dir.join("sentinel.conf");
-    let Watch { name: of, .. } = watch;
+    let WatchedMaster { name: of, .. } = watch;
     let (ip, port) = (watch.master.ip(), watch.master.port());
     let (quorum, after) = (watch.quorum, watch.down_after.as_millis());
     let port_of = listen.port().to_string();

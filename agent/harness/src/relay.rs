@@ -19,7 +19,7 @@ const CHUNKS: usize = 64;
 
 /// What happens to connections, which are numbered as they come.
 #[derive(Clone, Copy)]
-struct Rules {
+struct RelayRules {
     /// Where new connections lead to.
     target: SocketAddr,
     /// New connections are closed at once.
@@ -41,7 +41,7 @@ const TO_CLIENT: usize = 1;
 /// The relay. Dropped, it closes all connections.
 pub struct Relay {
     listen: SocketAddr,
-    rules: Arc<watch::Sender<Rules>>,
+    rules: Arc<watch::Sender<RelayRules>>,
     task: JoinHandle<()>,
 }
 
@@ -50,7 +50,7 @@ impl Relay {
     pub async fn to(target: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let listen = listener.local_addr().unwrap();
-        let rules = Arc::new(watch::Sender::new(Rules {
+        let rules = Arc::new(watch::Sender::new(RelayRules {
             target,
             refuses: false,
             closed_below: 0,
@@ -128,7 +128,7 @@ impl Relay {
         self.rules.borrow().count
     }
 
-    fn change(&self, change: impl FnOnce(&mut Rules)) {
+    fn change(&self, change: impl FnOnce(&mut RelayRules)) {
         self.rules.send_modify(change);
     }
 }
@@ -139,11 +139,11 @@ impl Drop for Relay {
     }
 }
 
-async fn accept(listener: TcpListener, rules: Arc<watch::Sender<Rules>>) {
+async fn accept(listener: TcpListener, rules: Arc<watch::Sender<RelayRules>>) {
     // Dropped with this task, which closes all connections.
     let mut pairs = JoinSet::new();
     while let Ok((client, _)) = listener.accept().await {
-        let Rules {
+        let RelayRules {
             target,
             refuses,
             count,
@@ -162,7 +162,7 @@ async fn relay(
     client: TcpStream,
     target: SocketAddr,
     number: u64,
-    mut rules: watch::Receiver<Rules>,
+    mut rules: watch::Receiver<RelayRules>,
 ) {
     let Ok(server) = TcpStream::connect(target).await else {
         return;
@@ -184,7 +184,7 @@ async fn pass(
     mut to: impl AsyncWriteExt + Unpin,
     number: u64,
     direction: usize,
-    rules: watch::Receiver<Rules>,
+    rules: watch::Receiver<RelayRules>,
 ) {
     let (sender, mut under_way) = mpsc::channel::<(Instant, Vec<u8>)>(CHUNKS);
     let mut at_entry = rules.clone();

@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use pointsman_dev::process::Launcher;
 use pointsman_dev::services::{
-    Agent, AgentConfig, Etcd, EtcdConfig, Nginx, NginxConfig, Redis, RedisConfig, Register,
-    RegisterConfig,
+    AgentConfig, AgentProcess, EtcdConfig, EtcdProcess, NginxConfig, NginxProcess, RedisConfig,
+    RedisProcess, RegisterConfig, RegisterProcess,
 };
 use pointsman_dev::{DevError, ports};
 use tempfile::TempDir;
 
 use crate::workers::WORKER_LOCATION;
-use crate::{launcher, source};
+use crate::{launcher, pointsman_dev, source};
 
 /// The folder. Services log into its `logs`. Dropped, it is gone, unless it was
 /// told to keep its files.
@@ -64,24 +64,24 @@ impl Sandbox {
     }
 
     /// Starts an etcd.
-    pub fn etcd(&self) -> Result<Etcd, DevError> {
+    pub fn etcd(&self) -> Result<EtcdProcess, DevError> {
         let config = EtcdConfig {
             client: ports::free_loopback(),
             peer: ports::free_loopback(),
             data_dir: self.dir.join("etcd"),
             log_dir: self.logs(),
         };
-        Etcd::spawn(&self.launcher, &config)
+        EtcdProcess::spawn(&self.launcher, &config)
     }
 
     /// Starts a Redis in a folder of that name.
-    pub fn redis(&self, folder: &str) -> Result<Redis, DevError> {
+    pub fn redis(&self, folder: &str) -> Result<RedisProcess, DevError> {
         let config = RedisConfig {
             listen: ports::free_loopback(),
             data_dir: self.dir.join(folder),
             log_dir: self.logs(),
         };
-        Redis::spawn(&self.launcher, &config)
+        RedisProcess::spawn(&self.launcher, &config)
     }
 
     /// Starts an agent.
@@ -91,7 +91,7 @@ impl Sandbox {
         etcd_url: &str,
         redis_url: &str,
         more_args: &[OsString],
-    ) -> Result<Agent, DevError> {
+    ) -> Result<AgentProcess, DevError> {
         let config = AgentConfig {
             id: id.to_owned(),
             admin: ports::free_loopback(),
@@ -100,12 +100,17 @@ impl Sandbox {
             more_args: more_args.to_vec(),
             log_dir: self.logs(),
         };
-        Agent::spawn(&self.launcher, &config)
+        AgentProcess::spawn(&self.launcher, &config)
     }
 
-    /// Starts an edge, as `pointsman dev` does, with more lines in the server
+    /// Starts an edge, as `pointsman-dev` does, with more lines in the server
     /// that takes requests. Its workers tell their process ids.
-    pub fn nginx(&self, redis_url: &str, workers: usize, lines: &str) -> Result<Nginx, DevError> {
+    pub fn nginx(
+        &self,
+        redis_url: &str,
+        workers: usize,
+        lines: &str,
+    ) -> Result<NginxProcess, DevError> {
         let config = NginxConfig {
             source: source(),
             edge: ports::free_loopback(),
@@ -116,7 +121,7 @@ impl Sandbox {
             dir: self.dir.join("nginx"),
             log_dir: self.logs(),
         };
-        Nginx::spawn(&self.launcher, &config)
+        NginxProcess::spawn(&self.launcher, &config)
     }
 
     /// Starts a demo instance under `pointsman register`.
@@ -127,15 +132,16 @@ impl Sandbox {
         addr: SocketAddr,
         ttl: Duration,
         etcd_url: &str,
-    ) -> Result<Register, DevError> {
+    ) -> Result<RegisterProcess, DevError> {
         let config = RegisterConfig {
             app: app.to_owned(),
             id: id.to_owned(),
             addr,
             ttl,
+            pointsman_dev: pointsman_dev(),
             etcd_url: etcd_url.to_owned(),
             log_dir: self.logs(),
         };
-        Register::spawn(&self.launcher, &config)
+        RegisterProcess::spawn(&self.launcher, &config)
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use pointsman_dev::http::{Answer, Connection};
+use pointsman_dev::http::{Connection, HttpAnswer};
 use pointsman_dev::wait;
 
 /// A location for requests that say which worker took them.
@@ -65,7 +65,7 @@ impl Workers {
     }
 
     /// The same request on each worker.
-    pub async fn get_all(&mut self, host: &str, path: &str) -> Result<Vec<Answer>, String> {
+    pub async fn get_all(&mut self, host: &str, path: &str) -> Result<Vec<HttpAnswer>, String> {
         let mut answers = Vec::new();
         for (pid, connection) in &mut self.by_pid {
             let answer = connection.get(host, path).await;

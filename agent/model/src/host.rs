@@ -18,9 +18,11 @@ impl Host {
     pub fn from_user(text: &str) -> Result<Self, Bad> {
         if text.is_ascii() && !text.to_ascii_lowercase().contains("xn--") {
             let folded = text.to_ascii_lowercase();
-            if let Ok(ip) = folded.trim_matches(['[', ']']).parse::<Ipv6Addr>()
-                && folded.starts_with('[') == folded.ends_with(']')
-            {
+            let inner = match folded.strip_prefix('[') {
+                Some(rest) => rest.strip_suffix(']'),
+                None => Some(&*folded),
+            };
+            if let Some(Ok(ip)) = inner.map(str::parse::<Ipv6Addr>) {
                 return Ok(Self(format!("[{ip}]").into()));
             }
             return Self::check(&folded, text);

@@ -10,9 +10,9 @@ pub struct HostPort(Box<str>);
 impl HostPort {
     /// Takes what a user typed under `name`, and folds it.
     pub(super) fn from_user(name: &str, text: &str) -> Result<Self, Bad> {
-        // The colons of an IPv6 literal stand within its brackets.
+        // With a port, an IPv6 literal needs its brackets.
         let (host, port) = match text.rsplit_once(':') {
-            Some((host, port)) if !port.contains(']') => (host, Some(port)),
+            Some((host, port)) if !host.contains(':') || host.ends_with(']') => (host, Some(port)),
             _ => (text, None),
         };
         let bad = |why: &str| {

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::fields::Fields;
+use super::values::shown;
 use super::{Address, Bad, BadCode, Marks, quoted};
 use crate::Revision;
 
@@ -125,7 +126,10 @@ pub(super) fn weight(value: Value) -> Result<u16, Bad> {
         .as_u64()
         .and_then(|n| u16::try_from(n).ok())
         .ok_or_else(|| {
-            let detail = format!("\"weight\" must be a whole number from 0 to 65535, not {value}");
+            let detail = format!(
+                "\"weight\" must be a whole number from 0 to 65535, not {}",
+                shown(&value)
+            );
             Bad::new(BadCode::BadWeight, detail).field("weight")
         })
 }

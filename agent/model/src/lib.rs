@@ -15,6 +15,8 @@ mod key;
 mod kind;
 mod marks;
 mod name;
+#[cfg(test)]
+mod parsers;
 mod path;
 mod policy;
 mod record;
@@ -39,10 +41,11 @@ pub use policy::{
 };
 pub use record::{Change, Element, changes_json};
 pub use route::{
-    Action, HeaderEdits, Headers, Maintenance, Redirect, Rewrite, Route, Rule, Subject, Target,
-    Test, To, When,
+    HeaderEdits, Headers, Maintenance, Redirect, Rewrite, Route, Rule, RuleAction, RuleTarget,
+    Subject, Test, To, When,
 };
 pub use settings::Settings;
+pub use values::shown;
 
 /// An etcd revision: the one version number of the whole system.
 pub type Revision = i64;

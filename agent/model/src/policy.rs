@@ -21,7 +21,7 @@ mod tests;
 
 pub use balance::Balance;
 pub use health_check::{CheckKind, CheckStatus, HealthCheck};
-use kinds::{HeaderName, Millis, Setting, Whole};
+use kinds::{HeaderName, Millis, PolicyField, Whole};
 pub use passive::{FailOn, Failure};
 pub use protocol::{Scheme, ServerName};
 pub use sticky::{SameSite, Sticky};
@@ -102,9 +102,9 @@ policy! {
     read_timeout: Millis<1, HOUR> = None;
     /// How long an upgraded connection, such as a WebSocket, may be idle.
     idle_timeout: Millis<1_000, DAY> = Some(Millis::new(HOUR));
-    /// How many failures within `fail_timeout` set an instance aside.
+    /// How many failures within `fail_timeout` eject an instance.
     max_fails: Whole<1, 1000> = Some(Whole::new(1));
-    /// Within what time failures count, and how long an instance is set aside.
+    /// Within what time failures count, and how long an instance is ejected.
     fail_timeout: Millis<100, HOUR> = Some(Millis::new(10_000));
     /// What counts as a failure.
     fail_on: FailOn = Some(FailOn::default());

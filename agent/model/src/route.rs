@@ -22,8 +22,8 @@ pub use condition::{Subject, Test, When};
 pub use headers::{HeaderEdits, Headers};
 pub use maintenance::Maintenance;
 pub use redirect::Redirect;
-pub use rule::{Action, Rewrite, Rule, To};
-pub use target::Target;
+pub use rule::{Rewrite, Rule, RuleAction, To};
+pub use target::RuleTarget;
 
 const MOST_RULES: usize = 64;
 
@@ -130,7 +130,7 @@ fn read_rules(value: Value) -> Result<Route, Bad> {
             return Err(bad_value(&format!("rules[{n}]"), detail));
         }
         // A redirect is passed over for requests that are where it leads to.
-        if rule.when.is_empty() && !matches!(rule.action, Action::Redirect(_)) {
+        if rule.when.is_empty() && !matches!(rule.action, RuleAction::Redirect(_)) {
             taken.insert(path);
         }
     }

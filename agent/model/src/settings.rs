@@ -1,7 +1,7 @@
 //! What shapes records for the whole registry, so that all agents derive the
 //! same.
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use serde_json::{Value, json};
 
 use super::fields::Fields;
@@ -80,8 +80,22 @@ fn networks(value: Value) -> Result<Vec<IpNet>, Bad> {
         .map(|item| {
             let network = item.as_str().and_then(|text| text.parse::<IpNet>().ok());
             network
-                .map(|network| network.trunc())
+                .map(canonical)
                 .ok_or_else(|| bad(&format!("not {}", quoted(&item.to_string()))))
         })
         .collect()
+}
+
+/// Addresses of instances are IPv4 where they can be; so are the networks that
+/// allow them.
+fn canonical(network: IpNet) -> IpNet {
+    let mapped = match network {
+        IpNet::V6(v6) => v6
+            .addr()
+            .to_ipv4_mapped()
+            .zip(v6.prefix_len().checked_sub(96)),
+        IpNet::V4(_) => None,
+    };
+    let v4 = mapped.and_then(|(ip, length)| Ipv4Net::new(ip, length).ok());
+    v4.map_or(network, IpNet::V4).trunc()
 }

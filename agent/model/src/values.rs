@@ -204,7 +204,7 @@ pub(crate) fn set(name: &str, value: Value) -> Result<(), Bad> {
 }
 
 /// A value for an error message, cut after 80 characters.
-pub(crate) fn shown(value: &Value) -> String {
+pub fn shown(value: &Value) -> String {
     let text = value.to_string();
     if text.chars().count() <= LONGEST_QUOTE {
         return text;

@@ -129,7 +129,7 @@ async fn an_instance_that_is_gone_is_never_asked_again() {
 
 #[tokio::test(start_paused = true)]
 async fn a_deletion_that_the_prober_has_not_yet_heard_of_counts() {
-    let store = registry(&[("a", A)]).await;
+    let store = registry(&[("a", A), ("b", B)]).await;
     let agent = Agent::start("a", &store);
     intervals(3).await;
     let count = agent.instances.asked(A).len();
@@ -140,6 +140,7 @@ async fn a_deletion_that_the_prober_has_not_yet_heard_of_counts() {
     agent.table.write().unwrap().apply(mod_revision, &[gone]);
     intervals(3).await;
     assert_eq!(agent.instances.asked(A).len(), count);
+    assert!(agent.instances.asked(B).len() >= 6, "the others go on");
 }
 
 #[tokio::test(start_paused = true)]
@@ -218,7 +219,7 @@ async fn a_new_instance_is_asked_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_changed_address_starts_anew() {
+async fn a_changed_address_starts_from_scratch() {
     let store = registry(&[("a", A), ("b", B)]).await;
     let agent = Agent::start("a", &store);
     intervals(1).await;
@@ -346,6 +347,9 @@ async fn marks_that_mean_nothing_any_more_are_removed() {
     let count = agent.instances.asked(A).len();
     intervals(2).await;
     assert_eq!(agent.instances.asked(A).len(), count);
+    put(&store, "apps/shop", CHECK).await;
+    intervals(2).await;
+    assert!(agent.instances.asked(A).len() > count, "the prober goes on");
 }
 
 #[tokio::test(start_paused = true)]

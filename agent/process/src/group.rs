@@ -32,9 +32,9 @@ pub fn leader(program: &OsStr, guard: Option<&Path>) -> Command {
 
 /// The group that a child leads.
 #[derive(Clone, Copy, Debug)]
-pub struct Group(Pid);
+pub struct ProcessGroup(Pid);
 
-impl Group {
+impl ProcessGroup {
     /// That of a child from [`leader`]; `None` once it was waited for, since
     /// its number may be that of others then.
     pub fn of(child: &Child) -> Option<Self> {

@@ -10,7 +10,7 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use pointsman_process::group::{self, GUARD, Group};
+use pointsman_process::group::{self, GUARD, ProcessGroup};
 use tokio::process::Child;
 use tokio::time::timeout;
 use tracing::{debug, warn};
@@ -20,12 +20,12 @@ const GLANCE: Duration = Duration::from_millis(2);
 
 /// A command that runs.
 #[derive(Debug)]
-pub(super) struct Command {
+pub(super) struct StartedCommand {
     child: Child,
     guarded: bool,
 }
 
-impl Command {
+impl StartedCommand {
     /// Starts it, without the variables `private`. With `guard`, the path of
     /// this program, the command is told to end (SIGTERM) when this process is
     /// killed.
@@ -78,17 +78,17 @@ impl Command {
     /// Passes a signal on to the command alone: what HUP or USR1 mean, its
     /// children learn from it.
     pub(super) fn pass_on(&self, signal: Signal) {
-        self.send(signal, Group::signal_leader);
+        self.send(signal, ProcessGroup::signal_leader);
     }
 
     /// Sends a signal to the command and all that it has started: a shell in
     /// between would keep it to itself.
     fn signal(&self, signal: Signal) {
-        self.send(signal, Group::signal_all);
+        self.send(signal, ProcessGroup::signal_all);
     }
 
-    fn send(&self, signal: Signal, how: fn(Group, Signal) -> nix::Result<()>) {
-        if let Some(group) = Group::of(&self.child)
+    fn send(&self, signal: Signal, how: fn(ProcessGroup, Signal) -> nix::Result<()>) {
+        if let Some(group) = ProcessGroup::of(&self.child)
             && let Err(error) = how(group, signal)
         {
             debug!(%error, %signal, "the command did not get the signal");

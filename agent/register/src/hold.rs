@@ -67,7 +67,7 @@ pub enum Registration {
 /// The state machine. It ends by its token, and deregisters then.
 pub struct Holder {
     holding: Holding,
-    phase: Phase,
+    phase: HoldPhase,
     lease: Option<LeaseId>,
     /// Nothing was put yet: the first registration overwrites.
     first: bool,
@@ -79,7 +79,7 @@ pub struct Holder {
     status: watch::Sender<Registration>,
 }
 
-enum Phase {
+enum HoldPhase {
     Register,
     Check,
     Watch { watch: Box<dyn Watch>, asked: bool },
@@ -98,7 +98,7 @@ impl fmt::Debug for Holder {
 }
 
 /// What happened to the key while it was watched.
-enum News {
+enum LeaseNews {
     Nothing,
     RenewalDue,
     Gone,
@@ -113,7 +113,7 @@ impl Holder {
         let now = Instant::now();
         let holder = Self {
             holding,
-            phase: Phase::Register,
+            phase: HoldPhase::Register,
             lease: None,
             first: true,
             renew_at: now,
@@ -134,11 +134,11 @@ impl Holder {
 
     async fn step(&mut self) {
         let outcome = match &mut self.phase {
-            Phase::Register => {
+            HoldPhase::Register => {
                 sleep_until(self.retry_at).await;
                 self.register().await
             }
-            Phase::Check => {
+            HoldPhase::Check => {
                 // The lease does not wait for the watch.
                 if self.held() && self.renew_at < self.retry_at {
                     sleep_until(self.renew_at).await;
@@ -152,7 +152,7 @@ impl Holder {
                     }
                 }
             }
-            Phase::Watch { .. } => self.follow().await,
+            HoldPhase::Watch { .. } => self.follow().await,
         };
         match outcome {
             Ok(()) => {
@@ -243,13 +243,13 @@ impl Holder {
     }
 
     async fn watch_from(&mut self, revision: Revision) -> Result<(), StoreError> {
-        self.phase = Phase::Check;
+        self.phase = HoldPhase::Check;
         let watch = within(
             self.holding.patience,
             self.holding.store.watch(revision + 1),
         )
         .await?;
-        self.phase = Phase::Watch {
+        self.phase = HoldPhase::Watch {
             watch,
             asked: false,
         };
@@ -264,38 +264,38 @@ impl Holder {
                 None => pending().await,
             }
         };
-        let Phase::Watch { watch, asked } = &mut self.phase else {
+        let HoldPhase::Watch { watch, asked } = &mut self.phase else {
             return Ok(());
         };
         let news = tokio::select! {
             item = watch.next() => news(item, &self.holding.key),
-            () = renewal => News::RenewalDue,
+            () = renewal => LeaseNews::RenewalDue,
         };
-        if !matches!(news, News::RenewalDue) {
+        if !matches!(news, LeaseNews::RenewalDue) {
             *asked = false;
         }
         match news {
-            News::Nothing => Ok(()),
-            News::Gone => {
+            LeaseNews::Nothing => Ok(()),
+            LeaseNews::Gone => {
                 self.judge(None);
                 Ok(())
             }
-            News::Written(kv) => {
+            LeaseNews::Written(kv) => {
                 self.judge(Some(&kv));
                 Ok(())
             }
-            News::Broken(error) => {
-                self.phase = Phase::Check;
+            LeaseNews::Broken(error) => {
+                self.phase = HoldPhase::Check;
                 Err(error)
             }
-            News::RenewalDue => {
+            LeaseNews::RenewalDue => {
                 // A watch that says nothing between two renewals, asked, is
                 // dead: without this a lost key could go unnoticed.
                 let silent = std::mem::replace(asked, true);
                 let dead = silent || watch.ping().await.is_err();
                 self.renew().await?;
-                if dead && matches!(self.phase, Phase::Watch { .. }) {
-                    self.phase = Phase::Check;
+                if dead && matches!(self.phase, HoldPhase::Watch { .. }) {
+                    self.phase = HoldPhase::Check;
                     self.retry_at = Instant::now();
                 }
                 Ok(())
@@ -348,13 +348,13 @@ impl Holder {
             }
             None => {
                 match before {
-                    Registration::Held(_) => warn!("the registration is gone; registering anew"),
+                    Registration::Held(_) => warn!("the registration is gone; registering again"),
                     Registration::Yielded(_) => info!("the other writer is gone; registering"),
                     Registration::Missing | Registration::Ended => {}
                 }
                 self.lease = None;
                 self.set(Registration::Missing);
-                self.phase = Phase::Register;
+                self.phase = HoldPhase::Register;
                 self.retry_at = Instant::now();
             }
         }
@@ -400,20 +400,20 @@ async fn within<T>(
 }
 
 /// What an item of the watch says about this key; the last word counts.
-fn news(item: Result<Option<WatchItem>, StoreError>, key: &str) -> News {
+fn news(item: Result<Option<WatchItem>, StoreError>, key: &str) -> LeaseNews {
     let events = match item {
         Ok(Some(WatchItem::Events(events))) => events,
-        Ok(Some(WatchItem::Alive)) => return News::Nothing,
-        Ok(None) => return News::Broken(StoreError::Unavailable("the watch ended".into())),
-        Err(error) => return News::Broken(error),
+        Ok(Some(WatchItem::Alive)) => return LeaseNews::Nothing,
+        Ok(None) => return LeaseNews::Broken(StoreError::Unavailable("the watch ended".into())),
+        Err(error) => return LeaseNews::Broken(error),
     };
     let ours = events.into_iter().rev().find(|event| match event {
         Event::Put(kv) => kv.key == key,
         Event::Delete { key: gone, .. } => gone == key,
     });
     match ours {
-        None => News::Nothing,
-        Some(Event::Put(kv)) => News::Written(kv),
-        Some(Event::Delete { .. }) => News::Gone,
+        None => LeaseNews::Nothing,
+        Some(Event::Put(kv)) => LeaseNews::Written(kv),
+        Some(Event::Delete { .. }) => LeaseNews::Gone,
     }
 }

@@ -21,7 +21,7 @@ mod hold;
 #[cfg(test)]
 mod tests;
 
-use command::Command;
+use command::StartedCommand;
 pub use hold::{Holder, Holding, Registration};
 
 /// How often an address is tried that does not accept connections yet.
@@ -88,8 +88,8 @@ impl Register {
             [] => None,
             command => {
                 let guard = self.guard.as_deref();
-                let mut command =
-                    Command::spawn(command, guard, &self.private).map_err(RegisterError::Spawn)?;
+                let mut command = StartedCommand::spawn(command, guard, &self.private)
+                    .map_err(RegisterError::Spawn)?;
                 if let Some(code) = command.started().await {
                     return Ok(code);
                 }
@@ -162,7 +162,7 @@ impl Register {
     async fn finish(
         &self,
         signal: Signal,
-        command: Option<Command>,
+        command: Option<StartedCommand>,
         hold: &mut Hold,
         signals: &mut mpsc::Receiver<Signal>,
     ) -> u8 {
@@ -212,7 +212,7 @@ async fn stop_signal(signals: &mut mpsc::Receiver<Signal>) -> Signal {
     }
 }
 
-async fn ended(command: &mut Option<Command>) -> u8 {
+async fn ended(command: &mut Option<StartedCommand>) -> u8 {
     match command {
         Some(command) => command.ended().await,
         None => pending().await,

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::http::Uri;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 /// All that RFC 3986 does not leave unreserved.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
@@ -50,7 +50,9 @@ impl RedisUrl {
         let plain = text.strip_prefix("redis+sentinel://");
         if let Some(rest) = plain.or_else(|| text.strip_prefix("rediss+sentinel://")) {
             check_sentinels(rest).map_err(|e| format!("{e} ({accepted})"))?;
-            return Ok(Self(text.to_owned()));
+            return Self(text.to_owned())
+                .readable()
+                .map_err(|e| format!("{e} ({accepted})"));
         }
         let uri: Uri = text
             .parse()
@@ -69,7 +71,18 @@ impl RedisUrl {
         if uri.query().is_some() {
             return Err(format!("a query (?…) has no meaning here ({accepted})"));
         }
-        Ok(Self(text.to_owned()))
+        Self(text.to_owned())
+            .readable()
+            .map_err(|e| format!("{e} ({accepted})"))
+    }
+
+    /// Itself, if its login can be decoded.
+    fn readable(self) -> Result<Self, String> {
+        let login = self.userinfo().unwrap_or_default();
+        match percent_decode_str(login).decode_utf8() {
+            Ok(_) => Ok(self),
+            Err(_) => Err("user and password must be UTF-8 once they are decoded".to_owned()),
+        }
     }
 
     /// The URL with its password: for the client library, never for a log.

@@ -12,8 +12,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use etcd_client::{
-    Client, CompareOp, ConnectOptions, EventType, GetOptions, LeaseGrantOptions,
-    LeaseTimeToLiveOptions, PutOptions, Txn, TxnOp, TxnOpResponse, WatchOptions, WatchStream,
+    Certificate, Client, CompareOp, ConnectOptions, EventType, GetOptions, Identity,
+    LeaseGrantOptions, LeaseTimeToLiveOptions, PutOptions, TlsOptions, Txn, TxnOp, TxnOpResponse,
+    WatchOptions, WatchStream,
 };
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
@@ -53,9 +54,31 @@ pub struct EtcdOptions {
     /// User name and password, where authentication is on.
     pub user: Option<(String, String)>,
     /// TLS, where the URLs are `https`.
-    pub tls: Option<etcd_client::TlsOptions>,
+    pub tls: Option<EtcdTls>,
     /// The registry's prefix, `/pointsman/`.
     pub prefix: String,
+}
+
+/// What TLS needs, in PEM.
+#[derive(Clone, Default)]
+pub struct EtcdTls {
+    /// The authorities to trust instead of those of the system.
+    pub ca: Option<String>,
+    /// A client certificate with its key.
+    pub identity: Option<(String, String)>,
+}
+
+impl EtcdTls {
+    fn options(&self) -> TlsOptions {
+        let options = match &self.ca {
+            Some(ca) => TlsOptions::new().ca_certificate(Certificate::from_pem(ca)),
+            None => TlsOptions::new().with_native_roots(),
+        };
+        match &self.identity {
+            Some((cert, key)) => options.identity(Identity::from_pem(cert, key)),
+            None => options,
+        }
+    }
 }
 
 /// A registry in etcd: all keys under one prefix. Clones share a client.
@@ -100,7 +123,7 @@ impl EtcdStore {
             connect = connect.with_user(name, password);
         }
         if let Some(tls) = &self.options.tls {
-            connect = connect.with_tls(tls.clone());
+            connect = connect.with_tls(tls.options());
         }
         let client = Client::connect(&self.options.endpoints, Some(connect));
         timeout(CALL_TIMEOUT, client)

@@ -1,4 +1,4 @@
-//! `pointsman dev`: it starts, it refuses, and it leaves nothing behind.
+//! `pointsman-dev`: it starts, it refuses, and it leaves nothing behind.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -12,7 +12,7 @@ use pointsman_harness::{http, ports, wait};
 use tempfile::TempDir;
 use tokio::time::timeout;
 
-use pointsman_harness::{launcher, pointsman, source};
+use pointsman_harness::{launcher, pointsman_dev, source};
 
 /// It starts eight processes, on a machine that may be busy.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -32,7 +32,7 @@ const API: usize = 2;
 const REDIS: usize = 5;
 const DEMO: usize = 6;
 
-/// A `pointsman dev` with ports and a folder of its own.
+/// A `pointsman-dev` with ports and a folder of its own.
 struct Dev {
     process: Process,
     ports: Vec<SocketAddr>,
@@ -45,16 +45,15 @@ fn free_ports() -> Vec<SocketAddr> {
 impl Dev {
     /// Starts it; the log goes to `<dir>/<name>.log`.
     fn spawn(dir: &Path, name: &str, data: &str, ports: &[SocketAddr]) -> Self {
-        let mut args = vec!["dev".to_owned()];
-        args.extend([
+        let mut args = vec![
             "--data-dir".to_owned(),
             dir.join(data).display().to_string(),
-        ]);
+        ];
         args.extend(["--source".to_owned(), source().root().display().to_string()]);
         for (flag, addr) in FLAGS.iter().zip(ports) {
             args.extend([format!("--{flag}"), addr.port().to_string()]);
         }
-        let spec = Spec::new(name, pointsman(), args, dir);
+        let spec = Spec::new(name, pointsman_dev(), args, dir);
         let process = Process::spawn(&launcher(), spec).unwrap();
         Self {
             process,

@@ -12,6 +12,7 @@ mod etcd;
 mod idle;
 mod main_job;
 mod nginx;
+mod openapi;
 mod protocols;
 mod redis_lost;
 mod register;

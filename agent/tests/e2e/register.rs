@@ -84,7 +84,7 @@ async fn sigterm_deregisters_at_once() {
 }
 
 #[tokio::test]
-async fn a_lost_key_and_a_lost_lease_are_made_anew() {
+async fn a_lost_key_and_a_lost_lease_are_made_again() {
     let world = World::start(0, 1).await;
     let registry = world.registry().await;
     let _process = register(&world.etcd.url(), &world.dir().join("logs"), &[]);

@@ -1,12 +1,12 @@
 //! Authentication and TLS.
 
-use etcd_client::{Certificate, Client, ConnectOptions, Identity, TlsOptions};
+use etcd_client::{Client, ConnectOptions};
 use pointsman_harness::etcd::{self, EtcdNode};
 use pointsman_harness::launcher;
 use pointsman_harness::ports;
 use pointsman_harness::redis_node::RedisNode;
-use pointsman_harness::services::{Agent as Serve, AgentConfig, Service as _};
-use pointsman_store::etcd::{EtcdOptions, EtcdStore};
+use pointsman_harness::services::{AgentConfig, AgentProcess as Serve, Service as _};
+use pointsman_store::etcd::{EtcdOptions, EtcdStore, EtcdTls};
 use pointsman_store::{Store, StoreError, WatchItem};
 use tempfile::TempDir;
 
@@ -151,30 +151,28 @@ async fn an_agent_is_ready_over_tls_with_a_client_certificate_and_a_private_auth
     let flags = flags.each_ref().map(String::as_str);
     let mut etcd = EtcdNode::spawn("https", ports::free_loopback(), "", &flags);
     let url = format!("https://{}", etcd.client);
-    let trust =
-        || TlsOptions::new().ca_certificate(Certificate::from_pem(certificates.pem("ca.pem")));
-    let identity = Identity::from_pem(
-        certificates.pem("client.pem"),
-        certificates.pem("client.key"),
-    );
+    let pem = |name| String::from_utf8(certificates.pem(name)).unwrap();
+    let ca = Some(pem("ca.pem"));
+    let identity = Some((pem("client.pem"), pem("client.key")));
     let with = |tls| {
         EtcdStore::new(EtcdOptions {
             tls: Some(tls),
             ..etcd::options(std::slice::from_ref(&url))
         })
     };
-    let store = with(trust().identity(identity));
+    let store = with(EtcdTls {
+        ca: ca.clone(),
+        identity,
+    });
     etcd.ready_through(&store).await;
     agent::put(&store, "routes/a.example", SHOP).await;
 
-    let stranger = with(trust()).get("epoch").await;
+    let without_certificate = with(EtcdTls { ca, identity: None }).get("epoch").await;
     assert!(
-        matches!(stranger, Err(StoreError::Unavailable(_))),
-        "{stranger:?}"
+        matches!(without_certificate, Err(StoreError::Unavailable(_))),
+        "{without_certificate:?}"
     );
-    let trusts_others = with(TlsOptions::new().with_native_roots())
-        .get("epoch")
-        .await;
+    let trusts_others = with(EtcdTls::default()).get("epoch").await;
     assert!(
         matches!(trusts_others, Err(StoreError::Unavailable(_))),
         "{trusts_others:?}"

@@ -50,7 +50,7 @@ async fn what_was_deleted_and_compacted_while_cut_off_is_found_by_a_rebuild() {
 /// Nothing is closed, but nothing arrives any more: neither the events, nor an
 /// answer to the ping, of the watch's or of HTTP/2.
 #[tokio::test]
-async fn a_half_dead_connection_is_given_up_and_the_watch_opened_anew() {
+async fn a_half_dead_connection_is_given_up_and_the_watch_opened_again() {
     let mut bench = Bench::start().await;
     let _agent = bench.agent();
     bench.settled().await;

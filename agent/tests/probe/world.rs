@@ -5,7 +5,7 @@ use std::time::Duration;
 use pointsman_harness::records::{self, REDIS_PREFIX};
 use pointsman_harness::registry::Registry;
 use pointsman_harness::sandbox::Sandbox;
-use pointsman_harness::services::{Agent, Etcd, Redis, Service};
+use pointsman_harness::services::{AgentProcess, EtcdProcess, RedisProcess, Service};
 use pointsman_harness::{http, wait};
 use serde_json::Value;
 
@@ -16,9 +16,9 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// All of it. Dropped, it is gone; after a failure its logs are kept.
 pub struct World {
     sandbox: Sandbox,
-    pub etcd: Etcd,
-    redis: Redis,
-    pub agents: Vec<Agent>,
+    pub etcd: EtcdProcess,
+    redis: RedisProcess,
+    pub agents: Vec<AgentProcess>,
     pub registry: Registry,
 }
 
@@ -75,7 +75,7 @@ impl World {
     }
 
     /// GET of an agent's API.
-    pub async fn get(&self, agent: usize, path: &str) -> http::Answer {
+    pub async fn get(&self, agent: usize, path: &str) -> http::HttpAnswer {
         let admin = self.agents[agent].admin();
         http::get(admin, &admin.to_string(), path).await.unwrap()
     }

@@ -4,7 +4,7 @@ use pointsman_harness::etcd::EtcdNode;
 use pointsman_harness::launcher;
 use pointsman_harness::ports;
 use pointsman_harness::redis_node::{self, RedisNode};
-use pointsman_harness::services::{Agent as Serve, AgentConfig, Service as _};
+use pointsman_harness::services::{AgentConfig, AgentProcess as Serve, Service as _};
 use pointsman_memory::MemoryStore;
 use pointsman_publish::sink::redis::{RedisOptions, RedisSink};
 use pointsman_publish::sink::{Sink, SinkError};

@@ -8,7 +8,9 @@ use axum::http::{Method, StatusCode};
 use pointsman_harness::records;
 use pointsman_harness::registry::Registry;
 use pointsman_harness::sandbox::Sandbox;
-use pointsman_harness::services::{Agent, Etcd, Nginx, Redis, Register, Service};
+use pointsman_harness::services::{
+    AgentProcess, EtcdProcess, NginxProcess, RedisProcess, RegisterProcess, Service,
+};
 use pointsman_harness::workers::Workers;
 use pointsman_harness::{http, ports, wait};
 use serde_json::{Value, json};
@@ -18,10 +20,10 @@ use super::PATIENCE;
 /// All of it. Dropped, it is gone; after a failure its logs are kept.
 pub struct World {
     pub sandbox: Sandbox,
-    pub etcd: Etcd,
-    pub redis: Redis,
-    pub agents: Vec<Agent>,
-    pub nginx: Nginx,
+    pub etcd: EtcdProcess,
+    pub redis: RedisProcess,
+    pub agents: Vec<AgentProcess>,
+    pub nginx: NginxProcess,
     pub workers: usize,
 }
 
@@ -104,21 +106,27 @@ impl World {
     }
 
     /// A demo instance under `pointsman register`, ready and registered.
-    pub async fn register(&self, app: &str, id: &str, ttl: Duration) -> Register {
+    pub async fn register(&self, app: &str, id: &str, ttl: Duration) -> RegisterProcess {
         let mut register = self.spawn_register(app, id, ports::free_loopback(), ttl);
         register.ready().await.unwrap();
         register
     }
 
     /// The same at a chosen address, not waited for.
-    pub fn spawn_register(&self, app: &str, id: &str, addr: SocketAddr, ttl: Duration) -> Register {
+    pub fn spawn_register(
+        &self,
+        app: &str,
+        id: &str,
+        addr: SocketAddr,
+        ttl: Duration,
+    ) -> RegisterProcess {
         let etcd = self.etcd.url();
         let register = self.sandbox.register(app, id, addr, ttl, &etcd);
         register.unwrap()
     }
 
     /// A call of the admin API of the first agent.
-    pub async fn api(&self, method: Method, path: &str, body: &Value) -> http::Answer {
+    pub async fn api(&self, method: Method, path: &str, body: &Value) -> http::HttpAnswer {
         let text = if body.is_null() {
             String::new()
         } else {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use pointsman_harness::records::{self, REDIS_PREFIX as PREFIX};
 use pointsman_harness::sandbox::Sandbox;
-use pointsman_harness::services::{Redis, Service};
+use pointsman_harness::services::{RedisProcess, Service};
 use pointsman_harness::wait;
 use pointsman_memory::MemoryStore;
 use pointsman_mirror::Mirror;
@@ -28,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 pub struct Bench {
     pub store: MemoryStore,
-    redis: Redis,
+    redis: RedisProcess,
     connection: redis::aio::MultiplexedConnection,
     agents: Vec<Agent>,
     _sandbox: Sandbox,

@@ -13,9 +13,11 @@ pub struct InstanceBody {
     pub addr: String,
     /// Its share, 100 by default; 0: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(maximum = 65535)]
     pub weight: Option<u16>,
     /// Its failure domain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(pattern = "^[!-~]{1,64}$")]
     pub zone: Option<String>,
     /// Whether other instances may have the address at the same time.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -14,6 +14,7 @@ pub struct ListQuery {
     pub prefix: String,
     /// 1 to 1000, 100 by default.
     #[schema(nullable = false)]
+    #[schema(minimum = 1, maximum = 1000)]
     pub limit: Option<usize>,
     /// The `next` of the page before.
     #[schema(nullable = false)]

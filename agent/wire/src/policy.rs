@@ -16,6 +16,7 @@ pub struct PolicyBody {
     pub hash_by: Option<crate::HashByBody>,
     /// How many more instances are tried, 0 to 16.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(maximum = 16)]
     pub retries: Option<u32>,
     /// Whether a 502, 503 or 504 is tried again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -25,6 +26,7 @@ pub struct PolicyBody {
     pub retry_idempotency_key: Option<bool>,
     /// Retries in percent of requests, 0 to 1000.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(maximum = 1000)]
     pub retry_budget: Option<u32>,
     /// The time for all tries together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -43,6 +45,7 @@ pub struct PolicyBody {
     pub idle_timeout: Option<String>,
     /// How many failures within `fail_timeout` eject an instance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 1000)]
     pub max_fails: Option<u32>,
     /// Within what, and for how long.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -58,12 +61,14 @@ pub struct PolicyBody {
     pub prefer_zone: Option<bool>,
     /// Requests in flight for each instance, 1 to 65535.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 65535)]
     pub max_conns: Option<u32>,
     /// A client stays with its instance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sticky: Option<StickyBody>,
     /// The header by which a request may name its instance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(pattern = "^[A-Za-z0-9-]{1,128}$")]
     pub pin_header: Option<String>,
     /// What instances speak.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -79,8 +84,9 @@ pub struct PolicyBody {
     pub health_check: Option<HealthCheckBody>,
 }
 
+// A `literal` would reach utoipa in a group, which it does not look into.
 macro_rules! words {
-    ($(#[$doc:meta])* $name:ident { $($variant:ident $word:literal),* }) => {
+    ($(#[$doc:meta])* $name:ident { $($variant:ident $word:tt),* }) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
         pub enum $name {
@@ -158,6 +164,7 @@ pub struct HealthCheckBody {
     pub status: Option<StatusSet>,
     /// What the response must hold.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 1, max_length = 256)]
     pub body: Option<String>,
     /// How often.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -167,9 +174,11 @@ pub struct HealthCheckBody {
     pub timeout: Option<String>,
     /// Good probes in a row that make an instance healthy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 10)]
     pub rise: Option<u32>,
     /// Bad probes in a row that make it unhealthy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 10)]
     pub fall: Option<u32>,
 }
 

@@ -5,8 +5,9 @@ use utoipa::ToSchema;
 
 use crate::LackingItem;
 
+// A `literal` would reach utoipa in a group, which it does not look into.
 macro_rules! codes {
-    ($($variant:ident $word:literal $status:literal $title:literal),* $(,)?) => {
+    ($($variant:ident $word:tt $status:literal $title:literal),* $(,)?) => {
         /// What went wrong, as a stable word.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
         #[non_exhaustive]
@@ -37,39 +38,39 @@ macro_rules! codes {
 }
 
 codes! {
-    BadJson "bad_json" 400 "The body is not the JSON that it should be",
-    UnknownField "unknown_field" 400 "The body has a field that does not exist",
-    MissingField "missing_field" 400 "The body lacks a field",
-    BadValue "bad_value" 400 "A field has a wrong type or is out of range",
-    BadAddr "bad_addr" 400 "The address is not ip:port",
-    BadWeight "bad_weight" 400 "The weight is not a whole number from 0 to 65535",
-    BadTtl "bad_ttl" 400 "The ttl is not a duration from 2s to 24h",
-    BadHost "bad_host" 400 "The host cannot be bound",
-    BadApp "bad_app" 400 "The name of the app is not one",
-    BadId "bad_id" 400 "The instance id is not one",
-    BadEdge "bad_edge" 400 "The name of the edge is not one",
-    BadQuery "bad_query" 400 "The query has an unknown parameter or a bad value",
-    BadPrecondition "bad_precondition" 400 "If-Match or If-None-Match cannot be used like this",
-    BadBody "bad_body" 400 "The body broke off",
-    NotFound "not_found" 404 "There is no such thing",
-    UnknownPath "unknown_path" 404 "The API has no such path",
-    MethodNotAllowed "method_not_allowed" 405 "The path does not know this method",
-    RequestTimeout "request_timeout" 408 "The body did not come in time",
-    NotRouted "not_routed" 409 "The instance gets no requests",
-    EdgeReports "edge_reports" 409 "The edge reports",
-    PreconditionFailed "precondition_failed" 412 "The thing is not as the request expects it",
-    BodyTooLarge "body_too_large" 413 "The body is too large",
-    UriTooLong "uri_too_long" 414 "The URI is too long",
-    BadContentType "bad_content_type" 415 "The body is not announced as JSON",
-    NotAllowed "not_allowed" 422 "The settings do not allow this",
-    NotSupported "not_supported" 422 "This is not supported",
-    HeadersTooLarge "headers_too_large" 431 "The headers are too large",
-    Internal "internal" 500 "The agent failed",
-    EtcdDenied "etcd_denied" 503 "etcd refuses the agent",
-    EtcdUnavailable "etcd_unavailable" 503 "etcd cannot be reached",
-    NotReady "not_ready" 503 "The agent is not ready yet",
-    NotLive "not_live" 504 "Not every edge has applied the revision in time",
-    NotDrained "not_drained" 504 "The instance is not drained in time, and stays draining",
+    BadJson "bad_json" 400 "Malformed JSON body",
+    UnknownField "unknown_field" 400 "Unknown field",
+    MissingField "missing_field" 400 "Missing field",
+    BadValue "bad_value" 400 "Invalid field value",
+    BadAddr "bad_addr" 400 "Invalid address",
+    BadWeight "bad_weight" 400 "Invalid weight",
+    BadTtl "bad_ttl" 400 "Invalid ttl",
+    BadHost "bad_host" 400 "Invalid host",
+    BadApp "bad_app" 400 "Invalid app name",
+    BadId "bad_id" 400 "Invalid instance id",
+    BadEdge "bad_edge" 400 "Invalid edge name",
+    BadQuery "bad_query" 400 "Invalid query",
+    BadPrecondition "bad_precondition" 400 "Invalid precondition",
+    BadBody "bad_body" 400 "Incomplete body",
+    NotFound "not_found" 404 "Not found",
+    UnknownPath "unknown_path" 404 "Unknown path",
+    MethodNotAllowed "method_not_allowed" 405 "Method not allowed",
+    RequestTimeout "request_timeout" 408 "Request timeout",
+    NotRouted "not_routed" 409 "Instance not routed to",
+    EdgeReports "edge_reports" 409 "Edge still reports",
+    PreconditionFailed "precondition_failed" 412 "Precondition failed",
+    BodyTooLarge "body_too_large" 413 "Body too large",
+    UriTooLong "uri_too_long" 414 "URI too long",
+    BadContentType "bad_content_type" 415 "Unsupported content type",
+    NotAllowed "not_allowed" 422 "Not allowed by the settings",
+    NotSupported "not_supported" 422 "Not supported",
+    HeadersTooLarge "headers_too_large" 431 "Headers too large",
+    Internal "internal" 500 "Internal error",
+    EtcdDenied "etcd_denied" 503 "etcd refused the agent",
+    EtcdUnavailable "etcd_unavailable" 503 "etcd unavailable",
+    NotReady "not_ready" 503 "Agent not ready",
+    NotLive "not_live" 504 "Not live on every edge in time",
+    NotDrained "not_drained" 504 "Not drained in time",
 }
 
 /// An error. The body is `application/problem+json`.

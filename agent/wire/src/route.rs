@@ -1,7 +1,6 @@
 //! Routes: which app a host goes to.
 
-use std::collections::BTreeMap;
-
+use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -13,9 +12,11 @@ use crate::BadValue;
 pub struct RouteBody {
     /// Short for the one rule that sends all requests to an app.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(pattern = "^[a-z0-9._-]{1,128}$")]
     pub app: Option<String>,
     /// The rules, 1 to 64.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(min_items = 1, max_items = 64)]
     pub rules: Option<Vec<RuleBody>>,
 }
 
@@ -28,9 +29,11 @@ pub struct RuleBody {
     pub path: Option<String>,
     /// Conditions, all of which must hold.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_items = 16)]
     pub when: Option<Vec<ConditionBody>>,
     /// Where requests go, 1 to 16 targets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(min_items = 1, max_items = 16)]
     pub to: Option<Vec<TargetBody>>,
     /// Instead of `to`: a redirect.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -67,6 +70,7 @@ pub struct ConditionBody {
     pub query: Option<String>,
     /// The method, one of these.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(min_items = 1, max_items = 16)]
     pub method: Option<Vec<String>>,
     /// The value is this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -84,9 +88,11 @@ pub struct ConditionBody {
 #[serde(deny_unknown_fields)]
 pub struct TargetBody {
     /// The app.
+    #[schema(pattern = "^[a-z0-9._-]{1,128}$")]
     pub app: String,
     /// Its share, 100 by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(maximum = 65535)]
     pub weight: Option<u16>,
     /// Requests that go there in any case.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -99,9 +105,11 @@ pub struct TargetBody {
 pub struct RedirectBody {
     /// 301, 302 (the default), 307 or 308.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 301, maximum = 308)]
     pub status: Option<u16>,
     /// `http` or `https`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(pattern = "^https?$")]
     pub scheme: Option<String>,
     /// The host, perhaps with a port.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -120,6 +128,7 @@ pub struct MaintenanceBody {
     pub retry_after: Option<String>,
     /// The body.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 4096)]
     pub body: Option<String>,
     /// The body's type.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -142,11 +151,13 @@ pub struct HeadersBody {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EditsBody {
-    /// Names and values.
+    /// Names and values, in the order in which they were given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub set: Option<BTreeMap<String, String>>,
+    #[schema(value_type = Option<std::collections::BTreeMap<String, String>>)]
+    pub set: Option<IndexMap<String, String>>,
     /// Names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_items = 32)]
     pub remove: Option<Vec<String>>,
 }
 

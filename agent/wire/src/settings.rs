@@ -11,6 +11,7 @@ use crate::{BadValue, PolicyBody};
 pub struct SettingsBody {
     /// Where instances may be; without it, anywhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(min_items = 1)]
     pub allowed_networks: Option<Vec<String>>,
     /// The policy beneath those of all apps.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use pointsman_harness::ports;
-use pointsman_harness::services::{Agent, AgentConfig, Redis, RedisConfig, Service};
+use pointsman_harness::services::{AgentConfig, AgentProcess, RedisConfig, RedisProcess, Service};
 use serde::Serialize;
 use serde_json::json;
 use tokio::time::sleep;
@@ -62,7 +62,7 @@ struct Rig<'a> {
     stack: Stack,
     facts: RedisFacts,
     /// Where the bare copy goes.
-    bare_redis: Redis,
+    bare_redis: RedisProcess,
     bare_facts: RedisFacts,
     revision: i64,
     records: usize,
@@ -125,7 +125,7 @@ impl<'a> Rig<'a> {
     ) -> Result<Self> {
         let mut stack = Stack::start(ctx).await?;
         let dir = ctx.folder("bare-redis")?;
-        let mut bare_redis = Redis::spawn(
+        let mut bare_redis = RedisProcess::spawn(
             &ctx.launcher,
             &RedisConfig {
                 listen: ports::free_loopback(),
@@ -224,7 +224,7 @@ impl<'a> Rig<'a> {
             log_dir: self.ctx.folder("agent")?.join("logs"),
         };
         let begin = Instant::now();
-        self.stack.agent = Agent::spawn(&self.ctx.launcher, &config)?;
+        self.stack.agent = AgentProcess::spawn(&self.ctx.launcher, &config)?;
         self.stack.agent.ready().await?;
         self.refilled().await?;
         Ok(begin.elapsed().as_secs_f64())

@@ -6,7 +6,7 @@ use pointsman_model::{Policy, Route, Settings};
 use pointsman_publish::Phase;
 
 use super::*;
-use crate::calls::{Answers, Call, Shape};
+use crate::calls::{Answers, ApiCall, TypeSchema};
 
 fn docs() -> String {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/api.md");
@@ -177,13 +177,16 @@ fn check_types(asked: &Asked, answer: &Answer) {
         .iter()
         .find(|call| call.method == *asked.method && matches(call.path, path))
         .unwrap_or_else(|| panic!("{} {path} is not in the table of calls", asked.method));
-    let same = |shape: &Shape, text: &str| {
+    let same = |shape: &TypeSchema, text: &str| {
         let value: Value = serde_json::from_str(text).unwrap();
         let round = (shape.round)(&value).unwrap_or_else(|e| panic!("{e}: {text}"));
         assert_eq!(round, value, "{} {path}", asked.method);
     };
     if answer.status != 200 {
-        return same(&Shape::of::<pointsman_wire::ProblemBody>(), &answer.text);
+        return same(
+            &TypeSchema::of::<pointsman_wire::ProblemBody>(),
+            &answer.text,
+        );
     }
     if let (Some(shape), false) = (&call.body, asked.body.is_empty()) {
         same(shape, &asked.body);
@@ -204,7 +207,7 @@ fn matches(template: &str, path: &str) -> bool {
 #[test]
 fn every_call_is_documented_with_its_scope() {
     let docs = docs();
-    let row = |call: &Call| {
+    let row = |call: &ApiCall| {
         let (method, path, scope) = (&call.method, call.path, call.scope.as_str());
         format!("| `{method} {path}` | {scope} | {} |", call.summary)
     };
@@ -241,6 +244,29 @@ async fn the_document_has_each_call_and_each_type() {
         let schema = &document["components"]["schemas"][name];
         assert!(schema.is_object(), "{name} is not there");
     }
+}
+
+#[test]
+fn the_words_of_the_document_are_those_of_the_bodies() {
+    let document = openapi::document();
+    let words = |name: &str| document["components"]["schemas"][name]["enum"].clone();
+    let codes: Vec<_> = Code::ALL.iter().map(|code| code.as_str()).collect();
+    assert_eq!(words("Code"), json!(codes));
+    for (name, field, some) in [
+        ("BalanceWord", "balance", "least_conn"),
+        ("SchemeWord", "scheme", "https"),
+    ] {
+        let words = words(name);
+        assert!(words.as_array().unwrap().contains(&json!(some)), "{words}");
+        for word in words.as_array().unwrap().iter().filter(|w| *w != "hash") {
+            let body = json!({ field: word }).to_string();
+            assert!(Policy::from_value(body.as_bytes()).is_ok(), "{body}");
+        }
+    }
+    assert_eq!(words("CheckType"), json!(["http", "tcp"]));
+    assert_eq!(words("SameSiteWord"), json!(["lax", "strict", "none"]));
+    assert_eq!(words("FailureWord"), json!(["connect", "timeout", "5xx"]));
+    assert_eq!(words("DrainWord"), json!(["keep"]));
 }
 
 /// The model reads bodies; the types of the wire say what they look like.

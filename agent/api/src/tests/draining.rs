@@ -38,7 +38,7 @@ async fn an_instance_is_drained_and_taken_back() {
 }
 
 #[tokio::test]
-async fn draining_ends_when_the_instance_is_registered_anew() {
+async fn draining_ends_when_the_instance_is_registered_again() {
     let api = Api::new();
     let body = r#"{"addr":"10.0.0.1:80"}"#;
     api.put(INSTANCE, body).await.revision();

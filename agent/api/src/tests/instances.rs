@@ -56,7 +56,7 @@ async fn a_heartbeat_keeps_the_instance_and_makes_no_new_revision() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_heartbeat_after_the_lease_was_lost_registers_anew() {
+async fn a_heartbeat_after_the_lease_was_lost_registers_again() {
     let api = Api::new();
     let first = api.put(PATH, LEASED).await.revision();
     api.store.expire(lease(&api).await);

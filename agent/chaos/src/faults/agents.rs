@@ -7,7 +7,7 @@ use pointsman_harness::services::Service;
 use tokio::time::sleep;
 
 use super::scene::Scene;
-use crate::churn::Pace;
+use crate::churn::ChurnPace;
 
 /// A slow agent is halted for so long, and then runs for so long.
 const HALTED: Duration = Duration::from_millis(200);
@@ -51,9 +51,9 @@ pub async fn one_slow(at: &mut Scene<'_>) -> Result<()> {
 pub async fn one_misses_a_compaction(at: &mut Scene<'_>) -> Result<()> {
     let which = at.some_agent();
     at.stack.agents[which].process().pause();
-    at.churn.set(Pace::Fast);
+    at.churn.set(ChurnPace::Fast);
     sleep(at.spans.lasting).await;
-    at.churn.set(Pace::Normal);
+    at.churn.set(ChurnPace::Normal);
     at.registry.compact().await?;
     at.stack.agents[which].process().resume();
     Ok(())

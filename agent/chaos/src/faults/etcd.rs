@@ -9,7 +9,7 @@ use tokio::time::sleep;
 
 use super::scene::{LATE_ANSWERS, Scene, VERY_LATE_ANSWERS};
 use super::{TIMES, agents};
-use crate::churn::Pace;
+use crate::churn::ChurnPace;
 use crate::operator;
 use crate::stack::forget;
 
@@ -98,7 +98,7 @@ pub async fn set_back(at: &mut Scene<'_>) -> Result<()> {
     for _ in 0..OLDER {
         at.registry.bind("later.example", "probe").await;
     }
-    at.churn.set(Pace::Fast);
+    at.churn.set(ChurnPace::Fast);
     sleep(at.spans.lasting / 2).await;
     at.churn.still().await?;
     at.facts.broken();
@@ -115,9 +115,9 @@ pub async fn set_back(at: &mut Scene<'_>) -> Result<()> {
 pub async fn compacted_while_cut_off(at: &mut Scene<'_>) -> Result<()> {
     at.facts.broken();
     to_etcd(at, Relay::cut);
-    at.churn.set(Pace::Fast);
+    at.churn.set(ChurnPace::Fast);
     sleep(at.spans.lasting).await;
-    at.churn.set(Pace::Normal);
+    at.churn.set(ChurnPace::Normal);
     at.registry.compact().await?;
     to_etcd(at, Relay::mend);
     Ok(())

@@ -7,7 +7,7 @@ use pointsman_harness::services::Service;
 use tokio::time::sleep;
 
 use super::scene::Scene;
-use crate::churn::Pace;
+use crate::churn::ChurnPace;
 
 /// By then no request is under way at a member that is avoided.
 const AVOIDED: Duration = Duration::from_millis(300);
@@ -57,7 +57,7 @@ async fn paused(at: &mut Scene<'_>, which: usize) -> Result<()> {
     sleep(AVOIDED).await;
     at.facts.broken();
     at.stack.etcd.member(which).pause();
-    at.churn.set(Pace::Normal);
+    at.churn.set(ChurnPace::Normal);
     if !at.spans.is_short {
         sleep(GIVEN_UP).await;
         at.facts.whole();

@@ -9,7 +9,7 @@ use tokio::time::sleep;
 
 use super::scene::{LATE_ANSWERS, Scene};
 use super::{TIMES, agents};
-use crate::stack::{Stack, forget};
+use crate::stack::{ChaosStack, forget};
 
 /// A slow Redis is halted for so long, and then runs for so long.
 const HALTED: Duration = Duration::from_millis(100);
@@ -207,7 +207,7 @@ pub async fn garbage(at: &mut Scene<'_>) -> Result<()> {
     Ok(())
 }
 
-async fn each(stack: &Stack, commands: &[&[&str]]) -> Result<()> {
+async fn each(stack: &ChaosStack, commands: &[&[&str]]) -> Result<()> {
     for command in commands {
         stack.call_primary(command).await?;
     }

@@ -11,8 +11,8 @@ use rand::rngs::StdRng;
 use crate::churn::Churn;
 use crate::facts::Facts;
 use crate::instances::{Instances, PROBE_APP};
-use crate::registry::Registry;
-use crate::stack::Stack;
+use crate::registry::FactRegistry;
+use crate::stack::ChaosStack;
 
 /// How long faults last.
 #[derive(Clone, Copy)]
@@ -36,9 +36,9 @@ const ARRIVES: Duration = Duration::from_secs(30);
 
 /// What a fault may touch.
 pub struct Scene<'a> {
-    pub stack: &'a mut Stack,
+    pub stack: &'a mut ChaosStack,
     pub churn: &'a mut Churn,
-    pub registry: &'a Registry,
+    pub registry: &'a FactRegistry,
     pub instances: &'a Instances,
     pub facts: &'a Facts,
     pub random: &'a mut StdRng,

@@ -33,12 +33,12 @@ pub struct AgentConfig {
 
 /// A running agent.
 #[derive(Debug)]
-pub struct Agent {
+pub struct AgentProcess {
     process: Process,
     admin: SocketAddr,
 }
 
-impl Agent {
+impl AgentProcess {
     /// Starts it; [`Service::ready`] waits until it has synced.
     pub fn spawn(launcher: &Launcher, config: &AgentConfig) -> Result<Self, DevError> {
         let mut spec = Spec::new(
@@ -72,7 +72,7 @@ impl Agent {
 }
 
 #[async_trait(?Send)]
-impl Service for Agent {
+impl Service for AgentProcess {
     fn process(&mut self) -> &mut Process {
         &mut self.process
     }

@@ -28,12 +28,12 @@ pub struct EtcdConfig {
 
 /// A running etcd.
 #[derive(Debug)]
-pub struct Etcd {
+pub struct EtcdProcess {
     process: Process,
     client: SocketAddr,
 }
 
-impl Etcd {
+impl EtcdProcess {
     /// Starts it; [`Service::ready`] waits until it answers.
     pub fn spawn(launcher: &Launcher, config: &EtcdConfig) -> Result<Self, DevError> {
         create_dir(&config.data_dir)?;
@@ -74,7 +74,7 @@ impl Etcd {
 }
 
 #[async_trait(?Send)]
-impl Service for Etcd {
+impl Service for EtcdProcess {
     fn process(&mut self) -> &mut Process {
         &mut self.process
     }

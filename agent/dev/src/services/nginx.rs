@@ -41,13 +41,13 @@ pub struct NginxConfig {
 
 /// A running nginx.
 #[derive(Debug)]
-pub struct Nginx {
+pub struct NginxProcess {
     process: Process,
     edge: SocketAddr,
     status: SocketAddr,
 }
 
-impl Nginx {
+impl NginxProcess {
     /// Starts it; [`Service::ready`] waits until it answers.
     pub fn spawn(launcher: &Launcher, config: &NginxConfig) -> Result<Self, DevError> {
         let program = NginxProgram::find()?;
@@ -86,7 +86,7 @@ impl Nginx {
 }
 
 #[async_trait(?Send)]
-impl Service for Nginx {
+impl Service for NginxProcess {
     fn process(&mut self) -> &mut Process {
         &mut self.process
     }

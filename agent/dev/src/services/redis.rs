@@ -28,12 +28,12 @@ pub struct RedisConfig {
 
 /// A running Redis.
 #[derive(Debug)]
-pub struct Redis {
+pub struct RedisProcess {
     process: Process,
     listen: SocketAddr,
 }
 
-impl Redis {
+impl RedisProcess {
     /// Starts it; [`Service::ready`] waits until it answers.
     pub fn spawn(launcher: &Launcher, config: &RedisConfig) -> Result<Self, DevError> {
         create_dir(&config.data_dir)?;
@@ -74,7 +74,7 @@ impl Redis {
 }
 
 #[async_trait(?Send)]
-impl Service for Redis {
+impl Service for RedisProcess {
     fn process(&mut self) -> &mut Process {
         &mut self.process
     }

@@ -24,6 +24,8 @@ pub struct RegisterConfig {
     pub addr: SocketAddr,
     /// How long it stays registered when nobody renews it.
     pub ttl: Duration,
+    /// `pointsman-dev`, which has the demo instance.
+    pub pointsman_dev: PathBuf,
     /// The etcd to register in.
     pub etcd_url: String,
     /// Its log.
@@ -32,12 +34,12 @@ pub struct RegisterConfig {
 
 /// A demo instance under `pointsman register`.
 #[derive(Debug)]
-pub struct Register {
+pub struct RegisterProcess {
     process: Process,
     addr: SocketAddr,
 }
 
-impl Register {
+impl RegisterProcess {
     /// Starts both; [`Service::ready`] waits until the instance answers.
     pub fn spawn(launcher: &Launcher, config: &RegisterConfig) -> Result<Self, DevError> {
         let addr = config.addr.to_string();
@@ -61,7 +63,7 @@ impl Register {
             ],
             &config.log_dir,
         );
-        spec.args.push(launcher.pointsman().into());
+        spec.args.push(config.pointsman_dev.clone().into());
         let demo = ["demo-instance", "--name", &config.id, "--listen", &addr];
         spec.args.extend(demo.map(Into::into));
         let process = Process::spawn(launcher, spec)?;
@@ -78,7 +80,7 @@ impl Register {
 }
 
 #[async_trait(?Send)]
-impl Service for Register {
+impl Service for RegisterProcess {
     fn process(&mut self) -> &mut Process {
         &mut self.process
     }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::kinds::Setting;
+use super::kinds::PolicyField;
 use crate::fields::string;
 use crate::values::{word, word_of};
 use crate::{Bad, HashBy};
@@ -30,7 +30,7 @@ pub enum Balance {
     Hash,
 }
 
-impl Setting for Balance {
+impl PolicyField for Balance {
     fn read(name: &str, value: Value) -> Result<Self, Bad> {
         word(name, &string(name, value)?, BALANCES)
     }
@@ -40,7 +40,7 @@ impl Setting for Balance {
     }
 }
 
-impl Setting for HashBy {
+impl PolicyField for HashBy {
     fn read(name: &str, value: Value) -> Result<Self, Bad> {
         HashBy::from_json("what is hashed", value).map_err(|bad| bad.within(name))
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::kinds::Setting;
+use super::kinds::PolicyField;
 use crate::fields::{Fields, kind};
 use crate::path::literal;
 use crate::values::{bad_value, duration, shown, span, whole, word};
@@ -16,10 +16,10 @@ const LONGEST_BODY: usize = 256;
 const MOST_STATUSES: usize = 32;
 const INTERVAL: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(3600));
 const TIMEOUT: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(60));
-const USUAL_INTERVAL: Duration = Duration::from_secs(10);
-const USUAL_TIMEOUT: Duration = Duration::from_secs(2);
+const DEFAULT_INTERVAL: Duration = Duration::from_secs(10);
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How agents probe an app's instances; what is `None` is as usual.
+/// How agents probe an app's instances; what is `None` is as by default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HealthCheck {
     /// What is tried.
@@ -73,18 +73,18 @@ impl HealthCheck {
 
     /// Whether an answer of this status is good.
     pub fn accepts(&self, status: u16) -> bool {
-        let usual = CheckStatus::Range(200, 399);
-        self.status.as_ref().unwrap_or(&usual).accepts(status)
+        let default = CheckStatus::Range(200, 399);
+        self.status.as_ref().unwrap_or(&default).accepts(status)
     }
 
     /// How often an instance is probed.
     pub fn interval(&self) -> Duration {
-        self.interval.unwrap_or(USUAL_INTERVAL)
+        self.interval.unwrap_or(DEFAULT_INTERVAL)
     }
 
     /// How long a probe may take; not longer than the interval.
     pub fn timeout(&self) -> Duration {
-        self.timeout.unwrap_or(USUAL_TIMEOUT.min(self.interval()))
+        self.timeout.unwrap_or(DEFAULT_TIMEOUT.min(self.interval()))
     }
 
     /// How many good probes in a row make an instance healthy.
@@ -98,7 +98,7 @@ impl HealthCheck {
     }
 }
 
-impl Setting for HealthCheck {
+impl PolicyField for HealthCheck {
     fn read(name: &str, value: Value) -> Result<Self, Bad> {
         read(value).map_err(|bad| bad.within(name))
     }

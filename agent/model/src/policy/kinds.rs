@@ -9,7 +9,7 @@ use crate::fields::string;
 use crate::values::{boolean, duration, header, millis, span, whole};
 
 /// A field of a policy.
-pub(super) trait Setting: Sized {
+pub(super) trait PolicyField: Sized {
     /// Reads what stands under `name`; a refusal names it.
     fn read(name: &str, value: Value) -> Result<Self, Bad>;
 
@@ -22,7 +22,7 @@ pub(super) trait Setting: Sized {
     }
 }
 
-impl Setting for bool {
+impl PolicyField for bool {
     fn read(name: &str, value: Value) -> Result<Self, Bad> {
         boolean(name, value)
     }
@@ -47,7 +47,7 @@ impl<const LEAST: u32, const MOST: u32> Whole<LEAST, MOST> {
     }
 }
 
-impl<const LEAST: u32, const MOST: u32> Setting for Whole<LEAST, MOST> {
+impl<const LEAST: u32, const MOST: u32> PolicyField for Whole<LEAST, MOST> {
     fn read(name: &str, value: Value) -> Result<Self, Bad> {
         whole(name, &value, LEAST, MOST).map(Self)
     }
@@ -72,7 +72,7 @@ impl<const LEAST: u64, const MOST: u64> Millis<LEAST, MOST> {
     }
 }
 
-impl<const LEAST: u64, const MOST: u64> Setting for Millis<LEAST, MOST> {
+impl<const LEAST: u64, const MOST: u64> PolicyField for Millis<LEAST, MOST> {
     fn read(name: &str, value: Value) -> Result<Self, Bad> {
         let (least, most) = (Duration::from_millis(LEAST), Duration::from_millis(MOST));
         duration(name, &value, least, most).map(Self)
@@ -98,7 +98,7 @@ impl HeaderName {
     }
 }
 
-impl Setting for HeaderName {
+impl PolicyField for HeaderName {
     fn read(name: &str, value: Value) -> Result<Self, Bad> {
         header(name, &string(name, value)?).map(Self)
     }

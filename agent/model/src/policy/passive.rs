@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::kinds::Setting;
+use super::kinds::PolicyField;
 use crate::Bad;
 use crate::fields::string;
 use crate::values::{array, bad_value, word, word_of};
@@ -25,7 +25,7 @@ pub enum Failure {
 }
 
 /// What counts as a failure, in the order of [`Failure`], each once; nothing:
-/// no instance is set aside.
+/// no instance is ejected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FailOn(Vec<Failure>);
 
@@ -42,7 +42,7 @@ impl FailOn {
     }
 }
 
-impl Setting for FailOn {
+impl PolicyField for FailOn {
     fn read(name: &str, value: Value) -> Result<Self, Bad> {
         let mut kinds = Vec::new();
         for item in array(name, value, 0, NAMES.len())? {

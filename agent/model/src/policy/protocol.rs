@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::kinds::Setting;
+use super::kinds::PolicyField;
 use crate::fields::string;
 use crate::values::{bad_value, word, word_of};
 use crate::{Bad, BadCode, Host, quoted};
@@ -39,7 +39,7 @@ pub enum Scheme {
     Grpc,
 }
 
-impl Setting for Scheme {
+impl PolicyField for Scheme {
     fn read(name: &str, value: Value) -> Result<Self, Bad> {
         let text = string(name, value)?;
         if let Some((_, why)) = NOT_SUPPORTED.iter().find(|(word, _)| *word == text) {
@@ -65,7 +65,7 @@ impl ServerName {
     }
 }
 
-impl Setting for ServerName {
+impl PolicyField for ServerName {
     fn read(name: &str, value: Value) -> Result<Self, Bad> {
         let text = string(name, value)?;
         let host = Host::from_user(&text).ok();

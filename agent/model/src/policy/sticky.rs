@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::kinds::Setting;
+use super::kinds::PolicyField;
 use crate::Bad;
 use crate::fields::Fields;
 use crate::path::canonical;
@@ -50,7 +50,7 @@ pub struct Sticky {
     pub path: Option<Box<str>>,
 }
 
-impl Setting for Sticky {
+impl PolicyField for Sticky {
     fn read(name: &str, value: Value) -> Result<Self, Bad> {
         read(value).map_err(|bad| bad.within(name))
     }

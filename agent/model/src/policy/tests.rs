@@ -61,8 +61,8 @@ fn each_field_is_kept_and_recorded() {
 
 #[test]
 fn what_the_edge_does_anyway_is_kept_but_not_recorded() {
-    let usual = r#"{"balance":"round_robin","retries":1,"retry_5xx":false,"retry_idempotency_key":false,"retry_budget":20,"idle_timeout":"1h","max_fails":1,"fail_timeout":"10s","fail_on":["connect","timeout"],"prefer_zone":false,"scheme":"http","buffering":true}"#;
-    assert_eq!(both(usual), (usual.to_owned(), "{}".to_owned()));
+    let default = r#"{"balance":"round_robin","retries":1,"retry_5xx":false,"retry_idempotency_key":false,"retry_budget":20,"idle_timeout":"1h","max_fails":1,"fail_timeout":"10s","fail_on":["connect","timeout"],"prefer_zone":false,"scheme":"http","buffering":true}"#;
+    assert_eq!(both(default), (default.to_owned(), "{}".to_owned()));
 }
 
 #[test]
@@ -201,16 +201,19 @@ fn what_cannot_be_used_is_refused_by_field() {
 }
 
 #[test]
-fn a_health_check_has_its_usual_values() {
+fn a_health_check_has_its_defaults() {
     let check = |value: &str| {
         let policy = policy(&format!(r#"{{"health_check":{value}}}"#)).unwrap();
         policy.health_check.unwrap()
     };
-    let usual = check("{}");
-    assert_eq!((usual.path(), usual.rise(), usual.fall()), ("/", 2, 3));
-    assert_eq!(usual.interval(), Duration::from_secs(10));
-    assert_eq!(usual.timeout(), Duration::from_secs(2));
-    assert!(usual.accepts(200) && usual.accepts(399) && !usual.accepts(400));
+    let default = check("{}");
+    assert_eq!(
+        (default.path(), default.rise(), default.fall()),
+        ("/", 2, 3)
+    );
+    assert_eq!(default.interval(), Duration::from_secs(10));
+    assert_eq!(default.timeout(), Duration::from_secs(2));
+    assert!(default.accepts(200) && default.accepts(399) && !default.accepts(400));
     let quick = check(r#"{"interval":"1s","status":[204]}"#);
     assert_eq!(quick.timeout(), Duration::from_secs(1));
     assert!(quick.accepts(204) && !quick.accepts(200));

@@ -14,7 +14,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(365 * 24 * 3600);
 const LONGEST_BODY: usize = 4096;
 const LONGEST_TYPE: usize = 256;
 
-/// What is answered instead of an app; what is `None` is as usual.
+/// What is answered instead of an app; what is `None` is as by default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Maintenance {
     /// `Retry-After`, whole seconds.

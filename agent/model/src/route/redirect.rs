@@ -9,7 +9,7 @@ use crate::{Bad, BadCode, HostPort};
 
 const FIELDS: &str = "status, scheme, host, path";
 const STATUSES: [u16; 4] = [301, 302, 307, 308];
-const USUAL: u16 = 302;
+const DEFAULT_STATUS: u16 = 302;
 const SCHEMES: &[(&str, bool)] = &[("http", false), ("https", true)];
 
 /// A redirection. What it does not name stays as the request has it; so does
@@ -30,7 +30,9 @@ impl Redirect {
     pub(super) fn from_json(value: Value) -> Result<Self, Bad> {
         let mut fields = Fields::from_value("a redirect", value)?;
         let redirect = Self {
-            status: fields.take("status").map_or(Ok(USUAL), |v| status(&v))?,
+            status: fields
+                .take("status")
+                .map_or(Ok(DEFAULT_STATUS), |v| status(&v))?,
             https: fields
                 .take_string("scheme")?
                 .map(|text| word("scheme", &text, SCHEMES))

@@ -7,7 +7,7 @@ use super::headers::Headers;
 use super::items;
 use super::maintenance::Maintenance;
 use super::redirect::Redirect;
-use super::target::{Target, read_targets};
+use super::target::{RuleTarget, read_targets};
 use crate::fields::Fields;
 use crate::values::{bad_value, boolean, one_of};
 use crate::{AppName, Bad, BadCode, HashBy, Path};
@@ -25,12 +25,12 @@ pub struct Rule {
     /// The conditions.
     pub when: Vec<When>,
     /// What becomes of the requests.
-    pub action: Action,
+    pub action: RuleAction,
 }
 
 /// What becomes of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Action {
+pub enum RuleAction {
     /// It goes to an app.
     To(Box<To>),
     /// It is answered by a redirection.
@@ -43,7 +43,7 @@ pub enum Action {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct To {
     /// The apps; at least one.
-    pub targets: Vec<Target>,
+    pub targets: Vec<RuleTarget>,
     /// What takes the place of the rule's path.
     pub rewrite: Option<Rewrite>,
     /// What is changed about headers.
@@ -67,8 +67,8 @@ impl Rule {
         Self {
             path: Path::root(),
             when: Vec::new(),
-            action: Action::To(Box::new(To {
-                targets: vec![Target::only(app)],
+            action: RuleAction::To(Box::new(To {
+                targets: vec![RuleTarget::only(app)],
                 rewrite: None,
                 headers: Headers::default(),
                 split_by: None,
@@ -93,10 +93,10 @@ impl Rule {
         })?;
         let mut actions = Vec::new();
         if let Some(redirect) = fields.take_nested("redirect", Redirect::from_json)? {
-            actions.push(Action::Redirect(redirect));
+            actions.push(RuleAction::Redirect(redirect));
         }
         if let Some(maintenance) = fields.take_nested("maintenance", Maintenance::from_json)? {
-            actions.push(Action::Maintenance(maintenance));
+            actions.push(RuleAction::Maintenance(maintenance));
         }
         let only_with_to = [
             ("rewrite", matches!(rewrite, Some(Rewrite::Path(_)))),
@@ -110,7 +110,7 @@ impl Rule {
             return Err(bad_value(name, detail));
         }
         if let Some(targets) = to {
-            actions.push(Action::To(Box::new(To {
+            actions.push(RuleAction::To(Box::new(To {
                 targets,
                 rewrite,
                 headers: headers.unwrap_or_default(),
@@ -171,16 +171,16 @@ impl Rule {
             rule.insert("when".to_owned(), when);
         }
         match &self.action {
-            Action::To(to) => {
+            RuleAction::To(to) => {
                 let split = to.targets.len() > 1;
                 let targets = to.targets.iter().map(|target| target.to_json(split));
                 rule.insert("to".to_owned(), targets.collect());
                 add(&mut rule, to);
             }
-            Action::Redirect(redirect) => {
+            RuleAction::Redirect(redirect) => {
                 rule.insert("redirect".to_owned(), redirect.to_json());
             }
-            Action::Maintenance(maintenance) => {
+            RuleAction::Maintenance(maintenance) => {
                 rule.insert("maintenance".to_owned(), maintenance_json(maintenance));
             }
         }

@@ -14,7 +14,7 @@ const MOST: usize = 16;
 
 /// Where a rule sends requests to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Target {
+pub struct RuleTarget {
     /// The app.
     pub app: AppName,
     /// Its share of a split.
@@ -23,7 +23,7 @@ pub struct Target {
     pub force: Option<When>,
 }
 
-impl Target {
+impl RuleTarget {
     /// The only target of a rule.
     pub(super) fn only(app: AppName) -> Self {
         Self {
@@ -61,11 +61,11 @@ impl Target {
 }
 
 /// Reads the targets of a rule.
-pub(super) fn read_targets(value: Value) -> Result<Vec<Target>, Bad> {
+pub(super) fn read_targets(value: Value) -> Result<Vec<RuleTarget>, Bad> {
     if value == json!([]) {
         return Err(bad_value("to", "\"to\" is empty; name an app"));
     }
-    let mut targets = items("to", value, MOST, Target::from_json)?;
+    let mut targets = items("to", value, MOST, RuleTarget::from_json)?;
     for (n, target) in targets.iter().enumerate() {
         if targets[..n].iter().any(|other| other.app == target.app) {
             let detail = format!(

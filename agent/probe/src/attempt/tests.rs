@@ -132,7 +132,7 @@ async fn a_head_without_an_end_is_given_up() {
     assert_eq!(fault(&outcome), Some(Fault::Broken), "{outcome:?}");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_takes_too_long_is_bad() {
     let (silent, _) = instance(None).await;
     let begun = Instant::now();

@@ -41,7 +41,7 @@ impl Running {
     }
 
     /// Waits for a registration by another revision than this one.
-    async fn held_anew(&mut self, before: Revision) -> Duration {
+    async fn held_again(&mut self, before: Revision) -> Duration {
         let begun = tokio::time::Instant::now();
         loop {
             if self.held().await != before {
@@ -115,7 +115,7 @@ async fn a_key_that_was_deleted_is_put_again_at_once() {
     let mut running = Running::start(Arc::new(store.clone()));
     let revision = running.held().await;
     store.delete(KEY, Condition::Present).await.unwrap();
-    assert_eq!(running.held_anew(revision).await, Duration::ZERO);
+    assert_eq!(running.held_again(revision).await, Duration::ZERO);
     running.end().await;
     assert_eq!(stored(&store).await, None);
 }
@@ -126,7 +126,7 @@ async fn a_lease_that_was_lost_is_replaced_at_once() {
     let mut running = Running::start(Arc::new(store.clone()));
     let revision = running.held().await;
     store.expire(stored(&store).await.unwrap().lease);
-    assert_eq!(running.held_anew(revision).await, Duration::ZERO);
+    assert_eq!(running.held_again(revision).await, Duration::ZERO);
     pass(TTL * 3).await;
     assert!(stored(&store).await.is_some());
 }
@@ -159,14 +159,14 @@ async fn a_short_absence_of_etcd_changes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_a_long_absence_of_etcd_it_registers_anew() {
+async fn after_a_long_absence_of_etcd_it_registers_again() {
     let store = MemoryStore::new();
     let mut running = Running::start(Arc::new(store.clone()));
     let revision = running.held().await;
     store.set_down(true);
     pass(TTL * 10).await;
     store.set_down(false);
-    let took = running.held_anew(revision).await;
+    let took = running.held_again(revision).await;
     assert!(took <= Duration::from_secs(2), "{took:?}");
     pass(TTL * 3).await;
     assert!(stored(&store).await.is_some());
@@ -214,7 +214,7 @@ async fn another_writer_is_left_alone_until_it_is_gone() {
     pass(TTL * 10).await;
     assert_eq!(store.revision(), theirs);
     store.delete(KEY, Condition::Present).await.unwrap();
-    assert_eq!(running.held_anew(0).await, Duration::ZERO);
+    assert_eq!(running.held_again(0).await, Duration::ZERO);
     assert_eq!(stored(&store).await.unwrap().value, VALUE.as_bytes());
 }
 
@@ -264,7 +264,7 @@ async fn a_watch_that_broke_off_is_opened_again_where_it_was() {
         // Broken off and deleted at the same moment: nothing may be missed.
         store.break_watches();
         store.delete(KEY, Condition::Present).await.unwrap();
-        let took = running.held_anew(revision).await;
+        let took = running.held_again(revision).await;
         assert!(took <= Duration::from_secs(2), "{took:?}");
         revision = running.held().await;
     }
@@ -284,11 +284,11 @@ async fn a_watch_that_says_nothing_does_not_hide_a_lost_key() {
     let mut running = Running::start(fake.clone());
     let revision = running.held().await;
     fake.inner.delete(KEY, Condition::Present).await.unwrap();
-    let took = running.held_anew(revision).await;
+    let took = running.held_again(revision).await;
     assert!(took <= TTL, "noticed by the second renewal: {took:?}");
     let revision = running.held().await;
     fake.inner.expire(stored(&fake.inner).await.unwrap().lease);
-    let took = running.held_anew(revision).await;
+    let took = running.held_again(revision).await;
     assert!(took < TTL / 2, "noticed by the first renewal: {took:?}");
 }
 
@@ -314,7 +314,7 @@ async fn a_registration_whose_answer_was_lost_is_its_own() {
     fake.inner.delete(KEY, Condition::Present).await.unwrap();
     pass(Duration::from_secs(1)).await;
     fake.faulty.store(false, Ordering::Relaxed);
-    running.held_anew(revision).await;
+    running.held_again(revision).await;
     pass(TTL * 3).await;
     assert!(stored(&fake.inner).await.is_some());
     running.end().await;
