@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use clap::builder::ValueParser;
 use clap::{Arg, ArgMatches, Args, FromArgMatches, Parser, Subcommand};
+use pointsman_cli::{AgentCommand, duration};
+use pointsman_client::API_VARIABLE;
 use pointsman_model::{Address, AppName, DEFAULT_WEIGHT, Instance, InstanceId};
 use pointsman_process::GuardArgs;
 
@@ -28,6 +30,9 @@ pub enum Command {
     Serve(SettingArgs<false>),
     /// Hold an instance in the registry, alone or around a command
     Register(Box<RegisterArgs>),
+    /// The commands for an agent
+    #[command(flatten)]
+    Agent(AgentCommand),
     /// Check the configuration: report all mistakes, or print what would be used
     CheckConfig(SettingArgs<false>),
     /// Give the table in Redis to what etcd holds now, after etcd went back
@@ -86,6 +91,14 @@ pub struct RegisterArgs {
     /// Register only once the address accepts connections; give up after this time
     #[arg(long, value_name = "TIMEOUT", value_parser = |s: &str| humantime::parse_duration(s))]
     pub wait_port: Option<Duration>,
+
+    /// At a signal to stop, have the agent drain the instance first, for so long at the most
+    #[arg(long, value_name = "TIMEOUT", value_parser = duration)]
+    pub drain: Option<Duration>,
+
+    /// The agent's admin API, for --drain
+    #[arg(long, value_name = "URL", env = API_VARIABLE)]
+    pub api: Option<String>,
 
     /// Where etcd is, and the like
     #[command(flatten)]

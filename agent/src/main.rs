@@ -13,12 +13,15 @@ use pointsman::config::{Config, ConfigError, Setting, Sources};
 use pointsman::serve::AgentParts;
 use pointsman::{connect, serve, telemetry};
 use pointsman_publish::operator;
-use pointsman_register::{Holding, Register, RegisterError};
+use pointsman_client::Client;
+use pointsman_register::{Drain, Holding, Register, RegisterError};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+/// Arguments that are not understood.
+const BAD_USAGE: u8 = 2;
 /// `EX_USAGE` of sysexits.h.
 const BAD_CONFIG: u8 = 64;
 /// As a shell has it, for a command that is not there, or cannot be executed.
@@ -30,7 +33,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => {
             let _ = error.print();
-            return if error.use_stderr() { BAD_CONFIG } else { 0 }.into();
+            return if error.use_stderr() { BAD_USAGE } else { 0 }.into();
         }
     };
     // Before any thread is there: it becomes another program.
@@ -68,6 +71,14 @@ async fn run(command: Command) -> anyhow::Result<u8> {
     match command {
         Command::Serve(args) => serve(args.sources(std::env::vars_os())).await,
         Command::Register(args) => register(*args).await,
+        Command::Agent(command) => {
+            let report = command.run().await;
+            print(&report.text)?;
+            if !report.complaint.is_empty() {
+                say(&format!("pointsman: {}", report.complaint));
+            }
+            Ok(report.code)
+        }
         Command::CheckConfig(args) => {
             let config = Config::load(args.sources(std::env::vars_os()))?;
             print(&format!("{config:#?}\n"))?;
@@ -148,6 +159,21 @@ async fn register(args: RegisterArgs) -> anyhow::Result<u8> {
         Signal::SIGUSR2,
     ])?;
     let key = format!("instances/{}/{}", args.app, args.id);
+    let drain = match (args.drain, &args.api) {
+        (Some(timeout), Some(api)) => Some(Drain {
+            client: Client::new(api)?,
+            app: args.app.to_string(),
+            id: args.id.to_string(),
+            timeout,
+        }),
+        (Some(_), None) => {
+            tracing::warn!(
+                "no agent is given (--api): the instance will be deregistered, and not drained"
+            );
+            None
+        }
+        (None, _) => None,
+    };
     let register = Register {
         holding: Holding {
             // Nothing but this key: its watch must not bring the whole registry.
@@ -160,6 +186,7 @@ async fn register(args: RegisterArgs) -> anyhow::Result<u8> {
         addr: args.addr.socket(),
         wait_port: args.wait_port,
         command: args.command,
+        drain,
         guard: Some(std::env::current_exe().context("this program's path is not known")?),
         private: Setting::variables().collect(),
         grace: config.grace,

@@ -17,11 +17,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, info};
 
 mod command;
+mod drain;
 mod hold;
 #[cfg(test)]
 mod tests;
 
 use command::StartedCommand;
+pub use drain::Drain;
 pub use hold::{Holder, Holding, Registration};
 
 /// How often an address is tried that does not accept connections yet.
@@ -47,6 +49,9 @@ pub struct Register {
     /// Environment variables that the command must not see, such as a password
     /// of etcd.
     pub private: Vec<String>,
+    /// How the instance is drained at a signal to stop, before it is
+    /// deregistered.
+    pub drain: Option<Drain>,
     /// How long the command may take to end.
     pub grace: Duration,
 }
@@ -98,7 +103,7 @@ impl Register {
         };
         let stop = CancellationToken::new();
         let mut hold = self.hold(stop.clone());
-        let first = loop {
+        let mut first = loop {
             let first = tokio::select! {
                 code = ended(&mut command) => First::CommandEnded(code),
                 Some(signal) = signals.recv() => First::Signal(signal),
@@ -110,6 +115,14 @@ impl Register {
                 (first, _) => break first,
             }
         };
+        if let (First::Signal(_), Some(drain)) = (&first, &self.drain) {
+            tokio::select! {
+                () = drain.run() => {}
+                code = ended(&mut command) => first = First::CommandEnded(code),
+                // There is no time for good manners.
+                again = stop_signal(&mut signals) => first = First::Signal(again),
+            }
+        }
         stop.cancel();
         match first {
             First::CommandEnded(code) => {

@@ -26,6 +26,7 @@ fn register(store: &MemoryStore, script: &str) -> Register {
         command: command.iter().map(Into::into).collect(),
         guard: None,
         private: Vec::new(),
+        drain: None,
         grace: LONG,
     }
 }
