@@ -437,6 +437,41 @@ end).draining)
 
 
 
+=== while cached records may be stale, no revision counts as applied
+--- setup: edge = "e",
+--- records
+route shop.test shop
+inst shop a @a
+route other.test other
+inst other a @a
+--- lua
+t.get("shop.test")
+t.report("e")
+-- The request goes by what was cached before the gap, and is in flight when the
+-- window closes.
+t.publish("inst shop a @a draining=1\ninst shop b @b", "lost")
+t.publish("inst other x @c")
+t.wait("the window", function()
+    return ngx.shared.pointsman_state:get("held")
+end)
+t.together(function()
+    t.get("shop.test", "/drip")
+end, function()
+    t.wait("the request", function()
+        return t.requests("a") + t.requests("b") == 2
+    end)
+    local report = t.wait_report("e", function(now)
+        return now.applied == "1003"
+    end)
+    local n = tonumber(report.draining:match('"shop/a":(%d)') or 0)
+    t.say(n == t.requests("a") - 1)
+    t.counts:set("drip", true)
+end)
+--- response_body
+true
+
+
+
 === two edges of one name are told apart, and neither counts as up to date
 --- setup: edge = "e",
 --- lua
@@ -542,6 +577,34 @@ t.say(line)
 --- response_body
 {"shop/a":1}
 -quits
+
+
+
+=== one that cannot report quits all the same
+--- lua
+local signal, is_there = t.start_beside("mute", $TEST_NGINX_BESIDE_PORT, 1)
+t.wait("it to start", is_there)
+signal("QUIT")
+t.wait("it to quit", function() return not is_there() end)
+t.say("gone")
+--- response_body
+gone
+
+
+
+=== an edge that a reload gives another name takes leave of the old one
+--- setup: edge = "e",
+--- lua
+local before = t.report("e")
+t.shell("sed -i 's/edge = \"e\"/edge = \"f\"/' "
+        .. "$POINTSMAN_TEST_DIR/nginx/conf/nginx.conf")
+t.reload()
+t.say(t.report("f").id == before.id, " ", t.status().report.edge)
+t.wait("the goodbye", function()
+    return t.redis("EXISTS", t.prefix .. "edge:e") == 0
+end)
+--- response_body
+true f
 
 
 

@@ -320,9 +320,9 @@ function _M.report(name)
 end
 
 
--- Starts an edge of this name beside this one, at a port of its own; the
--- returned function signals it.
-function _M.start_beside(name, port)
+-- Starts an edge of this name beside this one, at a port of its own. Returns a
+-- function that signals it, and one that says whether it is there.
+function _M.start_beside(name, port, redis_port)
     local dir = DIR .. "/" .. name
     local conf = read_file(DIR .. "/nginx/conf/nginx.conf")
     local head = {}
@@ -336,7 +336,7 @@ function _M.start_beside(name, port)
         .. "include pointsman/http.conf;\ninclude pointsman/start.conf;\n"
         .. "include pointsman/log.conf;\ninit_by_lua_block {\n"
         .. 'require("pointsman").setup { prefix = "' .. PREFIX
-        .. '", redis = "redis://127.0.0.1:' .. REDIS_PORT .. '", edge = "'
+        .. '", redis = "redis://127.0.0.1:' .. (redis_port or REDIS_PORT) .. '", edge = "'
         .. name .. '" }\n}\nserver {\nlisten 127.0.0.1:' .. port
         .. ";\nlocation / { include pointsman/location.conf; }\n"
         .. "include pointsman/status.conf;\n}\n}\n"
@@ -351,6 +351,8 @@ function _M.start_beside(name, port)
              .. "/exe) -p " .. dir .. " -c conf/nginx.conf")
     return function(signal)
         _M.shell("kill -" .. signal .. " $(cat " .. dir .. "/pid)")
+    end, function()
+        return pcall(read_file, dir .. "/pid")
     end
 end
 

@@ -55,16 +55,20 @@ function _M.close_window()
 end
 
 
--- syntax: revalidation.settle()
--- In the feed's worker, before anybody is told what has been applied: shows the
--- other workers that the window is over. By their own clocks they may not have
--- noticed.
+-- syntax: is_closed = revalidation.settle()
+-- In the feed's worker, before anybody is told what has been applied: whether
+-- the window is over. If it is, the other workers are shown that: by their own
+-- clocks they may not have noticed.
 function _M.settle()
     local window = versions.read(WINDOW)
-    if window ~= 0 and _M.is_over(window) and not dict_get("held") then
-        versions.set(WINDOW, 0)
-        versions.advance()
+    if window == 0 then
+        return true
+    elseif not _M.is_over(window) or dict_get("held") then
+        return false
     end
+    versions.set(WINDOW, 0)
+    versions.advance()
+    return true
 end
 
 

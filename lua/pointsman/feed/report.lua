@@ -40,6 +40,7 @@ local format = string.format
 local match = string.match
 local max = math.max
 local min = math.min
+local next = next
 local ngx_log = ngx.log
 local ngx_now = ngx.now
 local pairs = pairs
@@ -73,12 +74,14 @@ local RELOAD_SECONDS = 0.5
 
 -- The same for all workers of one configuration: each reload has init_by_lua
 -- run again before the workers of before are told to exit.
+-- In two dicts, one of which may be new after a reload.
 if ngx.get_phase() == "init" and dicts.are_there() then
     flights.add("configurations", 1)
+    dicts.count("configurations")
 end
 
-local name, status_url, via, is_off
-local pid, configurations
+local name, former, status_url, via, is_off
+local pid, in_flights, in_state
 local wakeup
 local running, stopping, is_gone = false, false, false
 -- { epoch =, applied = } that may be reported, and that is about to be.
@@ -90,7 +93,9 @@ local conflict_until = 0
 
 local function is_reload()
     return flights.get("first_worker") ~= pid
-           or flights.get("configurations") ~= configurations
+           or dict_get("first_worker") ~= pid
+           or flights.get("configurations") ~= in_flights
+           or dict_get("configurations") ~= in_state
 end
 
 
@@ -144,9 +149,9 @@ local function ask_about(names)
 end
 
 
--- Completes the list of draining instances, where that need be.
-local function complete_list()
-    local reval = versions.read(versions.REVAL)
+-- Completes the list of draining instances, where that need be. (Until the
+-- window is closed, requests may go to more of them.)
+local function complete_list(reval, is_closed)
     if complete == reval then
         return true
     end
@@ -173,7 +178,7 @@ local function complete_list()
         end
     end
     draining.show()
-    complete = reval
+    complete = is_closed and reval or nil
     return true
 end
 
@@ -181,46 +186,53 @@ end
 -- Goes on with what has been applied. Returns whether more may be reported.
 local function confirm()
     local time = ngx_now()
-    if not pending then
-        revalidation.settle()
+    local next_one = pending
+    if not next_one then
+        local is_closed = revalidation.settle()
         local epoch, applied = dict_get("epoch"), revalidation.applied()
         if not epoch or confirmed and confirmed.epoch == epoch
                 and confirmed.applied == applied then
             return false
         end
         update_time()
-        pending = { epoch = epoch, applied = applied, since = ngx_now() }
+        pending = {
+            epoch = epoch, applied = applied, since = ngx_now(),
+            reval = versions.read(versions.REVAL), is_closed = is_closed,
+        }
         return false
-    elseif time == pending.since or time < (pending.again or 0) then
+    elseif versions.read(versions.REVAL) ~= next_one.reval then
+        -- The feed has missed something meanwhile.
+        pending = nil
+        return false
+    elseif time == next_one.since or time < (next_one.again or 0) then
         return false
     end
-    pending.passes = pending.passes or workers.passes()
-    if not workers.have_ended(pending.passes) then
+    next_one.passes = next_one.passes or workers.passes()
+    if not workers.have_ended(next_one.passes) then
         return false
     end
     -- (If Redis cannot be asked, the feed says so.)
-    if not complete_list() then
-        pending.again = ngx_now() + LEAST_SECONDS
+    if not complete_list(next_one.reval, next_one.is_closed) then
+        next_one.again = ngx_now() + LEAST_SECONDS
+        return false
+    elseif next_one ~= pending then
         return false
     end
-    confirmed, pending = pending, nil
+    confirmed, pending = next_one, nil
     return true
 end
 
 
--- What is in flight to draining instances, as JSON; whether that is anything;
--- and how much is in flight at all. Nil and an error if it is not known.
+-- What is in flight to draining instances, as JSON, and whether that is
+-- anything. Nil and an error if it is not known.
 local function count_in_flight()
     local sums, kept, unnamed = workers.in_flight()
     if not sums then
         return nil, kept
     end
-    local counts, total = {}, unnamed
-    for key, n in pairs(sums) do
-        total = total + n
-        if kept[key] then
-            counts[match(key, "^%S+")] = n + unnamed
-        end
+    local counts = {}
+    for key in pairs(kept) do
+        counts[match(key, "^%S+")] = sums[key] + unnamed
     end
     for instance, addr in pairs(draining.all()) do
         counts[instance] = (sums[instance .. " " .. addr] or 0) + unnamed
@@ -232,7 +244,7 @@ local function count_in_flight()
         is_busy = is_busy or n > 0
     end
     sort(parts)
-    return "{" .. concat(parts, ",") .. "}", is_busy, total
+    return "{" .. concat(parts, ",") .. "}", is_busy
 end
 
 
@@ -274,20 +286,43 @@ local function write(reporter, counts, time)
         return nil, before
     end
     note_writer(before, time)
+    if former then
+        -- Before a reload this edge had another name.
+        reporter:goodbye(former, dict_get("edge_id"))
+        former = nil
+    end
     return true
 end
 
 
-local function say_goodbye(reporter)
-    if not configurations then
+-- When nginx quits, or after a reload: returns whether nothing is in flight any
+-- more. Then this edge is gone, and says so.
+local function quit(self)
+    -- Nobody else looks who has died.
+    workers.tick()
+    local sums, _, unnamed = workers.in_flight()
+    if sums and (next(sums) or unnamed > 0) then
+        return false
+    end
+    is_gone = true
+    if not in_flights then
         sleep(RELOAD_SECONDS)
     end
-    if is_reload() then
+    if is_reload() or not confirmed then
         return true
     end
-    local ok, err = reporter:goodbye(name, dict_get("edge_id"))
-    reporter:close()
-    return ok, err
+    local reporter, err = self.reporter, nil
+    if not reporter then
+        reporter, err = reports.open()
+    end
+    local ok = reporter
+    if reporter then
+        ok, err = reporter:goodbye(name, dict_get("edge_id"))
+    end
+    if not ok then
+        set_state("failing", err)
+    end
+    return true
 end
 
 
@@ -307,7 +342,7 @@ local function step(self)
     local left = self.looked + LEAST_SECONDS - time
     if confirmed and (self.is_due or left <= 0) then
         self.looked = time
-        local counts, is_busy, total = count_in_flight()
+        local counts, is_busy = count_in_flight()
         if not counts then
             return nil, is_busy
         end
@@ -335,15 +370,11 @@ local function step(self)
             end
             self.text, self.wrote, self.is_due = text, time, false
         end
-        if exiting() and total == 0 then
-            is_gone = true
-            return say_goodbye(self.reporter)
-        end
         left = LEAST_SECONDS
     end
     if pending then
         return LEAST_SECONDS
-    elseif self.is_busy then
+    elseif self.is_busy or dict_get("held") then
         return left
     end
     return min(QUIT_POLL_SECONDS, self.wrote + MOST_SECONDS - time)
@@ -359,18 +390,18 @@ end
 local function report_on()
     local self = { looked = 0, wrote = 0 }
     for _ = 1, MAX_ROUNDS do
-        if must_stop() then
+        if must_stop() or exiting() and quit(self) then
             break
         end
         local seconds, err = step(self)
-        if not seconds then
+        if seconds then
+            wakeup:wait(max(SHORTEST, seconds))
+        else
             set_state("failing", err)
             sleep(RETRY_SECONDS)
-        elseif not is_gone then
-            wakeup:wait(max(SHORTEST, seconds))
         end
     end
-    if self.reporter and not is_gone then
+    if self.reporter then
         self.reporter:close()
     end
 end
@@ -402,12 +433,16 @@ function _M.init(settings)
     name, status_url = settings.edge, settings.status_url or ""
     is_off = settings.report == "off"
     via = settings.report and not is_off and "replica" or ""
-    configurations = flights.get("configurations")
+    in_flights = flights.get("configurations")
+    in_state = dict_get("configurations")
     flights.set("first_worker", pid)
+    dict_set("first_worker", pid)
     wakeup = semaphore.new()
     dicts.add("started", ngx.time())
     dicts.add("report_seq", floor(ngx_now() * 1000))
     dicts.add("edge_id", random_id())
+    former = dict_get("edge_name")
+    former = former ~= name and former or nil
     dict_set("edge_name", name)
     if is_off then
         dict_set("report", "off")

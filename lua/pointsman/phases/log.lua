@@ -13,6 +13,7 @@ local match = string.match
 local max = math.max
 local ngx = ngx
 local now = ngx.now
+local pcall = pcall
 local open_record = records.open
 local start_time = ngx.req.start_time
 local statuses = metrics.statuses
@@ -23,6 +24,18 @@ local FAILURE_SECONDS = 1
 local CLIENT_GONE = 499
 -- Whatever took no longer belongs in the first bucket of a histogram.
 local LEAST = app_metrics.LEAST
+
+-- The rule of a host that has no others.
+local PLAIN_RULE = "1 /"
+
+-- Whether nginx's configuration has the variables of pointsman/log_format.conf;
+-- nil: it was not looked.
+local has_format
+
+
+local function assign(name, value)
+    var[name] = value
+end
 
 
 -- How long the last attempt took until its response's header; nil if there was
@@ -59,6 +72,28 @@ local function count_wait(record, status, seconds)
 end
 
 
+-- For the access-log format of pointsman/log_format.conf.
+local function describe(record, was_sent)
+    if has_format == nil then
+        has_format = pcall(assign, "pointsman_tries", "0")
+        if not has_format then
+            return
+        end
+    end
+    local app, rule = record.app, record.rule
+    if app then
+        var.pointsman_app = app.name
+    end
+    if app or rule then
+        var.pointsman_rule = rule and rule.name or PLAIN_RULE
+    end
+    if was_sent then
+        var.pointsman_instance = record.peer.id
+        var.pointsman_tries = record.n_tried + 1
+    end
+end
+
+
 local _M = {}
 
 
@@ -75,7 +110,12 @@ function _M.run()
         return
     end
     local app, time = record.app, now()
-    count_request(app, status, time - start_time())
+    if app then
+        count_request(app, status, time - start_time())
+    end
+    if has_format ~= false then
+        describe(record, was_sent)
+    end
     if was_sent then
         count_wait(record, status, time - record.began)
         ended(record, status)

@@ -40,8 +40,8 @@ end
 
 
 -- Answers instead of an app, whose errors it counts as.
-local function refuse(app, reason)
-    records.refuse(app)
+local function refuse(app, rule, reason)
+    records.answer(app, rule)
     return fail(reason)
 end
 
@@ -98,10 +98,7 @@ local function decide(target, is_upgrade)
         if rule and rule.response_headers then
             headers.announce(rule.response_headers)
         end
-        if app then
-            return refuse(app, reason)
-        end
-        return fail(reason)
+        return refuse(app, rule, reason)
     elseif app then
         local record = records.decide(app, rule)
         record.is_upgrade = is_upgrade
@@ -109,7 +106,9 @@ local function decide(target, is_upgrade)
         choice.note(record)
         record.location = decision.location(record)
         return apply(record, app, rule)
-    elseif rule.redirect then
+    end
+    records.answer(nil, rule)
+    if rule.redirect then
         return ngx.redirect(rules.location(rule, view), rule.redirect.status)
     end
     return respond.maintenance(rule.maintenance)
@@ -137,7 +136,7 @@ local function route_on(target, how, host, len, is_upgrade)
 
     if target.plain then
         if target.live == 0 then
-            return refuse(target, "no_instance")
+            return refuse(target, nil, "no_instance")
         elseif is_kept and not is_upgrade then
             return is_subrequest() or keep(target, now())
         end

@@ -28,7 +28,7 @@ local start_time = ngx.req.start_time
 local tonumber = tonumber
 local var = ngx.var
 
-local CLOSED, ROUTED, DECIDED, SENT, REFUSED = 0, 1, 2, 3, 4
+local CLOSED, ROUTED, DECIDED, SENT, ANSWERED = 0, 1, 2, 3, 4
 -- What leads to an error page of the user's.
 local FAILED = 502
 -- Closed records above so many are let go, once a second.
@@ -197,24 +197,25 @@ function _M.sent(record, time)
 end
 
 
--- syntax: record.refuse(app)
--- In rewrite_by_lua: the edge answers instead of this app.
-function _M.refuse(app)
+-- syntax: record.answer(app?, rule?)
+-- In rewrite_by_lua: the edge answers by itself, by a rule or for an app.
+function _M.answer(app, rule)
     local record = take_over(current())
-    record.state, record.app, record.began = REFUSED, app, now()
+    record.state, record.began = ANSWERED, now()
+    record.app, record.rule = app or false, rule or false
 end
 
 
 -- syntax: record, was_sent = record.open()
--- In log_by_lua: the record, if there was an app for the request; else nil. To
--- be closed.
+-- In log_by_lua: the record, if the request was routed; nil otherwise. To be
+-- closed.
 function _M.open()
     local record = records[address()]
     if not record or record.state == CLOSED then
         return nil
     elseif record.state == SENT then
         return record, true
-    elseif record.began < start_time() or not record.app then
+    elseif record.began < start_time() then
         -- Of another request, which had no log phase.
         reset(record)
         return nil

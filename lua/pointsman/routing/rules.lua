@@ -54,7 +54,7 @@ local function redirect_of(given)
 end
 
 
-local function compile_rule(given)
+local function compile_rule(given, number)
     local headers = given.headers or {}
     local when
     if given.when then
@@ -64,6 +64,8 @@ local function compile_rule(given)
         end
     end
     local rule = {
+        -- What it is called in logs.
+        name = number .. " " .. given.path,
         path = given.path,
         -- "/" begins every path; of others the border is a slash or the end.
         length = given.path == "/" and 0 or #given.path,
@@ -130,18 +132,18 @@ end
 function _M.compile(given)
     local out = {}
     for i, rule in ipairs(given) do
-        out[i] = compile_rule(rule)
+        out[i] = compile_rule(rule, i)
     end
     return out
 end
 
 
 -- syntax: rule = rules.find(compiled, req)
--- The first one that fits; nil if none does. It has `full` (see above), and one
--- of `redirect` = { status = }, `maintenance` = { retry_after_s =, body =,
--- content_type = }, or a target (see below); and perhaps `request_headers` and
--- `response_headers` = { set = { name, value, name, value, ... },
--- remove = { name, ... } }.
+-- The first one that fits; nil if none does. It has `full` and `name` (see
+-- above), and one of `redirect` = { status = }, `maintenance` = {
+-- retry_after_s =, body =, content_type = }, or a target (see below); and
+-- perhaps `request_headers` and `response_headers` = { set = { name, value,
+-- name, value, ... }, remove = { name, ... } }.
 --
 -- A redirect that leads to where the request came from is passed over: else
 -- {"redirect":{"scheme":"https"}} would send https for ever to itself.
