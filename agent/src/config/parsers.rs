@@ -110,6 +110,7 @@ fn line() -> impl Strategy<Value = String> {
 fn text() -> impl Strategy<Value = String> {
     prop_oneof![
         any::<String>(),
+        "[ Σ=,a\\[\\]{}]{0,6}",
         "[a-z0-9:/.,\\[\\]@ ]{0,20}",
         "[0-9]{1,24}(s|m|h|d|KiB|MiB|b)?"
     ]
@@ -176,6 +177,13 @@ proptest! {
             prop_assert!(read(&given).is_ok_and(|kept| kept == given) || read(&given).is_err());
         }
         let _ = types::log_format(&given);
+    }
+
+    /// EnvFilter panics at this one.
+    #[test]
+    fn levels(before in "[ Σ]{0,2}", after in "[ =aΣ]{0,3}") {
+        let given = format!("{before}Σ={after}");
+        prop_assert!(types::log_level(&given).is_err());
     }
 
     #[test]

@@ -68,8 +68,11 @@ impl RedisUrl {
         if !db.is_empty() && db.parse::<u32>().is_err() {
             return Err(format!("the database must be a number ({accepted})"));
         }
-        if uri.query().is_some() {
-            return Err(format!("a query (?…) has no meaning here ({accepted})"));
+        // `#insecure` would turn off the check of the certificate.
+        if uri.query().is_some() || text.contains('#') {
+            return Err(format!(
+                "a query (?…) or fragment (#…) has no meaning here ({accepted})"
+            ));
         }
         Self(text.to_owned())
             .readable()
@@ -131,7 +134,8 @@ impl fmt::Display for RedisUrl {
         match self.userinfo() {
             None => f.write_str(&self.0),
             Some(info) => {
-                let user = info.split(':').next().unwrap_or_default();
+                // Behind an @ may be a password that was meant to follow a colon.
+                let user = info.split([':', '@']).next().unwrap_or_default();
                 let (scheme, rest) = self.0.split_once("://").unwrap_or(("redis", ""));
                 let host = &rest[info.len() + 1..];
                 write!(f, "{scheme}://{user}:(redacted)@{host}")
@@ -333,7 +337,8 @@ pub(super) fn log_level(text: &str) -> Result<String, String> {
     let bare_ok = text
         .split(',')
         .all(|d| d.contains('=') || levels.contains(&d.trim().to_ascii_lowercase().as_str()));
-    if bare_ok && tracing_subscriber::EnvFilter::try_new(text).is_ok() {
+    // The library panics at some of what is not ASCII: " Σ=".
+    if bare_ok && text.is_ascii() && tracing_subscriber::EnvFilter::try_new(text).is_ok() {
         return Ok(text.to_owned());
     }
     Err(format!(

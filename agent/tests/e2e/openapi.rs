@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const ARGS: [&str; 8] = [
     "--checks=all",
     "--exclude-checks=positive_data_acceptance",
-    "--max-examples=50",
+    "--max-examples=20",
     "--seed=1",
     "--request-timeout=10",
     "--continue-on-failure",
