@@ -14,14 +14,14 @@ pub(super) enum Touched {
 }
 
 impl Touched {
-    pub(super) fn nothing_yet() -> Self {
-        Self::These(BTreeSet::new())
-    }
-
     pub(super) fn insert(&mut self, element: impl FnOnce() -> Element) {
         if let Self::These(elements) = self {
             elements.insert(element());
         }
+    }
+
+    pub(super) fn instance(&mut self, app: &str, id: &str) {
+        self.insert(|| Element::Instance(app.into(), id.into()));
     }
 
     pub(super) fn extend(&mut self, more: impl IntoIterator<Item = Element>) {
