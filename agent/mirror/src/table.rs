@@ -292,7 +292,11 @@ impl Table {
         let is_loaded = self.revision > 0;
         let any_bad = bad.is_some() || !self.bad.is_empty() || !self.frozen.is_empty();
         let may_freeze = is_loaded && any_bad;
-        let concerned = may_freeze.then(|| self.concerned(key)).unwrap_or_default();
+        let concerned = if may_freeze {
+            self.concerned(key)
+        } else {
+            Vec::new()
+        };
         let before = concerned.into_iter().map(|element| {
             let held = self.held(&element);
             (element, held)

@@ -5,7 +5,10 @@
 
 use std::time::{Duration, Instant};
 
+use pointsman_memory::MemoryStore;
+
 use super::*;
+use crate::Mirror;
 
 const BOUND: Duration = Duration::from_millis(20);
 const APPS: usize = 1_000;
@@ -88,4 +91,34 @@ fn a_large_table_is_never_held_for_long() {
         drop(forgotten);
     }
     at_most("bad keys", || table.bad().take(1_000).count());
+}
+
+/// The only thread that could drop the old table is busy: it is still there when
+/// the new one has taken its place.
+#[test]
+fn the_old_table_is_dropped_when_the_new_one_is_in_place() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .max_blocking_threads(1)
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let mut mirror = Mirror::new(Arc::new(MemoryStore::new()));
+        let mut old = Table::new();
+        for host in 0..10_000 {
+            old.load(&kv(&format!("routes/h{host}.example"), SHOP));
+        }
+        let held: Arc<[_]> = [Element::defaults()].into();
+        old.reach(2, Arc::clone(&held));
+        *mirror.table().write().unwrap() = old;
+
+        let (release, wait) = std::sync::mpsc::channel::<()>();
+        let busy = tokio::task::spawn_blocking(move || wait.recv());
+        mirror.take(mirror.listing("epoch", None));
+        assert_eq!(mirror.read().counts(), Counts::default());
+        assert_eq!(Arc::strong_count(&held), 2, "it was dropped in take()");
+        drop(release);
+        busy.await.unwrap().unwrap_err();
+        tokio::task::spawn_blocking(|| ()).await.unwrap();
+        assert_eq!(Arc::strong_count(&held), 1);
+    });
 }
