@@ -74,7 +74,10 @@ impl Index {
         if let Some(bad) = instance.and_then(|i| derivation.shaping.refusal(i.addr)) {
             self.refused.insert(key(member.name, member.id), bad);
         }
-        let idle = self.idle.entry(member.name.into()).or_default();
+        let idle = match self.idle.get_mut(member.name) {
+            Some(idle) => idle,
+            None => self.idle.entry(member.name.into()).or_default(),
+        };
         idle.insert(member.id.into());
     }
 

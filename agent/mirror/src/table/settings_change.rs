@@ -43,12 +43,13 @@ impl SettingsChange {
         };
         let thaws_or_freezes = before.shaping.are_bad() != shaping.are_bad();
         let mut frozen = thaws_or_freezes.then(|| table.frozen.clone());
-        let mut touched = BTreeSet::new();
+        // In their order, so the set is built at once.
+        let mut touched = Vec::new();
         let mut touch = |element: Element, was: Option<Held>, is_frozen: bool| {
             if let Some(frozen) = &mut frozen {
                 frozen.note(&element, was, is_frozen);
             }
-            touched.insert(element);
+            touched.push(element);
         };
         let mut compare = |element: Element, [was, becomes]: [Held; 2]| {
             if was != becomes {
@@ -84,7 +85,7 @@ impl SettingsChange {
             bad,
             index,
             frozen,
-            touched,
+            touched: touched.into_iter().collect(),
         })
     }
 

@@ -71,7 +71,7 @@ fn a_large_table_is_never_held_for_long() {
     at_most("all sums", sums);
 
     // Half of all instances must go; and then nothing is as it was.
-    for settings in [r#"{"allowed_networks":["10.0.0.0/16"]}"#, "bad", "{}"] {
+    for settings in [r#"{"allowed_networks":["10.0.0.0/16"]}"#, "bad"] {
         let revision = table.revision() + 1;
         let event = put("settings", settings, 3, revision);
         let begun = Instant::now();
@@ -86,7 +86,10 @@ fn a_large_table_is_never_held_for_long() {
         let begun = Instant::now();
         let forgotten = table.reach(revision, Arc::clone(&touched));
         let took = made + begun.elapsed();
-        println!("{settings}, made: {took:?}, {} touched", touched.len());
+        println!(
+            "{settings}, made: {made:?}, in all {took:?}, {} touched",
+            touched.len()
+        );
         assert!(took < BOUND, "{took:?}");
         drop(forgotten);
     }
