@@ -62,9 +62,8 @@ pub struct Table {
     apps: Apps,
     annotations: Annotations,
     shaping: Shaping,
-    /// What the registry calls itself, and the last rebuild's token.
+    /// What the registry calls itself.
     epoch: Option<Box<str>>,
-    rebuild: Revision,
     /// The agents that are there, with their create revisions.
     agents: BTreeMap<Box<str>, Revision>,
     /// Keys with a bad name or value.
@@ -144,10 +143,6 @@ impl Table {
                 self.epoch = kv.map(|kv| String::from_utf8_lossy(&kv.value).into());
                 return;
             }
-            Key::Rebuild => {
-                self.rebuild = kv.map_or(0, |kv| kv.mod_revision);
-                return;
-            }
             Key::Agent(id) => {
                 match kv {
                     Some(kv) => self.agents.insert(id.clone(), kv.create_revision),
@@ -155,7 +150,7 @@ impl Table {
                 };
                 return;
             }
-            Key::Confirm | Key::Adopt => return,
+            Key::Rebuild | Key::Confirm | Key::Adopt => return,
         };
         self.keep(before);
     }
@@ -429,11 +424,6 @@ impl Table {
         self.epoch.as_deref()
     }
 
-    /// The mod revision of the key `rebuild`; 0 if it is not there.
-    pub fn rebuild_token(&self) -> Revision {
-        self.rebuild
-    }
-
     /// The settings of the registry; `None` while they are bad.
     pub fn settings(&self) -> Option<Settings> {
         self.shaping.settings()
@@ -570,11 +560,6 @@ impl Table {
         limit: usize,
     ) -> ProbedPage<'_> {
         ProbedPage::behind(self.derivation(), after, limit)
-    }
-
-    /// The mod revision of what probes found, if they found anything.
-    pub fn health_revision(&self, app: &str, id: &str) -> Option<Revision> {
-        self.annotations.health.revision(app, id)
     }
 
     /// Overrides and health of an instance that mean nothing any more, as the
