@@ -19,7 +19,7 @@ use crate::table::Table;
 use crate::table::steps::{self, read, write};
 use crate::watch::{End, Watcher, WatcherStep};
 
-/// So many keys take some milliseconds to be taken in, or to be dropped.
+/// Taking in or dropping this many keys takes some milliseconds.
 const MANY: usize = 2_000;
 
 /// The table as others read it. Hold the guard for a moment only: ask for pages
@@ -48,8 +48,8 @@ pub struct Subscription {
 pub enum Progress {
     /// The watch is open (again).
     Watching,
-    /// So many events, which are in the table; and what each revision changes
-    /// in Redis.
+    /// The number of events that were taken into the table, and what each
+    /// revision changes in Redis.
     Moved(usize, Vec<(Revision, Vec<Change>)>),
     /// Something failed; the watcher goes on by itself after a pause.
     Failed(StoreError),
@@ -249,8 +249,8 @@ impl Listing {
     }
 }
 
-/// Does something to a table that nobody else has yet; if it is much, in another
-/// thread, so that what is on its way is read meanwhile.
+/// Runs `work` on a table that is not shared yet; in another thread if `is_much`,
+/// so that the next page is read meanwhile.
 async fn aside(
     mut table: Table,
     is_much: bool,

@@ -199,7 +199,7 @@ impl Table {
 
     /// Takes in a key of a listing.
     pub fn load(&mut self, kv: &KeyValue) {
-        self.set(&kv.key, Some(kv), &mut Touched::Unasked);
+        self.set(&kv.key, Some(kv), &mut Touched::Unrecorded);
     }
 
     /// Ends the loading: the table is now at `revision`. Looks at all instances.

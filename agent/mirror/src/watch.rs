@@ -92,7 +92,7 @@ enum WatcherState {
         from: Vec<u8>,
         limit: usize,
     },
-    /// The listing is complete, which is still to be told.
+    /// The listing is complete, and the caller does not know yet.
     Listed {
         at: Revision,
     },
@@ -174,7 +174,8 @@ impl Watcher {
         matches!(self.state, WatcherState::Watching { .. })
     }
 
-    /// Does the next step. Cancel safe: what was not told is told next time.
+    /// Does the next step. Cancel safe: a result that was not returned is returned
+    /// by the next call.
     pub async fn step(&mut self) -> WatcherStep {
         if let Some(until) = self.paused_until {
             sleep_until(until).await;
@@ -281,7 +282,7 @@ impl Watcher {
                     if *asked {
                         break StoreError::Unavailable("the watch gives no sign of life".into());
                     }
-                    // From now on: for long, nobody may have listened.
+                    // From now on: the caller may have been away for long.
                     *since = Instant::now();
                     *asked = true;
                     if let Err(error) = watch.ping().await {

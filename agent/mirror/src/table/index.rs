@@ -1,5 +1,5 @@
-//! What follows from all instances together, kept so that nobody has to look
-//! through them all while the table is held.
+//! What follows from all instances together. It is kept up to date, so that no
+//! reader has to look at each instance while it holds the table.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 /// How long a name is kept, and how many of them at the most.
 const KEPT: Duration = Duration::from_secs(600);
 const MOST: usize = 200_000;
-/// How many names are told at the most: the table is held meanwhile.
+/// The most names that [`Recent::since`] returns: the table is held meanwhile.
 const TOLD: usize = 20_000;
 
 /// The elements touched by the last revisions, without gaps since `from`.

@@ -1,5 +1,5 @@
 //! A change of the settings, judged before it is made: all instances have to be
-//! looked at, and nobody waits for the table meanwhile.
+//! looked at, and readers do not wait for the table meanwhile.
 
 use std::collections::BTreeSet;
 

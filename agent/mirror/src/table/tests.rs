@@ -572,7 +572,7 @@ fn the_addresses_that_are_shown_are_as_few_as_asked_for() {
         "the weakest first, and no more than asked for"
     );
     assert_eq!(names(0), [0; 0]);
-    // Where none may be, nobody is in anybody's way.
+    // An address that is not allowed is not contested.
     let settings = r#"{"allowed_networks":["10.0.0.2/31"]}"#;
     apply(&mut table, &put("settings", settings, 10, 10));
     assert_eq!((table.contested_count(), table.shadowed_count()), (2, 6));

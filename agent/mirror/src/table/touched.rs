@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 
 use pointsman_model::Element;
 
-/// What was touched so far; nobody asks while the table is loaded.
+/// What was touched so far. It is not recorded while the table is loaded.
 #[derive(Debug)]
 pub(super) enum Touched {
-    /// Nobody asks.
-    Unasked,
-    /// These.
+    /// Not recorded.
+    Unrecorded,
+    /// These elements.
     These(BTreeSet<Element>),
 }
 
@@ -32,7 +32,7 @@ impl Touched {
 
     pub(super) fn into_set(self) -> BTreeSet<Element> {
         match self {
-            Self::Unasked => BTreeSet::new(),
+            Self::Unrecorded => BTreeSet::new(),
             Self::These(elements) => elements,
         }
     }

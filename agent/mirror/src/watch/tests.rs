@@ -195,7 +195,7 @@ async fn an_idle_watch_that_answers_pings_stays_open() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_watch_that_leaves_a_ping_unanswered_is_opened_anew() {
+async fn a_watch_that_leaves_a_ping_unanswered_is_opened_again() {
     let store = registry().await;
     let mut watcher = watcher(&store, None);
     listed(&mut watcher).await;
