@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::response::Response;
 use pointsman_mirror::table::{InstanceState, InstanceView};
 use pointsman_model::{Key, Policy};
-use pointsman_store::Condition;
+use pointsman_store::{Condition, Revision};
 use pointsman_wire::{
     AppAnswer, AppItem, AppList, InstanceItem, InstanceWord, ListQuery, OwnerName,
 };
@@ -16,6 +16,9 @@ use super::extract::{AppParam, JsonBody, Params, Precondition};
 use super::problem::{Code, Problem};
 use super::routes::{checked_limit, listed};
 use super::storage::{Thing, bad_value, json_body, of_model, shown};
+
+/// How many instances are read while the table is held.
+const PAGE: usize = 1_000;
 
 pub(super) async fn put(
     State(state): State<Arc<ApiState>>,
@@ -41,12 +44,8 @@ pub(super) async fn get(
 ) -> Result<Response, Problem> {
     let thing = Thing::new(Key::App(app.clone()));
     let stored = state.read(&thing).await?;
-    let (view, at) = {
-        let table = state.table.read().unwrap_or_else(PoisonError::into_inner);
-        (table.app_named(app.as_str()), table.revision())
-    };
+    let (instances, at) = instances_of(&state, app.as_str());
     listed(at)?;
-    let instances = view.map(|view| view.instances).unwrap_or_default();
     if stored.is_none() && instances.is_empty() {
         let detail = format!("there is no app {app}: neither a policy nor an instance");
         return Err(Problem::new(Code::NotFound, detail));
@@ -68,6 +67,24 @@ pub(super) async fn get(
         instances_at: at,
     };
     Ok(shown(&body, revision))
+}
+
+/// All instances of an app, page by page: the table is held for one page at a
+/// time. They are as of the revision or later.
+fn instances_of(state: &ApiState, app: &str) -> (Vec<InstanceView>, Revision) {
+    let mut instances: Vec<InstanceView> = Vec::new();
+    let mut at = None;
+    loop {
+        let table = state.table.read().unwrap_or_else(PoisonError::into_inner);
+        let at = *at.get_or_insert(table.revision());
+        let after = instances.last().map(|instance| instance.id.clone());
+        let page = table.instances(app, after.as_deref(), PAGE);
+        let is_last = page.len() < PAGE;
+        instances.extend(page);
+        if is_last {
+            return (instances, at);
+        }
+    }
 }
 
 /// Deletes the policy; instances go by their leases or one by one.

@@ -72,7 +72,7 @@ impl ApiState {
         let (seen, state, is_frozen) = {
             let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
             let element = Element::Instance(app.as_str().into(), id.as_str().into());
-            let state = table.instance_state_of(app.as_str(), id.as_str());
+            let state = table.instance_state(app.as_str(), id.as_str());
             let is_frozen = table.held(&element) == Held::Frozen;
             (table.revision(), state.filter(|_| !is_frozen), is_frozen)
         };

@@ -24,20 +24,24 @@ pub(super) async fn status(State(state): State<Arc<ApiState>>) -> Response {
     // What is over is for the log; here it would only worry people.
     let connected = sync.etcd_connected && sync.redis_connected;
     let last_error = sync.last_error.filter(|_| !connected);
-    let (counts, bad, shadowed) = {
+    let (counts, bad, shadowed, shadowed_total) = {
         let table = state.table.read().unwrap_or_else(PoisonError::into_inner);
         let bad = table.bad().take(MOST).map(|(key, bad)| BadKey {
             key: key.to_owned(),
             code: bad.code.as_str().to_owned(),
             reason: bad.detail.clone(),
         });
-        (table.counts(), bad.collect(), table.shadowed())
+        (
+            table.counts(),
+            bad.collect(),
+            table.shadowed(MOST),
+            table.contested_count(),
+        )
     };
-    let shadowed_total = shadowed.len();
-    let shadowed = shadowed.into_iter().take(MOST).map(|s| Contested {
+    let shadowed = shadowed.into_iter().map(|s| Contested {
         addr: s.addr.to_string(),
         owner: s.owner,
-        losers: s.losers,
+        losers: s.displaced,
     });
     json_body(&StatusAnswer {
         agent: AgentName {

@@ -3,12 +3,12 @@
 //!
 //! One task drives it, step by step, and may choose the revision to list at.
 //! Any number of others subscribe: each is told that the table has moved, and
-//! asks it what was touched since it looked last. None of them can hold up the
+//! asks it what was touched since it looked last. No subscriber can hold up the
 //! others, and a slow one costs no memory.
 
 use std::future::pending;
 use std::panic::resume_unwind;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, RwLock, RwLockReadGuard};
 
 use pointsman_model::Change;
 use pointsman_store::{Event, KeyValue, Revision, Store, StoreError};
@@ -16,12 +16,14 @@ use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 
 use crate::table::Table;
-use crate::watch::{End, Step, Watcher};
+use crate::table::steps::{self, read, write};
+use crate::watch::{End, Watcher, WatcherStep};
 
-/// A page of so many keys takes some milliseconds to be taken in.
-const LARGE_PAGE: usize = 2_000;
+/// Taking in or dropping this many keys takes some milliseconds.
+const MANY: usize = 2_000;
 
-/// The table as others read it. Hold the guard for microseconds only.
+/// The table as others read it. Hold the guard for a moment only: ask for pages
+/// of what may be long, and let go of it between them.
 pub type SharedTable = Arc<RwLock<Table>>;
 
 /// A copy of the registry.
@@ -34,7 +36,7 @@ pub struct Mirror {
     moved: watch::Sender<Revision>,
 }
 
-/// Somebody who follows the copy.
+/// A subscriber's view of the copy.
 #[derive(Clone, Debug)]
 pub struct Subscription {
     table: SharedTable,
@@ -46,8 +48,8 @@ pub struct Subscription {
 pub enum Progress {
     /// The watch is open (again).
     Watching,
-    /// So many events, which are in the table; and what each revision changes
-    /// in Redis.
+    /// The number of events that were taken into the table, and what each
+    /// revision changes in Redis.
     Moved(usize, Vec<(Revision, Vec<Change>)>),
     /// Something failed; the watcher goes on by itself after a pause.
     Failed(StoreError),
@@ -140,7 +142,10 @@ impl Mirror {
         } = listing;
         table.keep_from(&self.read());
         let revision = table.revision();
-        *self.table.write().unwrap_or_else(PoisonError::into_inner) = table;
+        std::mem::swap(&mut *write(&self.table), &mut table);
+        if is_large(&table) {
+            spawn_blocking(move || drop(table));
+        }
         self.watcher = Some(watcher);
         self.moved.send_replace(revision);
     }
@@ -153,11 +158,11 @@ impl Mirror {
         };
         loop {
             match watcher.step().await {
-                Step::Events(revisions) => return self.apply(&revisions),
-                Step::Watching => return Progress::Watching,
-                Step::Failed(error) => return Progress::Failed(error),
-                Step::Ended(end) => return Progress::Ended(end),
-                Step::Page(_) | Step::Listed(_) => {}
+                WatcherStep::Events(revisions) => return self.apply(&revisions),
+                WatcherStep::Watching => return Progress::Watching,
+                WatcherStep::Failed(error) => return Progress::Failed(error),
+                WatcherStep::Ended(end) => return Progress::Ended(end),
+                WatcherStep::Page(_) | WatcherStep::Listed(_) => {}
             }
         }
     }
@@ -165,19 +170,18 @@ impl Mirror {
     /// Puts right what the table has wrong about a key; answers what that
     /// changes in Redis.
     pub fn correct(&mut self, event: &Event) -> Vec<Change> {
-        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
-        let changes = table.correct(event);
-        self.moved.send_replace(table.revision());
+        let changes = steps::correct(&self.table, event);
+        self.moved.send_replace(self.read().revision());
         changes
     }
 
     fn apply(&self, revisions: &[(Revision, Vec<Event>)]) -> Progress {
-        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
-        let changes = revisions
-            .iter()
-            .map(|(revision, events)| (*revision, table.apply(*revision, events)));
+        let changes = revisions.iter().map(|(revision, events)| {
+            let changes = steps::apply(&self.table, *revision, events);
+            (*revision, changes)
+        });
         let changes = changes.collect();
-        self.moved.send_replace(table.revision());
+        self.moved.send_replace(self.read().revision());
         let events = revisions.iter().map(|(_, events)| events.len()).sum();
         Progress::Moved(events, changes)
     }
@@ -221,45 +225,51 @@ impl Listing {
     /// Does the next step. While a page is taken in, the next one is on its
     /// way.
     pub async fn step(&mut self) -> ListProgress {
-        let (table, page) = (
-            std::mem::take(&mut self.table),
-            std::mem::take(&mut self.page),
-        );
-        let (step, table) = tokio::join!(self.watcher.step(), load(table, page));
+        let page = std::mem::take(&mut self.page);
+        let is_long = page.len() >= MANY;
+        let take = move |table: &mut Table| page.iter().for_each(|kv| table.load(kv));
+        let taken = aside(std::mem::take(&mut self.table), is_long, take);
+        let (step, table) = tokio::join!(self.watcher.step(), taken);
         self.table = table;
         match step {
-            Step::Listed(revision) => {
-                self.table.loaded(revision);
+            WatcherStep::Listed(revision) => {
+                let table = std::mem::take(&mut self.table);
+                let is_much = is_large(&table);
+                self.table = aside(table, is_much, move |table| table.loaded(revision)).await;
                 ListProgress::Complete
             }
-            Step::Page(items) => {
+            WatcherStep::Page(items) => {
                 self.page = items;
                 ListProgress::Page
             }
-            Step::Failed(error) => ListProgress::Failed(error),
-            Step::Ended(end) => ListProgress::Ended(end),
-            Step::Watching | Step::Events(_) => ListProgress::Page,
+            WatcherStep::Failed(error) => ListProgress::Failed(error),
+            WatcherStep::Ended(end) => ListProgress::Ended(end),
+            WatcherStep::Watching | WatcherStep::Events(_) => ListProgress::Page,
         }
     }
 }
 
-/// Takes a page of a listing into the table; a large one in another thread, so
-/// that what is on its way is read meanwhile.
-async fn load(mut table: Table, page: Vec<KeyValue>) -> Table {
-    let large = page.len() >= LARGE_PAGE;
-    let take = move || {
-        page.iter().for_each(|kv| table.load(kv));
+/// Runs `work` on a table that is not shared yet; in another thread if `is_much`,
+/// so that the next page is read meanwhile.
+async fn aside(
+    mut table: Table,
+    is_much: bool,
+    work: impl FnOnce(&mut Table) + Send + 'static,
+) -> Table {
+    let work = move || {
+        work(&mut table);
         table
     };
-    if !large {
-        return take();
+    if !is_much {
+        return work();
     }
-    match spawn_blocking(take).await {
+    match spawn_blocking(work).await {
         Ok(table) => table,
         Err(panicked) => resume_unwind(panicked.into_panic()),
     }
 }
 
-fn read(table: &SharedTable) -> RwLockReadGuard<'_, Table> {
-    table.read().unwrap_or_else(PoisonError::into_inner)
+fn is_large(table: &Table) -> bool {
+    let counts = table.counts();
+    counts.routes + counts.apps + counts.instances >= MANY
 }

@@ -28,7 +28,7 @@ use tokio::time::{Instant, sleep_until};
 /// together. They can be short: a ping costs etcd neither disk nor quorum (one
 /// message in 3 s for each idle agent); on an etcd that was halted for 500 of
 /// each 520 ms none of 24 watches was given up in two minutes, with 2 s halts
-/// five times; and a false alarm costs one watch, opened anew at the same
+/// five times; and a false alarm costs one watch, opened again at the same
 /// revision.
 pub const IDLE: Duration = Duration::from_secs(3);
 /// A watch that gives none within this is taken for dead.
@@ -42,9 +42,9 @@ const FIRST_PAGE: usize = 10_000;
 const LARGEST_PAGE: usize = 200_000;
 const PAGE_BYTES: usize = 64 << 20;
 
-/// What the watcher has to tell.
+/// What a step of the watcher brought.
 #[derive(Debug)]
-pub enum Step {
+pub enum WatcherStep {
     /// Some keys of the listing.
     Page(Vec<KeyValue>),
     /// The listing is complete, at this revision.
@@ -80,19 +80,19 @@ pub enum End {
 pub struct Watcher {
     store: Arc<dyn Store>,
     epoch: String,
-    state: State,
+    state: WatcherState,
     pauses: Pauses,
     paused_until: Option<Instant>,
 }
 
-enum State {
+enum WatcherState {
     /// The next page of the listing is to be read.
     List {
         at: Option<Revision>,
         from: Vec<u8>,
         limit: usize,
     },
-    /// The listing is complete, which is still to be told.
+    /// The listing is complete, and the caller does not know yet.
     Listed {
         at: Revision,
     },
@@ -124,30 +124,30 @@ enum Opened {
     Not(End),
 }
 
-impl std::fmt::Debug for State {
+impl std::fmt::Debug for WatcherState {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            State::List { at, from, .. } => {
+            WatcherState::List { at, from, .. } => {
                 let from = String::from_utf8_lossy(from);
                 write!(f, "List(at {at:?}, from {from:?})")
             }
-            State::Listed { at } => write!(f, "Listed({at})"),
-            State::Open { next } => write!(f, "Open({next})"),
-            State::Opening { next, .. } => write!(f, "Opening({next})"),
-            State::Watching { next, .. } => write!(f, "Watching({next})"),
-            State::Ended(end) => write!(f, "{end:?}"),
+            WatcherState::Listed { at } => write!(f, "Listed({at})"),
+            WatcherState::Open { next } => write!(f, "Open({next})"),
+            WatcherState::Opening { next, .. } => write!(f, "Opening({next})"),
+            WatcherState::Watching { next, .. } => write!(f, "Watching({next})"),
+            WatcherState::Ended(end) => write!(f, "{end:?}"),
         }
     }
 }
 
 impl Watcher {
-    /// A watcher that lists the registry `epoch`, at revision `at` or else as
-    /// it is now, and goes on from there.
+    /// A watcher that lists the registry `epoch`, at revision `at` or otherwise
+    /// as it is now, and goes on from there.
     pub fn new(store: Arc<dyn Store>, epoch: &str, at: Option<Revision>) -> Self {
         Self {
             store,
             epoch: epoch.to_owned(),
-            state: State::List {
+            state: WatcherState::List {
                 at,
                 from: Vec::new(),
                 limit: FIRST_PAGE,
@@ -171,38 +171,39 @@ impl Watcher {
 
     /// Whether a watch is open.
     pub fn is_watching(&self) -> bool {
-        matches!(self.state, State::Watching { .. })
+        matches!(self.state, WatcherState::Watching { .. })
     }
 
-    /// Does the next step. Cancel safe: what was not told is told next time.
-    pub async fn step(&mut self) -> Step {
+    /// Does the next step. Cancel safe: a result that was not returned is returned
+    /// by the next call.
+    pub async fn step(&mut self) -> WatcherStep {
         if let Some(until) = self.paused_until {
             sleep_until(until).await;
             self.paused_until = None;
         }
         let outcome = match &mut self.state {
-            State::List { .. } => self.list().await,
-            State::Listed { at } => {
+            WatcherState::List { .. } => self.list().await,
+            WatcherState::Listed { at } => {
                 let at = *at;
-                self.state = State::Open { next: at + 1 };
-                Ok(Step::Listed(at))
+                self.state = WatcherState::Open { next: at + 1 };
+                Ok(WatcherStep::Listed(at))
             }
-            State::Open { next } => {
+            WatcherState::Open { next } => {
                 let next = *next;
                 let call = open(Arc::clone(&self.store), self.epoch.clone(), next);
-                self.state = State::Opening {
+                self.state = WatcherState::Opening {
                     next,
                     call: Box::pin(call),
                 };
                 self.opened().await
             }
-            State::Opening { .. } => self.opened().await,
-            State::Watching { .. } => self.follow().await,
-            State::Ended(end) => return Step::Ended(end.clone()),
+            WatcherState::Opening { .. } => self.opened().await,
+            WatcherState::Watching { .. } => self.follow().await,
+            WatcherState::Ended(end) => return WatcherStep::Ended(end.clone()),
         };
         match outcome {
             // A watch that opens and then breaks off at once is no success.
-            Ok(Step::Watching) => Step::Watching,
+            Ok(WatcherStep::Watching) => WatcherStep::Watching,
             Ok(step) => {
                 self.pauses.reset();
                 step
@@ -210,66 +211,66 @@ impl Watcher {
             Err(StoreError::Compacted { .. }) => self.end(End::Compacted),
             Err(error) => {
                 self.paused_until = Some(Instant::now() + self.pauses.following());
-                Step::Failed(error)
+                WatcherStep::Failed(error)
             }
         }
     }
 
-    fn end(&mut self, end: End) -> Step {
-        self.state = State::Ended(end.clone());
-        Step::Ended(end)
+    fn end(&mut self, end: End) -> WatcherStep {
+        self.state = WatcherState::Ended(end.clone());
+        WatcherStep::Ended(end)
     }
 
-    async fn list(&mut self) -> Result<Step, StoreError> {
-        let State::List { at, from, limit } = &self.state else {
-            return Ok(Step::Page(Vec::new()));
+    async fn list(&mut self) -> Result<WatcherStep, StoreError> {
+        let WatcherState::List { at, from, limit } = &self.state else {
+            return Ok(WatcherStep::Page(Vec::new()));
         };
         let page = self.store.list(from, *limit, *at).await?;
         let at = page.revision;
         self.state = match page.next {
-            Some(from) => State::List {
+            Some(from) => WatcherState::List {
                 at: Some(at),
                 from,
                 limit: next_limit(&page.items),
             },
-            None => State::Listed { at },
+            None => WatcherState::Listed { at },
         };
-        Ok(Step::Page(page.items))
+        Ok(WatcherStep::Page(page.items))
     }
 
     /// Waits for the watch that is being opened.
-    async fn opened(&mut self) -> Result<Step, StoreError> {
-        let State::Opening { next, call } = &mut self.state else {
-            return Ok(Step::Watching);
+    async fn opened(&mut self) -> Result<WatcherStep, StoreError> {
+        let WatcherState::Opening { next, call } = &mut self.state else {
+            return Ok(WatcherStep::Watching);
         };
         let next = *next;
         match call.await {
             Ok(Opened::Watch(watch)) => {
-                self.state = State::Watching {
+                self.state = WatcherState::Watching {
                     watch,
                     next,
                     since: Instant::now(),
                     asked: false,
                 };
-                Ok(Step::Watching)
+                Ok(WatcherStep::Watching)
             }
             Ok(Opened::Not(end)) => Ok(self.end(end)),
             Err(error) => {
-                self.state = State::Open { next };
+                self.state = WatcherState::Open { next };
                 Err(error)
             }
         }
     }
 
-    async fn follow(&mut self) -> Result<Step, StoreError> {
-        let State::Watching {
+    async fn follow(&mut self) -> Result<WatcherStep, StoreError> {
+        let WatcherState::Watching {
             watch,
             next,
             since,
             asked,
         } = &mut self.state
         else {
-            return Ok(Step::Watching);
+            return Ok(WatcherStep::Watching);
         };
         let from = *next;
         let broken = loop {
@@ -281,7 +282,7 @@ impl Watcher {
                     if *asked {
                         break StoreError::Unavailable("the watch gives no sign of life".into());
                     }
-                    // From now on: for long, nobody may have listened.
+                    // From now on: the caller may have been away for long.
                     *since = Instant::now();
                     *asked = true;
                     if let Err(error) = watch.ping().await {
@@ -299,14 +300,14 @@ impl Watcher {
                         continue;
                     };
                     *next = last + 1;
-                    return Ok(Step::Events(revisions));
+                    return Ok(WatcherStep::Events(revisions));
                 }
                 Ok(Some(WatchItem::Alive)) => {}
                 Ok(None) => break StoreError::Unavailable("the watch ended".into()),
                 Err(error) => break error,
             }
         };
-        self.state = State::Open { next: from };
+        self.state = WatcherState::Open { next: from };
         Err(broken)
     }
 }

@@ -36,17 +36,20 @@ impl Settings {
         value.to_string()
     }
 
+    /// Whether an instance may be at an address.
+    pub fn allows(&self, address: Address) -> bool {
+        let ip = address.socket().ip();
+        let allowed = self.allowed_networks.as_ref();
+        allowed.is_none_or(|networks| networks.iter().any(|network| network.contains(&ip)))
+    }
+
     /// Refuses an address where no instance may be.
     pub fn check(&self, address: Address) -> Result<(), Bad> {
-        let ip = address.socket().ip();
-        match &self.allowed_networks {
-            Some(networks) if !networks.iter().any(|network| network.contains(&ip)) => {
-                let detail =
-                    format!("{address} is in none of the networks that the settings allow");
-                Err(Bad::new(BadCode::NotAllowed, detail).field("addr"))
-            }
-            _ => Ok(()),
+        if self.allows(address) {
+            return Ok(());
         }
+        let detail = format!("{address} is in none of the networks that the settings allow");
+        Err(Bad::new(BadCode::NotAllowed, detail).field("addr"))
     }
 }
 

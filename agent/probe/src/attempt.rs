@@ -55,8 +55,8 @@ pub(super) enum Fault {
 }
 
 impl Outcome {
-    /// The word in the metrics.
-    pub(super) fn word(&self) -> &'static str {
+    /// The label in the metrics.
+    pub(super) fn label(&self) -> &'static str {
         match self {
             Outcome::Good => "good",
             Outcome::Bad(Fault::Connect, _) => "connect",

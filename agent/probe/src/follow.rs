@@ -98,10 +98,10 @@ impl Prober {
             match element {
                 Element::Instance(app, id) => names.push((format!("{app}/{id}").into(), true)),
                 element if element.is_defaults() => return News::All,
-                Element::App(app) => names.extend(table.instances_of(app).map(|id| {
-                    let name: Arc<str> = format!("{app}/{id}").into();
-                    (name, false)
-                })),
+                Element::App(app) => {
+                    let ids = table.instances_of(app).take(MOST + 1);
+                    names.extend(ids.map(|id| (format!("{app}/{id}").into(), false)));
+                }
                 Element::Route(_) => {}
             }
             if names.len() > MOST {
@@ -150,12 +150,20 @@ impl Prober {
         let gone = self.targets.iter().filter(|(_, t)| t.listing != listing);
         let gone: Vec<_> = gone.map(|(name, _)| Arc::clone(name)).collect();
         gone.iter().for_each(|name| self.drop_target(name));
-        let orphans = self.read().orphans();
-        for (name, key, revision) in orphans {
-            // Those that wait already are enough for a minute.
-            if self.is_mine(&name) && self.writes.len() < PAGE {
-                self.write(name.into(), 0, Mark::Orphan { key, revision });
+        let mut after: Option<String> = None;
+        loop {
+            let page = self.read().orphans_behind(after.as_deref(), PAGE);
+            for (name, key, revision) in page.orphans {
+                // Those that wait already are enough for a minute.
+                if self.is_mine(&name) && self.writes.len() < PAGE {
+                    self.write(name.into(), 0, Mark::Orphan { key, revision });
+                }
             }
+            after = page.last;
+            if after.is_none() {
+                return;
+            }
+            yield_now().await;
         }
     }
 

@@ -253,7 +253,7 @@ impl Prober {
         let Some((outcome, took)) = found else {
             return;
         };
-        self.metrics.ended(outcome.word(), took);
+        self.metrics.ended(outcome.label(), took);
         let Some(target) = self.targets.get_mut(&name) else {
             return;
         };

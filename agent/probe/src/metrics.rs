@@ -86,7 +86,7 @@ impl ProbeMetrics {
         self.delay.observe(delay.as_secs_f64());
     }
 
-    /// A probe ended with this word, after this time.
+    /// A probe ended with this label, after this time.
     pub fn ended(&self, result: &'static str, took: Duration) {
         self.probes.get_or_create(&ResultLabels { result }).inc();
         self.seconds.observe(took.as_secs_f64());

@@ -219,7 +219,7 @@ impl Reconciler {
         let prefix = |kind: Kind| kind.declaration().prefix();
         let (health_keys, instances) = (prefix(Kind::Health), prefix(Kind::Instance));
         let overrides_keys = prefix(Kind::Override);
-        let mut apps = self.table().apps_by_key().into_iter().peekable();
+        let mut after: Option<String> = None;
         let mut health = self.table().health_keys(None, SLICE);
         let mut from = health_keys.to_owned();
         if health.len() == SLICE {
@@ -237,11 +237,12 @@ impl Reconciler {
             let mut few_overrides = true;
             {
                 let table = self.table();
-                while let Some(app) = apps.next_if(|_| slice.known.len() < SLICE) {
-                    slice.known.extend(table.instance_keys(&app));
-                }
-                slice.to = match apps.peek() {
-                    Some(app) => format!("{instances}{app}/"),
+                let known = table.instance_keys(after.as_deref(), SLICE);
+                let last = known.last().filter(|_| known.len() == SLICE);
+                let last = last.map(|(key, _)| key.clone());
+                slice.known.extend(known);
+                slice.to = match &last {
+                    Some(key) => format!("{key}\0"),
                     None => {
                         let overrides = table.override_keys(None, SLICE);
                         few_overrides = overrides.len() < SLICE;
@@ -253,10 +254,11 @@ impl Reconciler {
                         }
                     }
                 };
+                after = last.and_then(|key| key.strip_prefix(instances).map(str::to_owned));
             }
             from = slice.to.clone();
             self.check_slice(slice, findings).await?;
-            if apps.peek().is_some() {
+            if after.is_some() {
                 continue;
             }
             if !few_overrides {

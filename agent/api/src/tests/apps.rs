@@ -123,3 +123,24 @@ async fn a_bad_policy_in_etcd_is_shown_with_its_reason() {
     assert_eq!(body["bad"]["code"], "bad_value");
     assert!(body["bad"]["reason"].as_str().unwrap().contains("retries"));
 }
+
+#[tokio::test]
+async fn an_app_of_many_instances_is_shown_whole() {
+    let api = Api::new();
+    let keys: Vec<_> = (0..2_500)
+        .map(|i| format!("instances/shop/shop-{i:04}"))
+        .collect();
+    let writes: Vec<_> = keys
+        .iter()
+        .map(|key| (key.as_str(), Some("10.0.0.1:80")))
+        .collect();
+    api.store.commit(&writes);
+    api.sync().await;
+    let shown = api.get("/v1/apps/shop").await.json();
+    let ids = shown["instances"].as_array().unwrap().iter();
+    let ids: Vec<_> = ids
+        .map(|i| format!("instances/shop/{}", i["id"].as_str().unwrap()))
+        .collect();
+    assert_eq!(ids, keys);
+    assert_eq!(shown["live"], 1, "all have one address");
+}

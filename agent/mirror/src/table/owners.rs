@@ -1,20 +1,23 @@
-//! Who owns an address: the instance with the highest create revision. (A
+//! Who owns an address: the registration with the highest create revision. (A
 //! heartbeat moves only the mod revision, so it cannot win an address back.)
+//!
+//! Whether the settings allow an address makes no difference here: where they
+//! do not, no instance is routed to, whoever owns it.
 
 use std::collections::HashMap;
 
 use pointsman_model::{Address, Element};
 use pointsman_store::Revision;
 
-/// An instance's claim on its address, ordered by strength.
+/// An instance's registration, as a claim on its address: ordered by strength.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Claim {
+pub(super) struct AddressClaim {
     created: Revision,
     app: Box<str>,
     id: Box<str>,
 }
 
-impl Claim {
+impl AddressClaim {
     pub(super) fn new(created: Revision, app: &str, id: &str) -> Self {
         Self {
             created,
@@ -26,15 +29,20 @@ impl Claim {
     pub(super) fn element(&self) -> Element {
         Element::Instance(self.app.clone(), self.id.clone())
     }
+
+    pub(super) fn name(&self) -> String {
+        format!("{}/{}", self.app, self.id)
+    }
 }
 
-/// All claims. An address has nearly always one; the strongest stands last.
+/// All registrations by address. There is nearly always one; the owner stands
+/// last.
 #[derive(Debug, Default)]
-pub(super) struct Owners(HashMap<Address, Vec<Claim>>);
+pub(super) struct Owners(HashMap<Address, Vec<AddressClaim>>);
 
 impl Owners {
     /// Adds a claim. Answers the old and the new owner if the owner changed.
-    pub(super) fn claim(&mut self, addr: Address, claim: Claim) -> [Option<Element>; 2] {
+    pub(super) fn claim(&mut self, addr: Address, claim: AddressClaim) -> [Option<Element>; 2] {
         let claims = self.0.entry(addr).or_default();
         let before = claims.last().cloned();
         if let Err(at) = claims.binary_search(&claim) {
@@ -44,7 +52,7 @@ impl Owners {
     }
 
     /// Takes a claim back. Answers like [`Owners::claim`].
-    pub(super) fn release(&mut self, addr: Address, claim: &Claim) -> [Option<Element>; 2] {
+    pub(super) fn release(&mut self, addr: Address, claim: &AddressClaim) -> [Option<Element>; 2] {
         let Some(claims) = self.0.get_mut(&addr) else {
             return [None, None];
         };
@@ -60,33 +68,33 @@ impl Owners {
     }
 
     pub(super) fn is_owner(&self, addr: Address, created: Revision, app: &str, id: &str) -> bool {
-        self.0
-            .get(&addr)
-            .and_then(|claims| claims.last())
+        self.claims(addr)
+            .last()
             .is_some_and(|c| c.created == created && *c.app == *app && *c.id == *id)
     }
 
-    /// The owner and the shadowed claims of each address that has several.
-    pub(super) fn contested(&self) -> impl Iterator<Item = (Address, &Claim, &[Claim])> {
-        self.0
-            .iter()
-            .filter_map(|(addr, claims)| match claims.split_last() {
-                Some((owner, losers)) if !losers.is_empty() => Some((*addr, owner, losers)),
-                _ => None,
-            })
+    /// The registrations at an address, the owner last.
+    pub(super) fn claims(&self, addr: Address) -> &[AddressClaim] {
+        self.0.get(&addr).map_or(&[], Vec::as_slice)
+    }
+
+    /// The addresses that several claim.
+    pub(super) fn contested(&self) -> impl Iterator<Item = Address> {
+        let several = self.0.iter().filter(|(_, claims)| claims.len() > 1);
+        several.map(|(addr, _)| *addr)
     }
 
     pub(super) fn owner(&self, addr: Address) -> Option<Element> {
-        self.0
-            .get(&addr)
-            .and_then(|claims| claims.last())
-            .map(Claim::element)
+        self.claims(addr).last().map(AddressClaim::element)
     }
 }
 
-fn turned(before: Option<&Claim>, after: Option<&Claim>) -> [Option<Element>; 2] {
+fn turned(before: Option<&AddressClaim>, after: Option<&AddressClaim>) -> [Option<Element>; 2] {
     if before == after {
         return [None, None];
     }
-    [before.map(Claim::element), after.map(Claim::element)]
+    [
+        before.map(AddressClaim::element),
+        after.map(AddressClaim::element),
+    ]
 }

@@ -2,6 +2,7 @@
 //! date, and to know which of two readings at different revisions may differ.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use pointsman_model::Element;
@@ -11,20 +12,23 @@ use tokio::time::Instant;
 /// How long a name is kept, and how many of them at the most.
 const KEPT: Duration = Duration::from_secs(600);
 const MOST: usize = 200_000;
+/// The most names that [`Recent::since`] returns: the table is held meanwhile.
+const TOLD: usize = 20_000;
 
 /// The elements touched by the last revisions, without gaps since `from`.
 #[derive(Debug, Default)]
 pub(super) struct Recent {
     from: Revision,
-    entries: VecDeque<Entry>,
+    revisions: VecDeque<TouchedBy>,
     names: usize,
 }
 
+/// What a revision touched.
 #[derive(Debug)]
-struct Entry {
+pub(super) struct TouchedBy {
     revision: Revision,
     at: Instant,
-    touched: Box<[Element]>,
+    elements: Arc<[Element]>,
 }
 
 impl Recent {
@@ -36,35 +40,41 @@ impl Recent {
         };
     }
 
-    pub(super) fn push(&mut self, revision: Revision, touched: BTreeSet<Element>) {
+    /// Adds what a revision touched. Answers what is forgotten, to be dropped
+    /// when the table is held no longer.
+    pub(super) fn push(&mut self, revision: Revision, elements: Arc<[Element]>) -> Vec<TouchedBy> {
         let at = Instant::now();
-        self.names += touched.len();
-        if !touched.is_empty() {
-            self.entries.push_back(Entry {
+        self.names += elements.len();
+        if !elements.is_empty() {
+            self.revisions.push_back(TouchedBy {
                 revision,
                 at,
-                touched: touched.into_iter().collect(),
+                elements,
             });
         }
-        while let Some(oldest) = self.entries.front() {
-            if oldest.at + KEPT > at && self.names <= MOST {
-                break;
-            }
-            self.from = self.from.max(oldest.revision);
-            self.names -= oldest.touched.len();
-            self.entries.pop_front();
+        let mut left = self.names;
+        let forgotten = self.revisions.iter().take_while(|oldest| {
+            let forget = oldest.at + KEPT <= at || left > MOST;
+            left -= if forget { oldest.elements.len() } else { 0 };
+            forget
+        });
+        let forgotten: Vec<_> = self.revisions.drain(..forgotten.count()).collect();
+        self.names = left;
+        if let Some(last) = forgotten.last() {
+            self.from = self.from.max(last.revision);
         }
+        forgotten
     }
 
     pub(super) fn since(&self, revision: Revision) -> Option<BTreeSet<&Element>> {
-        if revision < self.from {
+        let later = || {
+            let latest = self.revisions.iter().rev();
+            latest.take_while(|touched| touched.revision > revision)
+        };
+        let names = later().map(|touched| touched.elements.len()).sum::<usize>();
+        if revision < self.from || names > TOLD {
             return None;
         }
-        let later = self
-            .entries
-            .iter()
-            .rev()
-            .take_while(|entry| entry.revision > revision);
-        Some(later.flat_map(|entry| &entry.touched).collect())
+        Some(later().flat_map(|touched| &*touched.elements).collect())
     }
 }

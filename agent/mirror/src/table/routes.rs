@@ -1,5 +1,5 @@
-//! The routes in the table, and what lies beneath a wildcard: whether a look-up
-//! for a more specific route can be spared.
+//! The routes in the table, and what lies beneath a wildcard: whether a lookup of
+//! a more specific route can be spared.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
@@ -7,35 +7,42 @@ use std::ops::Bound;
 use pointsman_model::{Element, Route};
 use pointsman_store::Revision;
 
-use super::rules::Rules;
+use super::stored::Stored;
+use super::stored_rules::StoredRules;
 use super::touched::Touched;
-use super::{Entry, Held};
+use super::{Held, Keys, behind};
 
 /// All routes, by host.
 #[derive(Debug, Default)]
 pub(super) struct Routes {
-    hosts: BTreeMap<Box<str>, Entry<Rules>>,
+    hosts: BTreeMap<Box<str>, Stored<StoredRules>>,
     /// For each domain: how many route keys lie beneath `*.<domain>`, that
     /// one itself not counted. The domain of `*` is the empty string.
     beneath: HashMap<Box<str>, u32>,
 }
 
 impl Routes {
-    pub(super) fn put(&mut self, host: &str, entry: Entry<Rules>, touched: &mut Touched) {
-        if self.hosts.insert(host.into(), entry).is_none() {
-            self.count_beneath(host, true, touched);
-        }
-        touched.insert(|| Element::Route(host.into()));
-    }
-
-    pub(super) fn delete(&mut self, host: &str, touched: &mut Touched) {
-        if self.hosts.remove(host).is_some() {
+    /// Takes a route in, or out.
+    pub(super) fn set(
+        &mut self,
+        host: &str,
+        route: Option<Stored<StoredRules>>,
+        touched: &mut Touched,
+    ) {
+        let has = route.is_some();
+        let old = match route {
+            Some(route) => self.hosts.insert(host.into(), route),
+            None => self.hosts.remove(host),
+        };
+        if has || old.is_some() {
             touched.insert(|| Element::Route(host.into()));
-            self.count_beneath(host, false, touched);
+        }
+        if has != old.is_some() {
+            self.count_beneath(host, has, touched);
         }
     }
 
-    pub(super) fn get(&self, host: &str) -> Option<&Entry<Rules>> {
+    pub(super) fn get(&self, host: &str) -> Option<&Stored<StoredRules>> {
         self.hosts.get(host)
     }
 
@@ -46,28 +53,35 @@ impl Routes {
     pub(super) fn range(
         &self,
         range: (Bound<&str>, Bound<&str>),
-    ) -> impl Iterator<Item = (&Box<str>, &Entry<Rules>)> {
+    ) -> impl Iterator<Item = (&Box<str>, &Stored<StoredRules>)> {
         self.hosts.range::<str, _>(range)
     }
 
+    pub(super) fn keys(&self, after: Option<&str>, limit: usize) -> Keys {
+        let routes = self.range(behind(after)).take(limit);
+        routes
+            .map(|(host, route)| (format!("routes/{host}"), route.mod_revision))
+            .collect()
+    }
+
     pub(super) fn revision(&self, host: &str) -> Option<Revision> {
-        self.get(host).map(|entry| entry.mod_revision)
+        self.get(host).map(|route| route.mod_revision)
     }
 
     /// What a route's element is.
     pub(super) fn held(&self, host: &str) -> Held {
         match self.get(host) {
             None => Held::Nothing,
-            Some(entry) => self.record(host, entry),
+            Some(route) => self.record(host, route),
         }
     }
 
-    pub(super) fn record(&self, host: &str, entry: &Entry<Rules>) -> Held {
-        let Some(rules) = &entry.value else {
+    pub(super) fn record(&self, host: &str, route: &Stored<StoredRules>) -> Held {
+        let Some(rules) = &route.value else {
             return Held::Frozen;
         };
         let deeper = domain(host).map(|domain| self.beneath.contains_key(domain));
-        Held::Value(Route::record(&rules.record(), entry.mod_revision, deeper).into())
+        Held::Value(Route::record(&rules.record(), route.mod_revision, deeper).into())
     }
 
     /// Counts a route key that came or went for each wildcard above it; one

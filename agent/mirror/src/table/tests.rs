@@ -1,4 +1,5 @@
 mod random;
+mod size;
 
 use super::*;
 
@@ -50,15 +51,25 @@ fn a_younger_instance_takes_an_address_over_and_gives_it_back() {
         ["inst:a 1=gone"],
         "a heartbeat does not win the address back"
     );
-    let [Shadowed { owner, losers, .. }] = &table.shadowed()[..] else {
+    let [
+        Shadowed {
+            owner, displaced, ..
+        },
+    ] = &table.shadowed(9)[..]
+    else {
         panic!()
     };
     assert_eq!(
-        (owner.as_str(), losers.as_slice()),
+        (owner.as_str(), displaced.as_slice()),
         ("b/1", &["a/1".to_owned()][..])
     );
     assert_eq!(
-        apply(&mut table, &delete("instances/b/1", 5)),
+        apply(&mut table, &put("instances/b/1", "10.0.0.1:80", 3, 5)).len(),
+        1,
+        "nor does one of the owner touch anything else"
+    );
+    assert_eq!(
+        apply(&mut table, &delete("instances/b/1", 6)),
         [r#"inst:a 1=["4","10.0.0.1:80",100]"#, "inst:b 1=gone"]
     );
 }
@@ -85,7 +96,7 @@ fn shared_instances_neither_shadow_nor_are_shadowed() {
     apply(&mut table, &put("instances/a/2", "10.0.0.1:80", 3, 3));
     apply(&mut table, &put("instances/a/3", shared, 4, 4));
     assert_eq!(table.records(None, 9).len(), 3);
-    assert_eq!(table.shadowed(), []);
+    assert_eq!(table.shadowed(9), []);
 }
 
 #[test]
@@ -119,13 +130,13 @@ fn settings_say_where_instances_may_be() {
     let settings = r#"{"allowed_networks":["10.0.0.0/8"]}"#;
     assert_eq!(
         apply(&mut table, &put("settings", settings, 4, 4)),
-        [r#"inst:a 1=["2","10.0.0.1:80",100]"#, "inst:a 2=gone"]
+        ["inst:a 2=gone"]
     );
     let (key, bad) = table.bad().next().unwrap();
     assert_eq!((key, bad.code.as_str()), ("instances/a/2", "not_allowed"));
     // One that is not allowed has no claim on an address either.
     apply(&mut table, &put("instances/b/1", "192.168.0.1:80", 5, 5));
-    assert_eq!(table.shadowed(), []);
+    assert_eq!(table.shadowed(9), []);
     // Bad settings freeze all instances.
     assert!(apply(&mut table, &put("settings", "{", 4, 6)).is_empty());
     assert!(apply(&mut table, &put("instances/a/1", "10.0.0.3:80", 2, 7)).is_empty());
@@ -237,7 +248,7 @@ fn draining_outlives_heartbeats_but_not_the_registration() {
     assert_eq!(
         apply(&mut table, &put("instances/a/1", "10.0.0.1:80", 6, 6)),
         [r#"inst:a 1=["6","10.0.0.1:80",100]"#],
-        "registered anew, it is in use"
+        "registered again, it is in use"
     );
     assert_eq!(state(&table, "a", "1"), InstanceState::Live);
     // One written in the same transaction as the instance is not later.
@@ -390,19 +401,19 @@ fn what_bad_settings_freeze_is_kept_for_a_redis_that_loses_it() {
     let good = table.records(None, usize::MAX);
     assert!(apply(&mut table, &put("settings", "{", 2, 3)).is_empty());
     assert_eq!(table.kept(), good);
-    // A table that is loaded anew takes them over.
-    let mut anew = Table::new();
-    anew.load(&kv("apps/a", r#"{"max_conns":7}"#));
-    anew.load(&kv("instances/a/1", "10.0.0.1:80"));
-    anew.load(&kv("instances/a/2", "10.0.0.2:80"));
+    // A table that is loaded from scratch takes them over.
+    let mut fresh = Table::new();
+    fresh.load(&kv("apps/a", r#"{"max_conns":7}"#));
+    fresh.load(&kv("instances/a/1", "10.0.0.1:80"));
+    fresh.load(&kv("instances/a/2", "10.0.0.2:80"));
     match put("settings", "{", 2, 3) {
-        Event::Put(kv) => anew.load(&kv),
+        Event::Put(kv) => fresh.load(&kv),
         Event::Delete { .. } => unreachable!(),
     }
-    anew.loaded(3);
-    assert_eq!(anew.kept(), []);
-    anew.keep_from(&table);
-    assert_eq!(anew.kept(), good);
+    fresh.loaded(3);
+    assert_eq!(fresh.kept(), []);
+    fresh.keep_from(&table);
+    assert_eq!(fresh.kept(), good);
     apply(&mut table, &delete("instances/a/2", 4));
     assert_eq!(table.kept(), good[..3]);
     apply(&mut table, &delete("settings", 5));
@@ -445,4 +456,215 @@ fn kv(key: &str, value: &str) -> KeyValue {
         Event::Put(kv) => kv,
         Event::Delete { .. } => unreachable!(),
     }
+}
+
+/// What the last revision touched.
+fn touched(table: &Table) -> Vec<String> {
+    let touched = table.touched_since(table.revision() - 1).unwrap();
+    touched.into_iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn settings_touch_only_what_they_change() {
+    let mut table = Table::new();
+    table.load(&kv("apps/a", r#"{"retries":2}"#));
+    table.load(&kv("apps/b", r#"{"health_check":{}}"#));
+    for (key, value) in [
+        ("instances/a/1", "10.0.0.1:80"),
+        ("instances/a/2", "10.0.0.2:80"),
+        ("instances/b/1", "10.1.0.1:80"),
+        ("instances/c/1", "10.2.0.1:80"),
+        ("instances/c/2", "10.2.0.2:80"),
+    ] {
+        table.load(&kv(key, value));
+    }
+    for key in ["health/a/1", "health/b/1", "health/c/1"] {
+        table.load(&kv_at(key, DOWN, 3));
+    }
+    table.loaded(3);
+    let mut set = |revision, value: &str| {
+        apply(&mut table, &put("settings", value, 4, revision));
+        touched(&table)
+    };
+    assert_eq!(set(4, r#"{"allowed_networks":["10.0.0.0/8"]}"#), [""; 0]);
+    assert_eq!(
+        set(5, r#"{"allowed_networks":["10.0.0.0/15"]}"#),
+        ["inst:c 1", "inst:c 2"]
+    );
+    assert_eq!(
+        set(6, r#"{"allowed_networks":["10.2.0.0/16"]}"#),
+        ["inst:a 1", "inst:a 2", "inst:b 1", "inst:c 1", "inst:c 2"]
+    );
+    // A policy of its own comes before the default.
+    assert_eq!(
+        set(7, r#"{"defaults":{"retries":5}}"#),
+        ["app:*", "app:b", "inst:a 1", "inst:a 2", "inst:b 1"]
+    );
+    // The check is in no record; but where an app has none of its own, it counts.
+    assert_eq!(
+        set(8, r#"{"defaults":{"retries":5,"health_check":{}}}"#),
+        ["app:*", "inst:a 1", "inst:c 1"]
+    );
+    assert_eq!(set(9, r#"{"defaults":{"retries":5}}"#).len(), 3);
+    // What the edge does anyway is in no record either.
+    assert_eq!(set(10, r#"{"defaults":{"retries":1}}"#), ["app:*", "app:b"]);
+    assert_eq!(set(11, "{}"), ["app:*"]);
+}
+
+fn kv_at(key: &str, value: &str, mod_revision: Revision) -> KeyValue {
+    match put(key, value, 2, mod_revision) {
+        Event::Put(kv) => kv,
+        Event::Delete { .. } => unreachable!(),
+    }
+}
+
+#[test]
+fn what_a_bad_policy_freezes_is_kept_for_a_redis_that_loses_it() {
+    let mut table = Table::new();
+    table.load(&kv("apps/a", CHECKED));
+    table.load(&kv("instances/a/1", "10.0.0.1:80"));
+    table.load(&kv("instances/a/2", "10.0.0.2:80"));
+    table.load(&kv_at("health/a/1", DOWN, 3));
+    table.loaded(3);
+    let good = table.records(None, usize::MAX);
+    apply(&mut table, &put("apps/a", "{", 2, 4));
+    assert_eq!(table.kept(), good[..2], "the policy, and what is unhealthy");
+    // What probes find meanwhile freezes an instance, too.
+    apply(&mut table, &put("health/a/2", DOWN, 5, 5));
+    assert_eq!(table.kept(), good);
+    let mut fresh = Table::new();
+    fresh.load(&kv_at("apps/a", "{", 4));
+    fresh.load(&kv("instances/a/1", "10.0.0.1:80"));
+    fresh.load(&kv("instances/a/2", "10.0.0.2:80"));
+    fresh.load(&kv_at("health/a/1", DOWN, 3));
+    fresh.loaded(5);
+    fresh.keep_from(&table);
+    assert_eq!(fresh.kept(), good[..2], "the other one is not frozen");
+    apply(&mut table, &delete("apps/a", 6));
+    assert_eq!(table.kept(), []);
+}
+
+#[test]
+fn the_addresses_that_are_shown_are_as_few_as_asked_for() {
+    let mut table = Table::new();
+    for i in 0..4 {
+        let created = Revision::from(i) + 2;
+        for addr in ["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"] {
+            let id = addr.replace([':', '.'], "-");
+            let key = format!("instances/a{i}/{id}");
+            match put(&key, addr, created, created) {
+                Event::Put(kv) => table.load(&kv),
+                Event::Delete { .. } => unreachable!(),
+            }
+        }
+    }
+    table.loaded(9);
+    assert_eq!((table.contested_count(), table.shadowed_count()), (3, 9));
+    let names = |limit| -> Vec<_> {
+        let shown = table.shadowed(limit).into_iter();
+        shown.map(|s| s.displaced.len()).collect()
+    };
+    assert_eq!(names(9), [3, 3, 3]);
+    assert_eq!(names(4), [3, 1]);
+    assert_eq!(
+        names(2),
+        [2],
+        "the weakest first, and no more than asked for"
+    );
+    assert_eq!(names(0), [0; 0]);
+    // An address that is not allowed is not contested.
+    let settings = r#"{"allowed_networks":["10.0.0.2/31"]}"#;
+    apply(&mut table, &put("settings", settings, 10, 10));
+    assert_eq!((table.contested_count(), table.shadowed_count()), (2, 6));
+    apply(&mut table, &delete("instances/a3/10-0-0-1-80", 11));
+    apply(&mut table, &delete("instances/a3/10-0-0-2-80", 12));
+    assert_eq!((table.contested_count(), table.shadowed_count()), (2, 5));
+    apply(&mut table, &delete("settings", 13));
+    assert_eq!((table.contested_count(), table.shadowed_count()), (3, 7));
+}
+
+#[test]
+fn keys_of_instances_come_in_their_own_order_page_by_page() {
+    let mut table = Table::new();
+    for app in ["a", "a-b", "a.b", "a0", "ab", "b"] {
+        for id in ["1", "2", "3"] {
+            let key = format!("instances/{app}/{id}");
+            let next = table.revision() + 1;
+            apply(&mut table, &put(&key, "10.0.0.1:80", 2, next));
+        }
+    }
+    for gone in [
+        "instances/ab/1",
+        "instances/b/1",
+        "instances/b/2",
+        "instances/b/3",
+    ] {
+        let next = table.revision() + 1;
+        apply(&mut table, &delete(gone, next));
+    }
+    let all = table.instance_keys(None, usize::MAX);
+    let keys: Vec<_> = all.iter().map(|(key, _)| key.as_str()).collect();
+    assert_eq!(keys.len(), 14);
+    assert!(keys.is_sorted(), "{keys:?}");
+    for limit in 1..=15 {
+        let mut paged = Vec::new();
+        loop {
+            let last = paged.last().map(|(key, _): &(String, _)| key);
+            let after = last.map(|key| key.strip_prefix("instances/").unwrap());
+            let page = table.instance_keys(after, limit);
+            assert!(page.len() <= limit);
+            if page.is_empty() {
+                break;
+            }
+            paged.extend(page);
+        }
+        assert_eq!(paged, all);
+    }
+}
+
+#[test]
+fn orphans_come_in_pages_by_names_looked_at() {
+    let mut table = Table::new();
+    table.load(&kv("apps/a", CHECKED));
+    for i in 0..5 {
+        table.load(&kv_at(&format!("health/a/{i}"), DOWN, 3));
+        table.load(&kv_at(&format!("overrides/a/{}", i * 2), DRAINING, 3));
+    }
+    table.load(&kv("instances/a/2", "10.0.0.2:80"));
+    table.loaded(3);
+    let whole = table.orphans_behind(None, usize::MAX);
+    assert_eq!((whole.orphans.len(), whole.last), (8, None));
+    for limit in 1..=8 {
+        let (mut paged, mut after) = (Vec::new(), None::<String>);
+        loop {
+            let page = table.orphans_behind(after.as_deref(), limit);
+            assert!(page.orphans.len() <= 2 * limit);
+            paged.extend(page.orphans);
+            after = page.last;
+            if after.is_none() {
+                break;
+            }
+        }
+        assert_eq!(paged, whole.orphans, "{limit} names at a time");
+    }
+}
+
+#[test]
+fn what_was_touched_is_told_as_long_as_it_is_not_too_much() {
+    let mut table = Table::new();
+    table.loaded(1);
+    let events: Vec<_> = (0..15_000)
+        .map(|i| put(&format!("instances/a/{i}"), "bad", 2, 2))
+        .collect();
+    table.apply(2, &events);
+    assert_eq!(table.touched_since(1).unwrap().len(), 15_000);
+    table.apply(3, &events);
+    assert_eq!(table.touched_since(1), None);
+    assert_eq!(table.touched_since(2).unwrap().len(), 15_000);
+    assert_eq!(table.touched_since(3).unwrap().len(), 0);
+    for revision in 4..=20 {
+        table.apply(revision, &events);
+    }
+    assert_eq!(table.touched_since(7), None, "it is forgotten");
+    assert_eq!(table.touched_since(19).unwrap().len(), 15_000);
 }

@@ -4,24 +4,24 @@ use std::collections::BTreeSet;
 
 use pointsman_model::Element;
 
-/// What was touched so far; nobody asks while the table is loaded.
+/// What was touched so far. It is not recorded while the table is loaded.
 #[derive(Debug)]
 pub(super) enum Touched {
-    /// Nobody asks.
-    Unasked,
-    /// These.
+    /// Not recorded.
+    Unrecorded,
+    /// These elements.
     These(BTreeSet<Element>),
 }
 
 impl Touched {
-    pub(super) fn nothing_yet() -> Self {
-        Self::These(BTreeSet::new())
-    }
-
     pub(super) fn insert(&mut self, element: impl FnOnce() -> Element) {
         if let Self::These(elements) = self {
             elements.insert(element());
         }
+    }
+
+    pub(super) fn instance(&mut self, app: &str, id: &str) {
+        self.insert(|| Element::Instance(app.into(), id.into()));
     }
 
     pub(super) fn extend(&mut self, more: impl IntoIterator<Item = Element>) {
@@ -32,7 +32,7 @@ impl Touched {
 
     pub(super) fn into_set(self) -> BTreeSet<Element> {
         match self {
-            Self::Unasked => BTreeSet::new(),
+            Self::Unrecorded => BTreeSet::new(),
             Self::These(elements) => elements,
         }
     }

@@ -27,9 +27,9 @@ async fn listed(watcher: &mut Watcher) -> (Vec<String>, Revision) {
     let (mut keys, mut at) = (Vec::new(), 0);
     loop {
         match watcher.step().await {
-            Step::Page(items) => keys.extend(items.into_iter().map(|kv| kv.key)),
-            Step::Listed(revision) => at = revision,
-            Step::Watching => return (keys, at),
+            WatcherStep::Page(items) => keys.extend(items.into_iter().map(|kv| kv.key)),
+            WatcherStep::Listed(revision) => at = revision,
+            WatcherStep::Watching => return (keys, at),
             other => panic!("unexpected {other:?}"),
         }
     }
@@ -38,8 +38,8 @@ async fn listed(watcher: &mut Watcher) -> (Vec<String>, Revision) {
 async fn events(watcher: &mut Watcher) -> Vec<(Revision, Vec<String>)> {
     loop {
         match watcher.step().await {
-            Step::Events(revisions) => return named(revisions),
-            Step::Failed(_) | Step::Watching => {}
+            WatcherStep::Events(revisions) => return named(revisions),
+            WatcherStep::Failed(_) | WatcherStep::Watching => {}
             other => panic!("unexpected {other:?}"),
         }
     }
@@ -103,7 +103,7 @@ async fn pins_all_pages_of_a_listing_to_the_revision_of_the_first() {
     let writes: Vec<_> = keys.iter().map(|key| (key.as_str(), Some("{}"))).collect();
     let at = store.commit(&writes);
     let mut watcher = watcher(&store, None);
-    let Step::Page(first) = watcher.step().await else {
+    let WatcherStep::Page(first) = watcher.step().await else {
         panic!("no page")
     };
     assert_eq!(first.len(), FIRST_PAGE);
@@ -125,7 +125,7 @@ async fn a_failed_listing_is_tried_again_and_never_read_as_empty() {
     for _ in 0..5 {
         let step = watcher.step().await;
         assert!(
-            matches!(step, Step::Failed(StoreError::Unavailable(_))),
+            matches!(step, WatcherStep::Failed(StoreError::Unavailable(_))),
             "{step:?}"
         );
     }
@@ -166,7 +166,7 @@ async fn a_broken_watch_resumes_at_the_same_revision() {
     let mut watcher = watcher(&store, None);
     let (_, at) = listed(&mut watcher).await;
     store.set_down(true);
-    assert!(matches!(watcher.step().await, Step::Failed(_)));
+    assert!(matches!(watcher.step().await, WatcherStep::Failed(_)));
     store.set_down(false);
     store.commit(&[("apps/a", Some("{}"))]);
     assert_eq!(
@@ -195,15 +195,15 @@ async fn an_idle_watch_that_answers_pings_stays_open() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_watch_that_leaves_a_ping_unanswered_is_opened_anew() {
+async fn a_watch_that_leaves_a_ping_unanswered_is_opened_again() {
     let store = registry().await;
     let mut watcher = watcher(&store, None);
     listed(&mut watcher).await;
     store.set_mute(true);
     let begun = Instant::now();
-    assert!(matches!(watcher.step().await, Step::Failed(_)));
+    assert!(matches!(watcher.step().await, WatcherStep::Failed(_)));
     assert_eq!(begun.elapsed(), IDLE + GRACE);
-    assert!(matches!(watcher.step().await, Step::Watching));
+    assert!(matches!(watcher.step().await, WatcherStep::Watching));
 }
 
 #[tokio::test(start_paused = true)]
@@ -218,7 +218,7 @@ async fn a_watch_that_nobody_read_for_long_is_asked_before_it_is_given_up() {
         assert!(step.is_err(), "it answers, but came {step:?}");
         let at = store.commit(&[("apps/a", Some("{}"))]);
         tokio::time::advance(long).await;
-        let Step::Events(revisions) = watcher.step().await else {
+        let WatcherStep::Events(revisions) = watcher.step().await else {
             panic!("what came meanwhile is told");
         };
         assert_eq!(named(revisions), [(at, vec!["+apps/a".into()])]);
@@ -232,9 +232,12 @@ async fn a_listing_at_a_compacted_revision_ends_the_watcher() {
     store.commit(&[("apps/b", Some("{}"))]);
     store.compact(at + 1);
     let mut watcher = watcher(&store, Some(at));
-    assert!(matches!(watcher.step().await, Step::Ended(End::Compacted)));
+    assert!(matches!(
+        watcher.step().await,
+        WatcherStep::Ended(End::Compacted)
+    ));
     assert!(
-        matches!(watcher.step().await, Step::Ended(End::Compacted)),
+        matches!(watcher.step().await, WatcherStep::Ended(End::Compacted)),
         "and stays ended"
     );
 }
@@ -245,14 +248,14 @@ async fn a_watch_whose_next_revision_is_compacted_ends_the_watcher() {
     let mut watcher = watcher(&store, None);
     listed(&mut watcher).await;
     store.set_down(true);
-    assert!(matches!(watcher.step().await, Step::Failed(_)));
+    assert!(matches!(watcher.step().await, WatcherStep::Failed(_)));
     store.set_down(false);
     store.commit(&[("apps/a", Some("{}"))]);
     store.compact(store.commit(&[("apps/a", None)]));
     loop {
         match watcher.step().await {
-            Step::Watching | Step::Failed(_) => {}
-            Step::Ended(end) => break assert_eq!(end, End::Compacted),
+            WatcherStep::Watching | WatcherStep::Failed(_) => {}
+            WatcherStep::Ended(end) => break assert_eq!(end, End::Compacted),
             other => panic!("unexpected {other:?}"),
         }
     }
@@ -267,8 +270,8 @@ async fn an_etcd_that_went_back_ends_the_watcher() {
     store.wipe();
     loop {
         match watcher.step().await {
-            Step::Failed(_) => {}
-            Step::Ended(end) => {
+            WatcherStep::Failed(_) => {}
+            WatcherStep::Ended(end) => {
                 break assert_eq!(end, End::WentBack { etcd: 1, ours: at });
             }
             other => panic!("unexpected {other:?}"),
@@ -282,8 +285,8 @@ async fn another_epoch_ends_the_watcher() {
     let mut other = Watcher::new(Arc::clone(&store) as Arc<dyn Store>, "e2", None);
     let end = loop {
         match other.step().await {
-            Step::Page(_) | Step::Listed(_) => {}
-            Step::Ended(end) => break end,
+            WatcherStep::Page(_) | WatcherStep::Listed(_) => {}
+            WatcherStep::Ended(end) => break end,
             step => panic!("unexpected {step:?}"),
         }
     };
@@ -385,7 +388,7 @@ async fn a_watch_opens_however_often_its_caller_does_something_else_meanwhile() 
     let mut watcher = Watcher::new(store, EPOCH, Some(epoch));
     let mut at = None;
     while at.is_none() {
-        if let Step::Listed(revision) = watcher.step().await {
+        if let WatcherStep::Listed(revision) = watcher.step().await {
             at = Some(revision);
         }
     }

@@ -37,37 +37,41 @@ fn write() -> impl Strategy<Value = (String, Option<String>)> {
         ])),
     )
         .prop_map(|(app, id, v)| (format!("instances/{app}/{id}"), v.map(str::to_owned)));
-    let settings = prop::option::of(prop::sample::select(vec![
-        r#"{"allowed_networks":["10.0.0.1/32"]}"#,
-        r#"{"defaults":{"retries":3,"health_check":{}}}"#,
-        r#"{"allowed_networks":["10.0.0.2/32"],"defaults":{"max_conns":9}}"#,
-        "{}",
-        "bad",
-    ]))
-    .prop_map(|value| ("settings".to_owned(), value.map(str::to_owned)));
-    let said = |kind: &'static str, values: Vec<&'static str>| {
+    let about = |kind: &'static str, values: Vec<&'static str>| {
         let values = prop::option::weighted(0.7, prop::sample::select(values));
         (prop::sample::select(vec!["shop", "blog"]), 0..4, values)
             .prop_map(move |(app, id, v)| (format!("{kind}/{app}/{id}"), v.map(str::to_owned)))
     };
-    let overrides = said(
+    let overrides = about(
         "overrides",
         vec![DRAINING, DRAINING, r#"{"draining":false}"#, "bad"],
     );
-    let health = said("health", vec![DOWN, DOWN, r#"{"up":true}"#, "bad"]);
+    let health = about("health", vec![DOWN, DOWN, r#"{"up":true}"#, "bad"]);
     prop_oneof![
-        3 => route, 3 => app, 5 => instance, 2 => settings, 2 => overrides, 3 => health
+        3 => route, 3 => app, 5 => instance, 2 => settings(), 2 => overrides, 3 => health
     ]
+}
+
+fn settings() -> impl Strategy<Value = (String, Option<String>)> {
+    prop::option::of(prop::sample::select(vec![
+        r#"{"allowed_networks":["10.0.0.1/32"]}"#,
+        r#"{"defaults":{"retries":3,"health_check":{}}}"#,
+        r#"{"defaults":{"retries":2}}"#,
+        r#"{"allowed_networks":["10.0.0.2/32"],"defaults":{"max_conns":9}}"#,
+        "{}",
+        "bad",
+    ]))
+    .prop_map(|value| ("settings".to_owned(), value.map(str::to_owned)))
 }
 
 /// etcd, as far as revisions go.
 #[derive(Default)]
-struct Registry {
+struct SmallRegistry {
     revision: Revision,
     keys: BTreeMap<String, KeyValue>,
 }
 
-impl Registry {
+impl SmallRegistry {
     fn commit(&mut self, writes: &[(String, Option<String>)]) -> Vec<Event> {
         self.revision += 1;
         let mod_revision = self.revision;
@@ -101,7 +105,93 @@ impl Registry {
     }
 }
 
+/// All elements that such a registry can have.
+fn elements() -> Vec<Element> {
+    let mut elements = vec![Element::defaults()];
+    for host in ["a.x.y", "b.x.y", "*.x.y", "x.y", "*.y", "*", "10.0.0.1"] {
+        elements.push(Element::Route(host.into()));
+    }
+    for app in ["shop", "blog"] {
+        elements.push(Element::App(app.into()));
+        for id in 0..4 {
+            elements.push(Element::Instance(app.into(), id.to_string().into()));
+        }
+    }
+    elements
+}
+
+/// What is kept to be shown at once is what all instances together say.
+fn assert_adds_up(table: &Table) {
+    let (mut shadowed, mut live) = (0, Vec::new());
+    for app in table.apps("", None, usize::MAX) {
+        let view = table.app_named(&app.app).unwrap();
+        let states = || view.instances.iter().map(|instance| &instance.state);
+        live.push((
+            app.live,
+            states().filter(|s| **s == InstanceState::Live).count(),
+        ));
+        assert_eq!(app.instances, view.instances.len());
+        shadowed += states()
+            .filter(|s| matches!(s, InstanceState::Shadowed { .. }))
+            .count();
+    }
+    assert!(live.iter().all(|(shown, found)| shown == found), "{live:?}");
+    assert_eq!(table.shadowed_count(), shadowed);
+    let shown = table.shadowed(usize::MAX);
+    assert_eq!(table.contested_count(), shown.len());
+    assert_eq!(
+        shown.iter().map(|s| s.displaced.len()).sum::<usize>(),
+        shadowed
+    );
+    assert_eq!(table.counts().bad, table.bad().count());
+    assert!(table.bad().map(|(key, _)| key).is_sorted());
+    let keys = [
+        (Kind::Route, table.route_keys(None, usize::MAX)),
+        (Kind::App, table.policy_keys(None, usize::MAX)),
+        (Kind::Instance, table.instance_keys(None, usize::MAX)),
+        (Kind::Override, table.override_keys(None, usize::MAX)),
+        (Kind::Health, table.health_keys(None, usize::MAX)),
+    ];
+    for (kind, keys) in keys {
+        assert_eq!(table.count(kind), keys.len(), "{kind:?}");
+        for (key, revision) in keys {
+            assert_eq!(table.key_revision(&key), Some(revision));
+        }
+    }
+}
+
 proptest! {
+    /// Settings touch the elements that they change, and no others.
+    #[test]
+    fn settings_touch_what_becomes_another(
+        writes in prop::collection::vec(write(), 1..40),
+        changes in prop::collection::vec(settings(), 1..6),
+    ) {
+        let mut registry = SmallRegistry::default();
+        registry.commit(&writes);
+        let mut table = registry.table();
+        for change in changes {
+            let held = |table: &Table| -> Vec<_> {
+                let elements = elements().into_iter();
+                elements.map(|e| (table.held(&e), e)).collect()
+            };
+            let before = held(&table);
+            let events = registry.commit(&[change]);
+            table.apply(registry.revision, &events);
+            let changed: BTreeSet<_> = before
+                .into_iter()
+                .zip(held(&table))
+                .filter(|((was, _), (is, _))| was != is)
+                .map(|((_, element), _)| element)
+                .collect();
+            let touched = table.touched_since(registry.revision - 1).unwrap();
+            prop_assert_eq!(touched, changed.iter().collect::<BTreeSet<_>>());
+            let fresh = registry.table();
+            prop_assert_eq!(&table.index, &fresh.index);
+            prop_assert_eq!(held(&table), held(&fresh));
+        }
+    }
+
     /// Two agents never disagree: a table that saw every event equals one that
     /// was loaded from a listing, and the changes that it told on the way lead
     /// Redis from any revision to what it holds.
@@ -110,7 +200,7 @@ proptest! {
         commits in prop::collection::vec(prop::collection::vec(write(), 1..4), 1..40),
         joined in 0_usize..40,
     ) {
-        let mut registry = Registry::default();
+        let mut registry = SmallRegistry::default();
         let mut table = Table::new();
         let mut redis: BTreeMap<Element, Box<str>> = BTreeMap::new();
         for (at, commit) in commits.iter().enumerate() {
@@ -133,6 +223,8 @@ proptest! {
             for app in ["shop", "blog"] {
                 prop_assert_eq!(table.app_named(app), fresh.app_named(app));
             }
+            prop_assert_eq!(&table.index, &fresh.index);
+            assert_adds_up(&table);
             redis.retain(|element, _| fresh.held(element) != Held::Frozen);
             let mut held: Vec<_> = redis
                 .iter()

@@ -6,22 +6,22 @@ use pointsman_model::{AppName, Bad, Route};
 
 /// A host's rules.
 #[derive(Debug)]
-pub(super) enum Rules {
+pub(super) enum StoredRules {
     /// All goes to one app, as with most hosts.
     To(AppName),
     /// Anything else, as text.
-    Text(Box<Text>),
+    Text(Box<RulesText>),
 }
 
 /// Rules as the record has them and as the API shows them, which often is the
 /// same.
 #[derive(Debug)]
-pub(super) struct Text {
+pub(super) struct RulesText {
     record: Box<str>,
     shown: Option<Box<str>>,
 }
 
-impl Rules {
+impl StoredRules {
     /// Reads a route's value.
     pub(super) fn from_value(raw: &[u8]) -> Result<Self, Bad> {
         if let Some(app) = Route::only_app(raw) {
@@ -29,7 +29,7 @@ impl Rules {
         }
         let route = Route::from_value(raw)?;
         let (record, shown) = (route.record_rules(), route.rules_json());
-        Ok(Self::Text(Box::new(Text {
+        Ok(Self::Text(Box::new(RulesText {
             shown: (shown != record).then(|| shown.into()),
             record: record.into(),
         })))
@@ -60,8 +60,8 @@ mod tests {
     fn a_route_to_one_app_is_kept_by_its_name_and_means_the_same() {
         let long = r#"{"rules":[{"path":"/","to":[{"app":"a.b-c_1"}]}]}"#;
         for raw in [r#"{"app":"a.b-c_1"}"#, long] {
-            let rules = Rules::from_value(raw.as_bytes()).unwrap();
-            assert!(matches!(&rules, Rules::To(app) if app.as_str() == "a.b-c_1"));
+            let rules = StoredRules::from_value(raw.as_bytes()).unwrap();
+            assert!(matches!(&rules, StoredRules::To(app) if app.as_str() == "a.b-c_1"));
             let route = Route::from_value(raw.as_bytes()).unwrap();
             assert_eq!(rules.record(), route.record_rules());
             assert_eq!(rules.shown(), route.rules_json());
@@ -78,11 +78,11 @@ mod tests {
             r#"{"app":".."}"#,
             r#"{"rules":[{"path":"/","to":[{"app":"a"},{"app":"a"}]}]}"#,
         ] {
-            let refused = Rules::from_value(raw.as_bytes()).unwrap_err();
+            let refused = StoredRules::from_value(raw.as_bytes()).unwrap_err();
             assert_eq!(refused, Route::from_value(raw.as_bytes()).unwrap_err());
         }
         let split = br#"{"rules":[{"path":"/","to":[{"app":"a"},{"app":"b"}]}]}"#;
-        let rules = Rules::from_value(split).unwrap();
+        let rules = StoredRules::from_value(split).unwrap();
         assert_eq!(
             rules.shown(),
             Route::from_value(split).unwrap().rules_json()
