@@ -314,11 +314,10 @@ impl Publisher {
     /// Puts right what the reconciler found to differ.
     fn take_finding(&mut self, stream: &mut Stream, finding: Finding) -> Result<(), Turn> {
         let changes = match finding {
-            Finding::Doubt { lacking, held } => {
+            Finding::Doubt(what) => {
                 // The rebuild begins with the guard.
                 self.broken = true;
-                let why = format!("at rest, {lacking} of {held} records would go");
-                return Err(Turn::ListAgain(why));
+                return Err(Turn::ListAgain(format!("at rest, {what} would go")));
             }
             Finding::Element(element) => self.read().changes([&element]),
             Finding::Key { at, event } => {
