@@ -138,8 +138,12 @@ impl Publisher {
         let mut losses = Losses::default();
         let mut cursor = Some(0);
         while let Some(at) = cursor {
-            let page = self.answered(|| sink.scan(at)).await;
+            let mut page = self.answered(|| sink.scan(at)).await;
             cursor = page.next;
+            // What went by events is no loss: those are real.
+            if let Some(bulk) = &self.bulk {
+                page.elements.retain(|element| !bulk.names(element));
+            }
             losses.count_elements(&self.read(), &page.elements);
         }
         losses
@@ -154,7 +158,7 @@ impl Publisher {
             .is_some_and(|word| word.epoch == meta.epoch && word.rev == meta.rev)
     }
 
-    async fn meta(&mut self) -> Found {
+    pub(super) async fn meta(&mut self) -> Found {
         let sink = Arc::clone(&self.sink);
         self.answered(|| sink.meta()).await
     }

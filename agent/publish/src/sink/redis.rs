@@ -130,6 +130,13 @@ impl RedisSink {
         self
     }
 
+    /// The same sink, keeping about so many bytes of the change stream.
+    #[must_use]
+    pub fn with_stream_bytes(mut self, bytes: usize) -> Self {
+        self.protocol.stream_bytes = bytes;
+        self
+    }
+
     async fn connection(&self) -> Result<MultiplexedConnection, SinkError> {
         let mut held = self.connection.lock().await;
         if let Some(connection) = &*held {
