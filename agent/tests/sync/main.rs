@@ -5,6 +5,7 @@
 
 mod bench;
 mod emptied;
+mod foreign;
 mod holding;
 mod large;
 mod pieces;
