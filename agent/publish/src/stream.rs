@@ -337,9 +337,13 @@ impl Publisher {
                 let element = Key::parse(key).ok().and_then(|key| key.touches());
                 let moved_on = {
                     let table = self.read();
-                    match (&element, table.touched_since(at)) {
-                        (Some(element), Some(touched)) => touched.contains(element),
-                        // The settings touch all; they are looked at again soon.
+                    match (&element, table.touched_since(at), &event) {
+                        (Some(element), Some(touched), _) => touched.contains(element),
+                        // The settings touch all. Others write all the time: it
+                        // counts what was told of them, not where the table is.
+                        (None, _, Event::Delete { .. }) => {
+                            table.key_revision(key).is_none_or(|ours| ours > at)
+                        }
                         _ => table.revision() != at,
                     }
                 };
