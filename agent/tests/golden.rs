@@ -4,7 +4,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that meets an error has failed")]
 
 use pointsman_mirror::table::{Held, Table};
-use pointsman_model::{Bad, Element};
+use pointsman_model::{Bad, Element, changes_json};
+use pointsman_publish::sink::FORMAT;
 use pointsman_store::{Event, KeyValue};
 use serde_json::Value;
 
@@ -125,4 +126,98 @@ fn bad_keys_and_values_are_refused_with_their_code() {
             }
         }
     }
+}
+
+/// The format that agents write, and the digest of what they derive.
+///
+/// An agent leaves alone what it does not understand and still advances Redis's
+/// revision. So agents that derive different records must not write side by
+/// side: the format keeps them apart.
+const DERIVED: (u32, u64) = (2, 0x5f23_e44f_3c4e_a8f9);
+
+#[test]
+fn the_format_is_raised_when_the_derivation_changes() {
+    let digest = digest(&derived());
+    let (format, known) = DERIVED;
+    assert!(
+        (FORMAT, digest) == (format, known),
+        "the derivation changed: raise FORMAT (now {FORMAT}) in agent/publish/src/sink.rs beyond \
+         {format}, add it to FORMATS in lua/pointsman/redis/client.lua, and renew DERIVED here to \
+         (FORMAT, {digest:#018x}). If golden records were only added, and the version before derives \
+         the same from them, renew the digest alone"
+    );
+}
+
+#[test]
+fn edges_read_the_format_that_agents_write() {
+    let path = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../lua/pointsman/redis/client.lua"
+    );
+    let client = std::fs::read_to_string(path).unwrap();
+    let formats = client
+        .lines()
+        .find(|line| line.starts_with("local FORMATS = "))
+        .unwrap();
+    let wanted = format!("[\"{FORMAT}\"] = true");
+    assert!(formats.contains(&wanted), "{formats}");
+}
+
+/// FNV-1a: the same in all versions of all libraries.
+fn digest(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+/// What agents derive: from each golden key by itself, and from a long history
+/// in which all of them meet.
+fn derived() -> String {
+    let records = records();
+    let mut keys = Vec::new();
+    for name in ["good", "good_v2"] {
+        for row in section(&records, name) {
+            let also = row["also"].as_array().into_iter().flatten();
+            let etcd = also.chain([&row["etcd"]]);
+            keys.extend(etcd.map(|kv| (text(kv, "key"), text(kv, "value"))));
+        }
+    }
+    for name in ["bad_keys", "bad_values", "bad_v2"] {
+        let rows = section(&records, name).iter();
+        keys.extend(rows.map(|row| (text(row, "key"), text(row, "value"))));
+    }
+    let mut out = String::new();
+    for (key, value) in &keys {
+        let changes = Table::new().apply(7, &[Event::Put(key_value(key, value, 7))]);
+        out += &changes_json(&changes);
+    }
+    let mut table = Table::new();
+    let mut random = 1_u64;
+    let mut below = |n: usize| {
+        random = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        usize::try_from(random >> 33).unwrap() % n
+    };
+    for revision in 8..4_000 {
+        let (key, own) = keys[below(keys.len())];
+        let event = match below(5) {
+            0 => Event::Delete {
+                key: key.to_owned(),
+                mod_revision: revision,
+            },
+            // A value of another key, mostly one of its kind.
+            1 => {
+                let kind = key.split('/').next();
+                let (_, value) = *(0..20)
+                    .map(|_| &keys[below(keys.len())])
+                    .find(|(other, _)| other.split('/').next() == kind)
+                    .unwrap_or(&(key, own));
+                Event::Put(key_value(key, value, revision))
+            }
+            _ => Event::Put(key_value(key, own, revision)),
+        };
+        out += &changes_json(&table.apply(revision, &[event]));
+    }
+    out
 }

@@ -49,9 +49,13 @@ impl Publisher {
         sleep_until(until).await;
     }
 
-    /// Takes a step of the mirror whose changes need not be sent.
+    /// Takes a step of the mirror whose changes need not be sent as batches.
     fn take_quietly(&mut self, progress: Progress) -> Result<(), Turn> {
-        self.take_progress(progress)?;
+        for (revision, changes) in self.take_progress(progress)? {
+            if let Some(bulk) = &mut self.bulk {
+                bulk.add(revision, changes.into_iter().map(|change| change.element));
+            }
+        }
         self.check_name()
     }
 

@@ -4,7 +4,8 @@
 //! It looks where Redis stands (`locate`), lists etcd *at that revision*, and
 //! from there on sends what the watch brings, batch by batch (`stream`);
 //! where etcd no longer has that revision, or Redis holds no whole table, it
-//! rebuilds (`rebuild`). Whatever it does not understand makes it look again,
+//! rebuilds (`rebuild`); that is also how it writes, in pieces, what has changed
+//! but is too much for batches. Whatever it does not understand makes it look again,
 //! never guess. While nothing puts the table or the watch in doubt, a look
 //! keeps both (`follow`), and etcd is not listed again. Beside it, one agent
 //! of all compares both sides at rest (`reconcile`).
@@ -41,7 +42,8 @@ mod stream;
 
 use locate::Start;
 pub use metrics::PublishMetrics;
-use queue::Queue;
+use queue::{Bulk, Queue};
+pub use queue::{Limits, Size};
 use reconcile::{Finding, Reconciler};
 pub use status::{Observe, Phase, SyncStatus};
 
@@ -72,6 +74,9 @@ pub struct Publisher {
     /// Whether Redis holds something of a wrong type, which only a rebuild
     /// can put right.
     broken: bool,
+    limits: Limits,
+    /// What Redis lacks, where that is too much for batches.
+    bulk: Option<Bulk>,
 }
 
 /// Why the present way of going on is at its end.
@@ -121,6 +126,8 @@ impl Publisher {
             findings,
             complained: [false; 2],
             broken: false,
+            limits: Limits::default(),
+            bulk: None,
         };
         (publisher, receiver)
     }
@@ -137,6 +144,13 @@ impl Publisher {
     #[must_use]
     pub fn reconcile_every(mut self, interval: Duration) -> Self {
         self.reconciler.interval = interval;
+        self
+    }
+
+    /// The same sync, sending so much to Redis at once.
+    #[must_use]
+    pub fn limited(mut self, limits: Limits) -> Self {
+        self.limits = limits;
         self
     }
 
@@ -207,9 +221,10 @@ impl Publisher {
             start = Start::REBUILD;
         }
         let mut queue = None;
-        if let Start::Follow(revision) = start {
-            let follows = self.mirror.follows();
-            queue = follows.and_then(|epoch| self.queue_from(epoch, revision));
+        if let Start::Follow(revision) = start
+            && let Some(epoch) = self.mirror.follows().map(str::to_owned)
+        {
+            queue = self.queue_from(&epoch, revision);
             if queue.is_none() {
                 self.doubt();
             }
@@ -217,13 +232,25 @@ impl Publisher {
         if self.mirror.follows().is_none() {
             self.list_for(&mut start, &epoch).await?;
         }
-        Ok(match start {
-            Start::Follow(revision) => queue.unwrap_or_else(|| Queue::new(&epoch, revision)),
-            Start::Rebuild { replaces } => {
-                let revision = self.rebuild(&epoch, replaces).await?;
-                Queue::new(&epoch, revision)
+        let revision = match start {
+            Start::Follow(revision) => {
+                let mut queue = queue.unwrap_or_else(|| self.queue(&epoch, revision));
+                self.bulk = queue.take_bulk();
+                match &self.bulk {
+                    None => return Ok(queue),
+                    Some(bulk) if bulk.all().is_some() => self.write_bulk(&epoch).await?,
+                    Some(_) => self.rebuild(&epoch, None).await?,
+                }
             }
-        })
+            Start::Rebuild { replaces } => self.rebuild(&epoch, replaces).await?,
+        };
+        self.bulk = None;
+        Ok(self.queue(&epoch, revision))
+    }
+
+    /// An empty queue for a Redis at `at`.
+    fn queue(&self, epoch: &str, at: Revision) -> Queue {
+        Queue::new(epoch, at, self.limits)
     }
 
     /// Lists etcd, at the revision to follow from or else as it is now. Where
@@ -257,6 +284,7 @@ impl Publisher {
                 ListProgress::Page => self.note_store_answers(),
                 ListProgress::Complete => {
                     self.mirror.take(listing);
+                    self.bulk = None;
                     self.show_table();
                     self.observer.listed();
                     return Ok(());

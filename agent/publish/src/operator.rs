@@ -3,10 +3,11 @@
 
 use std::fmt;
 
-use pointsman_mirror::table::{Counts, Held, Table};
+use pointsman_mirror::table::{Counts, Table};
 use pointsman_model::{Adoption, Confirmation};
 use pointsman_store::{Condition, KeyValue, Revision, Store, StoreError, Written};
 
+use crate::guard::Losses;
 use crate::sink::{Found, Meta, Sink, SinkError};
 
 /// Why nothing was changed.
@@ -41,6 +42,7 @@ pub struct Sides {
     pub held: usize,
     /// Those of them that etcd does not know.
     pub lacking: usize,
+    losses: Losses,
 }
 
 impl fmt::Display for Sides {
@@ -59,7 +61,11 @@ impl fmt::Display for Sides {
             f,
             "redis: epoch {}, revision {}; {} records, {} of which etcd does not know",
             self.redis.epoch, self.redis.rev, self.held, self.lacking
-        )
+        )?;
+        if self.lacking > 0 {
+            writeln!(f, "       etcd lacks {}", self.losses)?;
+        }
+        Ok(())
     }
 }
 
@@ -79,18 +85,14 @@ pub async fn look(store: &dyn Store, sink: &dyn Sink) -> Result<Sides, OperatorE
     let (epoch, revision) = store.get("epoch").await?;
     let (rebuild, _) = store.get("rebuild").await?;
     let table = list(store).await?;
-    let (mut held, mut lacking) = (0, 0);
+    let mut losses = Losses::default();
     let mut cursor = Some(0);
     while let Some(at) = cursor {
         let page = sink.scan(at).await?;
-        held += page.elements.len();
-        lacking += page
-            .elements
-            .iter()
-            .filter(|element| table.held(element) == Held::Nothing)
-            .count();
+        losses.count_elements(&table, &page.elements);
         cursor = page.next;
     }
+    let (held, lacking) = losses.total();
     Ok(Sides {
         epoch,
         revision,
@@ -99,6 +101,7 @@ pub async fn look(store: &dyn Store, sink: &dyn Sink) -> Result<Sides, OperatorE
         redis,
         held,
         lacking,
+        losses,
     })
 }
 

@@ -3,14 +3,19 @@
 //! The claim is a compare-and-set on etcd's key `rebuild`; its mod revision is
 //! the token. Redis takes pieces of the newest token only, in their order, so
 //! of several agents that rebuild at the same time one gets through.
+//!
+//! What changed but is too much for batches is written in the same way, but
+//! nothing else is. Redis then must hold a whole table to begin with; if the
+//! agent dies before the end, another one writes all of it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures::StreamExt;
 use futures::stream::FuturesOrdered;
 use pointsman_coordinate::claims;
-use pointsman_mirror::table::Held;
-use pointsman_model::Change;
+use pointsman_mirror::table::{Held, Table};
+use pointsman_model::{Change, Element};
 use pointsman_store::Revision;
 use tokio::time::{Instant, sleep};
 use tracing::info;
@@ -19,10 +24,6 @@ use super::stream::Building;
 use super::{GLANCE, Phase, Publisher, Side, Turn};
 use crate::sink::{Claim, Found, SinkError, Step as Answer};
 
-/// Records in a piece: Redis answers nobody else for the third of a
-/// millisecond that it takes. More would make the whole no quicker.
-const PIECE: usize = 200;
-const PIECE_BYTES: usize = 256 << 10;
 /// Pieces sent whose answer is still to come.
 const UNDER_WAY: usize = 2;
 
@@ -48,41 +49,122 @@ impl Publisher {
             replaces,
             token,
             revision,
+            from: None,
         };
 
         let sink = Arc::clone(&self.sink);
         self.done(|| sink.begin(&claim)).await?;
         // First of all: what is written then need not be looked at once more.
         let piece = self.sweep(token, 0).await?;
-        let (piece, records) = self.write_all(token, piece).await?;
+        let (limit, mut last) = (self.limits.piece, None);
+        let all = move |table: &Table| {
+            let records = table.records(last.as_ref(), limit.changes);
+            let changes = limit.take(records.into_iter());
+            last = changes
+                .last()
+                .map(|change| change.element.clone())
+                .or(last.take());
+            changes
+        };
+        let (piece, records) = self.write(token, piece, all).await?;
         let pieces = self.restore_kept(token, piece).await?;
         self.done(|| sink.end(token, pieces, revision)).await?;
+        self.note_rebuilt(&claim, records, begun);
+        Ok(revision)
+    }
 
+    /// Writes what the bulk names, as it is now. Answers the revision that Redis
+    /// is at then. The bulk is kept if that fails.
+    pub(super) async fn write_bulk(&mut self, epoch: &str) -> Result<Revision, Turn> {
+        self.set_phase(Phase::Rebuilding, None);
+        self.wait_for_others().await?;
+        if let Found::Table(meta) = self.meta().await
+            && self.bulk.as_ref().is_none_or(|bulk| !bulk.covers(meta.rev))
+        {
+            return Err(not_now("another agent has written what changed"));
+        }
+        let begun = Instant::now();
+        let token = self.claim().await?;
+        // Meanwhile more may change, and is named.
+        self.follow_to(token).await?;
+        let Some(bulk) = self.bulk.take() else {
+            return Err(not_now("nothing is left to write"));
+        };
+        let claim = Claim {
+            epoch: epoch.to_owned(),
+            replaces: None,
+            token,
+            revision: self.read().revision(),
+            from: Some(bulk.from()),
+        };
+        let written = match bulk.all() {
+            Some(names) => self.write_named(&claim, names).await,
+            None => Err(not_now("too much has changed to be named")),
+        };
+        match written {
+            Ok(records) => self.note_rebuilt(&claim, records, begun),
+            Err(turn) => {
+                self.bulk = Some(bulk);
+                return Err(turn);
+            }
+        }
+        Ok(claim.revision)
+    }
+
+    async fn write_named(
+        &mut self,
+        claim: &Claim,
+        names: &BTreeSet<Element>,
+    ) -> Result<usize, Turn> {
+        let sink = Arc::clone(&self.sink);
+        self.done(|| sink.begin(claim)).await?;
+        // Instances first: who finds a new route in between finds its instances.
+        let (limit, mut names) = (self.limits.piece, names.iter().rev());
+        let named =
+            move |table: &Table| limit.take(names.by_ref().flat_map(|name| table.changes([name])));
+        let (pieces, records) = self.write(claim.token, 0, named).await?;
+        self.done(|| sink.end(claim.token, pieces, claim.revision))
+            .await?;
+        Ok(records)
+    }
+
+    fn note_rebuilt(&self, claim: &Claim, records: usize, begun: Instant) {
         let took = begun.elapsed();
         self.observer.rebuilt(records, took);
+        let Claim {
+            revision,
+            token,
+            from,
+            ..
+        } = claim;
         info!(
             revision,
             token,
+            from,
             records,
             ?took,
             "rebuilt the table in redis"
         );
-        Ok(revision)
     }
 
-    /// Writes all records; answers the number of pieces and of records. While
-    /// Redis works at a piece, the next ones are made and sent.
-    async fn write_all(&mut self, token: Revision, mut piece: u64) -> Result<(u64, usize), Turn> {
+    /// Writes what `next` takes from the table, until that is nothing; answers
+    /// the number of the next piece and that of the records. While Redis works
+    /// at a piece, the next ones are made and sent.
+    async fn write(
+        &mut self,
+        token: Revision,
+        mut piece: u64,
+        mut next: impl FnMut(&Table) -> Vec<Change> + Send,
+    ) -> Result<(u64, usize), Turn> {
         let sink = Arc::clone(&self.sink);
         let mut under_way = FuturesOrdered::new();
-        let (mut records, mut last) = (0, None);
+        let mut records = 0;
         loop {
             while under_way.len() < UNDER_WAY {
-                let changes = fitting(self.read().records(last.as_ref(), PIECE));
-                let Some(change) = changes.last() else {
+                let changes = next(&self.read());
+                if changes.is_empty() {
                     break;
-                };
-                last = Some(change.element.clone());
+                }
                 records += changes.len();
                 let (n, sink) = (piece, Arc::clone(&sink));
                 under_way.push_back(async move {
@@ -107,7 +189,7 @@ impl Publisher {
     async fn restore_kept(&mut self, token: Revision, mut piece: u64) -> Result<u64, Turn> {
         let sink = Arc::clone(&self.sink);
         let kept = self.read().kept();
-        for kept in kept.chunks(PIECE) {
+        for kept in kept.chunks(self.limits.piece.changes) {
             let elements: Vec<_> = kept.iter().map(|change| change.element.clone()).collect();
             let reading = self.answered(|| sink.read(&elements)).await;
             let lost = kept
@@ -142,7 +224,7 @@ impl Publisher {
                     })
                     .collect()
             };
-            for changes in gone.chunks(PIECE) {
+            for changes in gone.chunks(self.limits.piece.changes) {
                 self.done(|| sink.piece(token, piece, changes)).await?;
                 piece += 1;
             }
@@ -218,16 +300,4 @@ impl Publisher {
 
 fn not_now(why: &str) -> Turn {
     Turn::LookAgain(why.to_owned())
-}
-
-/// As many of the changes, from the first on, as fit into a piece.
-fn fitting(mut changes: Vec<Change>) -> Vec<Change> {
-    let mut bytes = 0;
-    let fit = changes.iter().take_while(|change| {
-        bytes += change.size();
-        bytes <= PIECE_BYTES
-    });
-    let fit = fit.count().max(1);
-    changes.truncate(fit);
-    changes
 }

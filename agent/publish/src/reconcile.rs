@@ -23,7 +23,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 use tracing::debug;
 
-use super::guard::is_too_much;
+use super::guard::Losses;
 use crate::sink::{Found, Sink, SinkError};
 
 /// How often a pass begins, with a quarter of jitter, unless told otherwise.
@@ -47,9 +47,9 @@ pub(super) enum Finding {
     Key { at: Revision, event: Event },
     /// Redis is wrong about an element.
     Element(Element),
-    /// Most of what is held would go: that needs a closer look, and perhaps a
-    /// word of an operator.
-    Doubt { lacking: usize, held: usize },
+    /// Most of what is held would go, of some kind or of all: that needs a
+    /// closer look, and perhaps a word of an operator.
+    Doubt(String),
 }
 
 /// Why a pass was given up; the next one begins anew.
@@ -133,22 +133,24 @@ impl Reconciler {
         )
         .await?;
         self.check_instances(&mut findings).await?;
-        let gone = findings.iter().map(|finding| match finding {
-            Finding::Key {
+        let mut losses = Losses::default();
+        for finding in &findings {
+            if let Finding::Key {
                 event: Event::Delete { key, .. },
                 ..
-            } => Key::parse(key).map_or(0, |key| key.kind().declaration().weight),
-            _ => 0,
-        });
-        let lacking = gone.sum();
-        let held = {
+            } = finding
+                && let Ok(key) = Key::parse(key)
+            {
+                losses.count(key.kind(), 0, 1);
+            }
+        }
+        {
             let table = self.table();
-            let kinds = Kind::ALL.iter();
-            kinds
-                .map(|kind| table.count(*kind) * kind.declaration().weight)
-                .sum()
-        };
-        self.tell_unless_too_much(findings, lacking, held).await;
+            for kind in Kind::ALL {
+                losses.count(*kind, table.count(*kind), 0);
+            }
+        }
+        self.tell_unless_too_much(findings, &losses).await;
 
         if presence::eldest(self.table().agents()) != Some(&self.agent) {
             return Ok(());
@@ -158,9 +160,9 @@ impl Reconciler {
     }
 
     /// Tells what was found, unless most of what is held would go by it.
-    async fn tell_unless_too_much(&self, findings: Vec<Finding>, lacking: usize, held: usize) {
-        if is_too_much(lacking, held) {
-            return self.tell(Finding::Doubt { lacking, held }).await;
+    async fn tell_unless_too_much(&self, findings: Vec<Finding>, losses: &Losses) {
+        if let Some(what) = losses.too_much() {
+            return self.tell(Finding::Doubt(what)).await;
         }
         for finding in findings {
             self.tell(finding).await;
@@ -393,7 +395,7 @@ impl Reconciler {
 
     /// Checks whether Redis holds what the table does not know.
     async fn check_strays(&self) -> Result<(), GivenUp> {
-        let (mut strays, mut held) = (Vec::new(), 0);
+        let (mut strays, mut losses) = (Vec::new(), Losses::default());
         let mut cursor = Some(0);
         while let Some(from) = cursor {
             let begun = Instant::now();
@@ -402,21 +404,23 @@ impl Reconciler {
             let after = self.sink.meta().await?;
             self.caught_up(&after).await?;
             cursor = page.next;
-            held += page.elements.len();
             {
                 let table = self.table();
                 let unsure = table
                     .touched_since(revision(&before)?)
                     .ok_or(GivenUp::Unfit("too long ago"))?;
-                strays.extend(page.elements.into_iter().filter(|element| {
-                    table.held(element) == Held::Nothing && !unsure.contains(element)
-                }));
+                for element in page.elements {
+                    let stray = table.held(&element) == Held::Nothing && !unsure.contains(&element);
+                    losses.count(element.kind(), 1, usize::from(stray));
+                    if stray {
+                        strays.push(element);
+                    }
+                }
             }
             sleep(begun.elapsed() * REST).await;
         }
-        let lacking = strays.len();
         let findings = strays.into_iter().map(Finding::Element).collect();
-        self.tell_unless_too_much(findings, lacking, held).await;
+        self.tell_unless_too_much(findings, &losses).await;
         Ok(())
     }
 

@@ -91,6 +91,9 @@ pub struct Claim {
     pub token: Revision,
     /// The revision that the table will be at.
     pub revision: Revision,
+    /// Only what changed after this revision is written; the rest must be
+    /// there. None: all is written.
+    pub from: Option<Revision>,
 }
 
 /// What became of a step of a rebuild.
@@ -155,7 +158,9 @@ pub trait Sink: Send + Sync + fmt::Debug {
     async fn batch(&self, batch: &Batch) -> Result<Outcome, SinkError>;
 
     /// Begins a rebuild iff the claim is newer than the last one and Redis is
-    /// not ahead; or Redis holds no table, or that of the epoch to replace.
+    /// not ahead; or Redis holds no table, or that of the epoch to replace. If
+    /// only what changed is written: iff Redis also holds a whole table that is
+    /// not behind [`Claim::from`].
     async fn begin(&self, claim: &Claim) -> Result<Step, SinkError>;
 
     /// Writes piece `n` of a rebuild iff the claim is ours and it is its turn.

@@ -23,10 +23,6 @@ use crate::sink::{Found, Outcome, SinkError};
 /// Redis was emptied: so it is looked at.
 const PROBE: Duration = Duration::from_secs(1);
 
-/// Up to so many elements a Redis that went back a little is brought up to
-/// date by one batch; that script takes about 20 ms.
-const CATCH_UP: usize = 5_000;
-
 /// A call to Redis that is under way. There is never more than one.
 type Call = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
@@ -94,15 +90,24 @@ impl Publisher {
             probed: false,
             building: None,
         };
+        let turn = self.go_on(&mut stream, shutdown).await;
+        self.bulk = stream.queue.take_bulk();
+        turn
+    }
+
+    async fn go_on(&mut self, stream: &mut Stream, shutdown: &CancellationToken) -> Turn {
         let mut probe = interval(PROBE);
         probe.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        self.show(&stream);
+        self.show(stream);
         loop {
-            self.send_next(&mut stream);
+            if stream.queue.is_bulk() && stream.call.is_none() && stream.again.is_none() {
+                return look_again("what has changed is too much for batches".into());
+            }
+            self.send_next(stream);
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => {
-                    if let Some(call) = stream.call {
+                    if let Some(call) = stream.call.take() {
                         debug!("waiting for the write that is under way");
                         call.await;
                     }
@@ -110,20 +115,20 @@ impl Publisher {
                 }
                 answer = answered(&mut stream.call) => {
                     stream.call = None;
-                    if let Err(turn) = self.take_answer(&mut stream, answer) {
+                    if let Err(turn) = self.take_answer(stream, answer) {
                         return turn;
                     }
-                    self.show(&stream);
+                    self.show(stream);
                 }
                 () = until(stream.not_before) => stream.not_before = None,
                 _ = probe.tick() => stream.probe_due = true,
                 progress = self.mirror.step() => {
-                    if let Err(turn) = self.take_step(&mut stream, progress) {
+                    if let Err(turn) = self.take_step(stream, progress) {
                         return turn;
                     }
                 }
                 Some(finding) = self.findings.recv() => {
-                    if let Err(turn) = self.take_finding(&mut stream, finding) {
+                    if let Err(turn) = self.take_finding(stream, finding) {
                         return turn;
                     }
                 }
@@ -218,11 +223,7 @@ impl Publisher {
         for (revision, changes) in self.take_progress(progress)? {
             stream.queue.push(revision, changes);
         }
-        self.check_name()?;
-        if stream.queue.is_overfull() {
-            return Err(Turn::ListAgain("too many changes wait for redis".into()));
-        }
-        Ok(())
+        self.check_name()
     }
 
     fn note_batch(&self, parcel: &Parcel, took: Duration, outcome: &Outcome) {
@@ -278,11 +279,12 @@ impl Publisher {
     }
 
     /// Redis is at an older revision than it was, as after a fail-over to a
-    /// replica that lagged: one batch brings it up to date, if what has
-    /// changed since is still known.
+    /// replica that lagged: it is brought up to date, if what has changed since
+    /// is still known.
     fn went_back(&mut self, stream: &mut Stream, to: Revision) -> Result<(), Turn> {
         let at = stream.queue.at();
-        let Some(queue) = self.queue_from(stream.queue.epoch(), to) else {
+        let epoch = stream.queue.epoch().to_owned();
+        let Some(queue) = self.queue_from(&epoch, to) else {
             return Err(look_again(format!(
                 "redis went back from revision {at} to {to}"
             )));
@@ -291,34 +293,40 @@ impl Publisher {
             from = at,
             to,
             changes = queue.waiting(),
-            "redis went back, catching up by one batch"
+            "redis went back, bringing it up to date"
         );
         stream.again = None;
         stream.queue = queue;
         Ok(())
     }
 
-    /// The queue for a Redis at `at`, with what the table has changed since;
-    /// none if that is more than one batch, or not known any more.
-    pub(super) fn queue_from(&self, epoch: &str, at: Revision) -> Option<Queue> {
+    /// The queue for a Redis at `at`, with what has changed since; none if that
+    /// is not known any more.
+    pub(super) fn queue_from(&mut self, epoch: &str, at: Revision) -> Option<Queue> {
+        let bulk = self.bulk.take();
+        let waiting = bulk.and_then(|bulk| self.queue(epoch, at).with_bulk(bulk));
+        if waiting.is_some() {
+            return waiting;
+        }
+        let mut queue = self.queue(epoch, at);
         let table = self.read();
         let touched = table.touched_since(at)?;
-        if touched.len() > CATCH_UP {
-            return None;
+        if touched.len() > self.limits.revision.changes {
+            queue.push_names(table.revision(), touched.into_iter().cloned());
+        } else {
+            queue.push(table.revision(), table.changes(touched));
         }
-        let mut queue = Queue::new(epoch, at);
-        queue.push(table.revision(), table.changes(touched));
+        drop(table);
         Some(queue)
     }
 
     /// Puts right what the reconciler found to differ.
     fn take_finding(&mut self, stream: &mut Stream, finding: Finding) -> Result<(), Turn> {
         let changes = match finding {
-            Finding::Doubt { lacking, held } => {
+            Finding::Doubt(what) => {
                 // The rebuild begins with the guard.
                 self.broken = true;
-                let why = format!("at rest, {lacking} of {held} records would go");
-                return Err(Turn::ListAgain(why));
+                return Err(Turn::ListAgain(format!("at rest, {what} would go")));
             }
             Finding::Element(element) => self.read().changes([&element]),
             Finding::Key { at, event } => {
@@ -329,9 +337,13 @@ impl Publisher {
                 let element = Key::parse(key).ok().and_then(|key| key.touches());
                 let moved_on = {
                     let table = self.read();
-                    match (&element, table.touched_since(at)) {
-                        (Some(element), Some(touched)) => touched.contains(element),
-                        // The settings touch all; they are looked at again soon.
+                    match (&element, table.touched_since(at), &event) {
+                        (Some(element), Some(touched), _) => touched.contains(element),
+                        // The settings touch all. Others write all the time: it
+                        // counts what was told of them, not where the table is.
+                        (None, _, Event::Delete { .. }) => {
+                            table.key_revision(key).is_none_or(|ours| ours > at)
+                        }
                         _ => table.revision() != at,
                     }
                 };

@@ -237,6 +237,20 @@ fn run(lua: &Lua, words: &[String]) -> mlua::Result<Value> {
             let fields = fields.iter().map(|f| (*f).to_owned()).collect();
             add(data, key, length, id, fields)?.into_lua(lua)
         }
+        ["XTRIM", key, "MINID", "~", id] => {
+            let least = id.split_once('-').and_then(|(ms, seq)| {
+                let least: Id = (ms.parse().ok()?, seq.parse().ok()?);
+                Some(least)
+            });
+            let least =
+                least.ok_or_else(|| wrong("ERR Invalid stream ID specified as stream command"))?;
+            let Some(Item::Stream(entries, _)) = data.get_mut(*key) else {
+                return Err(wrong(WRONG_TYPE));
+            };
+            let before = entries.len();
+            entries.retain(|entry| entry.id >= least);
+            (before - entries.len()).into_lua(lua)
+        }
         ["XREVRANGE", key, "+", "-", "COUNT", "1"] => {
             let table = lua.create_table()?;
             match data.get(*key) {

@@ -8,7 +8,7 @@ use pointsman_memory::MemoryStore;
 use pointsman_mirror::{Mirror, SharedTable};
 use pointsman_model::Key;
 use pointsman_publish::sink::script::Protocol;
-use pointsman_publish::{Phase, Publisher, SyncStatus};
+use pointsman_publish::{Limits, Phase, Publisher, Size, SyncStatus};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
@@ -90,7 +90,14 @@ impl World {
             return;
         }
         self.started += 1;
-        let protocol = Protocol::new(PREFIX, 100);
+        let mut protocol = Protocol::new(PREFIX, 100);
+        // Half of the worlds have little room.
+        let limits = if self.seed.is_multiple_of(2) {
+            protocol.stream_bytes = 2_000;
+            narrow()
+        } else {
+            Limits::default()
+        };
         let paused = self.paused[number].subscribe();
         let link = Arc::new(Link::new(
             self.sim.clone(),
@@ -105,6 +112,7 @@ impl World {
         let (sync, status) = Publisher::new(&name, mirror, link, Arc::new(()));
         let seed = self.seed.wrapping_add(self.started);
         let sync = sync.seeded(seed).reconcile_every(RECONCILE);
+        let sync = sync.limited(limits);
         let task = tokio::spawn(sync.run(CancellationToken::new()));
         tokio::spawn(says_what_it_does(self.sim.clone(), status.clone(), watches));
         self.agents[number] = Some(Agent {
@@ -276,6 +284,22 @@ impl World {
             }
         }
         None
+    }
+}
+
+/// So little at once that a few keys are too many for a batch, and a few more
+/// too many to be named.
+fn narrow() -> Limits {
+    let size = |changes| Size {
+        changes,
+        bytes: 1_000,
+    };
+    Limits {
+        batch: size(2),
+        revision: size(2),
+        piece: size(1),
+        waiting: 1_500,
+        names: 1_200,
     }
 }
 

@@ -178,7 +178,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "redis.stream_length",
         "NUMBER",
-        "About how many entries the change stream keeps; an edge that was away for more reloads.",
+        "About how many entries the change stream keeps, up to 64 MiB; an edge that was away for more reloads.",
     )
     .default("10000"),
     setting(

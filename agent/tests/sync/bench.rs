@@ -15,7 +15,7 @@ use pointsman_mirror::table::{Held, Table};
 use pointsman_model::Element;
 use pointsman_publish::sink::FORMAT;
 use pointsman_publish::sink::redis::RedisSink;
-use pointsman_publish::{Observe, Phase, Publisher, SyncStatus};
+use pointsman_publish::{Limits, Observe, Phase, Publisher, SyncStatus};
 use pointsman_store::{Condition, Store};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -24,7 +24,10 @@ use tokio_util::sync::CancellationToken;
 
 pub const SHOP: &str = r#"{"app":"shop"}"#;
 /// A rebuild that stands still is waited for five seconds.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
+const RARELY: Duration = Duration::from_secs(3600);
+/// Redis's stream of changes, in bytes.
+pub const STREAM_BYTES: usize = 4 << 20;
 
 pub struct Bench {
     pub store: MemoryStore,
@@ -67,25 +70,31 @@ impl Bench {
     }
 
     pub fn add_agent(&mut self, name: &str) {
-        self.add(name, FORMAT, Duration::from_secs(3600));
+        self.add(name, FORMAT, RARELY, Limits::default());
+    }
+
+    pub fn add_limited_agent(&mut self, name: &str, limits: Limits) {
+        self.add(name, FORMAT, RARELY, limits);
     }
 
     pub fn add_reconciling_agent(&mut self, name: &str) {
-        self.add(name, FORMAT, Duration::from_millis(100));
+        self.add(name, FORMAT, Duration::from_millis(100), Limits::default());
     }
 
     pub fn add_agent_of_format(&mut self, name: &str, format: u32) {
-        self.add(name, format, Duration::from_secs(3600));
+        self.add(name, format, RARELY, Limits::default());
     }
 
-    fn add(&mut self, name: &str, format: u32, reconcile: Duration) {
-        let sink = Arc::new(self.sink().with_format(format));
+    fn add(&mut self, name: &str, format: u32, reconcile: Duration, limits: Limits) {
+        let sink = self.sink().with_stream_bytes(STREAM_BYTES);
+        let sink = Arc::new(sink.with_format(format));
         let listings = Arc::<Listings>::default();
         let observer = Arc::<Listings>::clone(&listings);
         let mirror = Mirror::new(Arc::new(self.store.clone()));
         let (sync, status) = Publisher::new(name, mirror, sink, observer);
         let shutdown = CancellationToken::new();
-        let task = tokio::spawn(sync.reconcile_every(reconcile).run(shutdown.clone()));
+        let sync = sync.reconcile_every(reconcile).limited(limits);
+        let task = tokio::spawn(sync.run(shutdown.clone()));
         self.agents.push(Agent {
             shutdown,
             task,
@@ -130,9 +139,16 @@ impl Bench {
     }
 
     pub async fn command(&mut self, words: &[&str]) {
-        let mut command = redis::cmd(words[0]);
-        command.arg(&words[1..]);
-        let _: redis::Value = command.query_async(&mut self.connection).await.unwrap();
+        let _: redis::Value = self.ask(words).await;
+    }
+
+    /// Sends a command, of words that need not be UTF-8.
+    pub async fn ask<T: redis::FromRedisValue>(&mut self, words: &[impl AsRef<[u8]>]) -> T {
+        let mut command = redis::Cmd::new();
+        for word in words {
+            command.arg(word.as_ref());
+        }
+        command.query_async(&mut self.connection).await.unwrap()
     }
 
     pub async fn meta(&mut self, field: &str) -> String {
@@ -209,12 +225,26 @@ impl Bench {
 
     /// Waits until an agent is in this phase.
     pub async fn phase(&mut self, phase: Phase) {
-        let status = &mut self.agents[0].status;
-        let wait = status.wait_for(|status| status.phase == phase);
-        tokio::time::timeout(PATIENCE, wait)
-            .await
-            .expect("the phase is not reached")
-            .unwrap();
+        let what = format!("the phase {phase}");
+        self.says(&what, |status| status.phase == phase).await;
+    }
+
+    /// Waits until an agent says this of itself.
+    pub async fn says(&mut self, what: &str, holds: impl FnMut(&SyncStatus) -> bool) {
+        let mut status = self.agents[0].status.clone();
+        let reached = tokio::time::timeout(PATIENCE, status.wait_for(holds)).await;
+        if reached.is_err() {
+            panic!("{what} is not reached: {:#?}", self.status());
+        }
+    }
+
+    /// Waits until each agent has brought Redis to what etcd held.
+    pub async fn all_ready(&mut self) {
+        for agent in &mut self.agents {
+            let ready = agent.status.wait_for(|status| status.ready);
+            let ready = tokio::time::timeout(PATIENCE, ready).await;
+            ready.expect("an agent does not become ready").unwrap();
+        }
     }
 
     pub async fn settled(&mut self) {
@@ -275,23 +305,27 @@ impl Bench {
     pub async fn content(&mut self) -> BTreeMap<Element, String> {
         let mut command = redis::cmd("KEYS");
         command.arg(format!("{PREFIX}*"));
-        let keys: Vec<String> = command.query_async(&mut self.connection).await.unwrap();
+        let keys: Vec<Vec<u8>> = command.query_async(&mut self.connection).await.unwrap();
+        let keys = keys
+            .into_iter()
+            .filter_map(|key| String::from_utf8(key).ok());
         let mut content = BTreeMap::new();
         for key in keys {
             let Some((kind, name)) = key[PREFIX.len()..].split_once(':') else {
                 continue;
             };
             if kind == "inst" {
-                let fields: redis::RedisResult<BTreeMap<String, String>> = redis::cmd("HGETALL")
+                type Fields = BTreeMap<Vec<u8>, Vec<u8>>;
+                let fields: redis::RedisResult<Fields> = redis::cmd("HGETALL")
                     .arg(&key)
                     .query_async(&mut self.connection)
                     .await;
                 let fields = fields.unwrap_or_default();
-                content.extend(
-                    fields
-                        .into_iter()
-                        .map(|(id, value)| (Element::Instance(name.into(), id.into()), value)),
-                );
+                content.extend(fields.into_iter().filter_map(|(id, value)| {
+                    let id = String::from_utf8(id).ok()?.into();
+                    let value = String::from_utf8_lossy(&value).into_owned();
+                    Some((Element::Instance(name.into(), id), value))
+                }));
                 continue;
             }
             let value: Result<String, _> = redis::cmd("GET")

@@ -38,6 +38,7 @@ async fn holds_when_etcd_was_emptied_and_keeps_what_redis_has() {
     let before = bench.content().await;
     bench.store.wipe();
     bench.phase(Phase::Holding).await;
+    bench.agent_looks(2).await;
     assert_eq!(bench.content().await, before);
     let epoch = bench.store.get("epoch").await.unwrap().0;
     assert!(
@@ -106,12 +107,65 @@ async fn a_listing_that_lacks_most_of_redis_waits_for_a_word() {
     bench.add_agent("b");
     bench.phase(Phase::Holding).await;
     let reason = bench.status().hold_reason.unwrap();
-    assert!(reason.contains("lacks 20 of the 30 records"), "{reason}");
+    assert!(reason.contains("lacks 20 of the 30 routes"), "{reason}");
     assert_eq!(bench.content().await.len(), 30);
     let sides = operator::look(&bench.store, &bench.sink()).await.unwrap();
     operator::confirm(&bench.store, &sides).await.unwrap();
     bench.settled().await;
     assert_eq!(bench.content().await.len(), 10);
+}
+
+#[tokio::test]
+async fn a_listing_that_lacks_all_routes_waits_for_a_word_however_many_instances_stay() {
+    let mut bench = Bench::start().await;
+    for i in 0..40 {
+        let address = format!("10.0.0.{i}:80");
+        bench.put(&format!("instances/shop/{i}"), &address).await;
+    }
+    for i in 0..12 {
+        bench.put(&format!("routes/h{i}.example"), SHOP).await;
+    }
+    bench.add_agent("a");
+    bench.settled().await;
+    bench.stop_agents().await;
+    for i in 0..12 {
+        bench.delete(&format!("routes/h{i}.example")).await;
+    }
+    bench.store.compact(bench.store.revision());
+    bench.add_agent("b");
+    bench.phase(Phase::Holding).await;
+    let reason = bench.status().hold_reason.unwrap();
+    assert!(reason.contains("lacks 12 of the 12 routes"), "{reason}");
+    bench.agent_looks(2).await;
+    assert_eq!(bench.content().await.len(), 52);
+    let sides = operator::look(&bench.store, &bench.sink()).await.unwrap();
+    let shown = sides.to_string();
+    assert!(shown.contains("etcd lacks 12 of the 12 routes"), "{shown}");
+    operator::confirm(&bench.store, &sides).await.unwrap();
+    bench.settled().await;
+    assert_eq!(bench.content().await.len(), 40);
+}
+
+#[tokio::test]
+async fn deletions_of_all_routes_that_were_lost_wait_for_a_word() {
+    let mut bench = Bench::start().await;
+    for i in 0..40 {
+        let address = format!("10.0.0.{i}:80");
+        bench.put(&format!("instances/shop/{i}"), &address).await;
+    }
+    for i in 0..12 {
+        bench.put(&format!("routes/h{i}.example"), SHOP).await;
+    }
+    bench.add_reconciling_agent("a");
+    bench.settled().await;
+    for i in 0..12 {
+        bench.store.lose_deletion(&format!("routes/h{i}.example"));
+    }
+    bench.phase(Phase::Holding).await;
+    let reason = bench.status().hold_reason.unwrap();
+    assert!(reason.contains("lacks 12 of the 12 routes"), "{reason}");
+    bench.agent_looks(2).await;
+    assert_eq!(bench.content().await.len(), 52);
 }
 
 #[tokio::test]
@@ -154,7 +208,7 @@ async fn deletions_that_were_lost_in_bulk_wait_for_a_word() {
     }
     bench.phase(Phase::Holding).await;
     let reason = bench.status().hold_reason.unwrap();
-    assert!(reason.contains("lacks 15 of the 20 records"), "{reason}");
+    assert!(reason.contains("lacks 15 of the 20 routes"), "{reason}");
     assert_eq!(bench.content().await.len(), 20);
 }
 

@@ -5,15 +5,14 @@
 
 mod bench;
 mod emptied;
+mod foreign;
+mod formats;
 mod holding;
+mod large;
 mod pieces;
-
-use std::time::Duration;
 
 use bench::{Bench, SHOP};
 use pointsman_model::Element;
-use pointsman_publish::Phase;
-use pointsman_publish::sink::FORMAT;
 use pointsman_store::{Condition, Store};
 
 #[tokio::test]
@@ -274,31 +273,13 @@ async fn a_redis_that_went_back_a_little_is_caught_up_by_one_batch() {
 }
 
 #[tokio::test]
-async fn an_agent_of_an_older_format_is_passive_and_one_of_a_newer_rebuilds() {
-    let mut bench = Bench::start().await;
-    bench.put("routes/a.example", SHOP).await;
-    bench.add_agent("old");
-    bench.settled().await;
-    let newer = FORMAT + 1;
-    bench.add_agent_of_format("new", newer);
-    bench.meta_becomes("format", &newer.to_string()).await;
-    bench.phase(Phase::Holding).await;
-    let reason = bench.status().hold_reason.unwrap();
-    assert!(reason.contains("passive until it is upgraded"), "{reason}");
-    bench.put("routes/b.example", SHOP).await;
-    bench.settled().await;
-    assert_eq!(bench.meta("format").await, newer.to_string());
-}
-
-#[tokio::test]
 async fn an_etcd_or_redis_that_is_away_is_waited_for() {
     let mut bench = Bench::start().await;
     bench.put("routes/a.example", SHOP).await;
     bench.add_agent("a");
     bench.settled().await;
     bench.store.set_down(true);
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    assert!(!bench.status().etcd_connected);
+    bench.says("etcd is away", |s| !s.etcd_connected).await;
     bench.store.set_down(false);
     bench.put("routes/b.example", SHOP).await;
     bench.settled().await;

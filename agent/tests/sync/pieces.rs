@@ -23,6 +23,7 @@ async fn a_piece_may_come_once_more_behind_later_ones_but_not_before_its_turn() 
         replaces: None,
         token: 5,
         revision: 9,
+        from: None,
     };
     assert_eq!(sink.begin(&claim).await.unwrap(), Step::Done);
 
@@ -53,4 +54,58 @@ async fn a_piece_may_come_once_more_behind_later_ones_but_not_before_its_turn() 
     let held: Vec<_> = held.iter().map(Option::as_deref).collect();
     assert_eq!(held, [None, Some("5"), None, Some("4")]);
     assert_eq!(sink.end(5, 2, 9).await.unwrap(), Step::Done);
+}
+
+#[tokio::test]
+async fn only_a_whole_table_that_is_not_behind_takes_just_what_changed() {
+    let mut bench = Bench::start().await;
+    let sink = bench.sink();
+    let claim = |token, from| Claim {
+        epoch: "e".to_owned(),
+        replaces: None,
+        token,
+        revision: 20,
+        from,
+    };
+    let refused = |step: Step| match step {
+        Step::Refused(why) => why,
+        Step::Done => panic!("it was accepted"),
+    };
+    // There is no table; then it is half built; then it is older.
+    let why = refused(sink.begin(&claim(5, Some(0))).await.unwrap());
+    assert!(why.contains("does not hold all"), "{why}");
+    assert_eq!(sink.begin(&claim(5, None)).await.unwrap(), Step::Done);
+    refused(sink.begin(&claim(6, Some(0))).await.unwrap());
+    let first = [change(Element::Route("a.example".into()), Some("1"))];
+    assert_eq!(sink.piece(5, 0, &first).await.unwrap(), Step::Done);
+    assert_eq!(sink.end(5, 1, 9).await.unwrap(), Step::Done);
+    let why = refused(sink.begin(&claim(7, Some(10))).await.unwrap());
+    assert!(why.contains("up to revision 10"), "{why}");
+    // An agent of another format does not know what the rest is.
+    let older = bench.sink().with_format(1);
+    refused(older.begin(&claim(7, Some(9))).await.unwrap());
+
+    for again in [false, true] {
+        let step = sink.begin(&claim(7, Some(9))).await.unwrap();
+        assert_eq!(step, Step::Done, "again: {again}");
+    }
+    assert_eq!(bench.meta("state").await, "building");
+    assert_eq!(bench.meta("rev").await, "9");
+    // A hash cannot be put right where only some of its fields are written.
+    bench.command(&["SET", "pointsman:inst:shop", "x"]).await;
+    let instance = Element::Instance("shop".into(), "1".into());
+    let piece = [first[0].clone(), change(instance, Some("2"))];
+    let why = refused(sink.piece(7, 0, &piece).await.unwrap());
+    assert!(why.contains("inst:shop is string"), "{why}");
+    let held = sink.read(&[Element::Route("a.example".into())]).await;
+    assert_eq!(
+        held.unwrap().values,
+        [Some("1".into())],
+        "nothing was written"
+    );
+    // A whole rebuild, then, clears it away.
+    assert_eq!(sink.begin(&claim(8, None)).await.unwrap(), Step::Done);
+    assert_eq!(sink.piece(8, 0, &piece).await.unwrap(), Step::Done);
+    assert_eq!(sink.end(8, 1, 20).await.unwrap(), Step::Done);
+    assert_eq!(bench.meta("state").await, "ready");
 }

@@ -1,12 +1,14 @@
 //! Redis itself. The only file that knows the Redis client.
 
 use std::fmt;
+use std::string::FromUtf8Error;
 use std::time::Duration;
 
 use ::redis::aio::MultiplexedConnection;
 use ::redis::{
     AsyncConnectionConfig, Client, ConnectionAddr, ErrorKind, FromRedisValue, IntoConnectionInfo,
-    RedisConnectionInfo, RedisError, RedisResult, ServerErrorKind, TlsCertificates, cmd, pipe,
+    ParsingError, RedisConnectionInfo, RedisError, RedisResult, ServerErrorKind, TlsCertificates,
+    Value, cmd, pipe,
 };
 use async_trait::async_trait;
 use pointsman_model::{Change, Element};
@@ -81,6 +83,21 @@ pub struct RedisOptions {
     pub stream_length: usize,
 }
 
+/// What Redis holds as text. Anybody can write there, so it may be no UTF-8;
+/// then it is nothing that we wrote, and must only not be an error each time.
+struct Text(String);
+
+impl FromRedisValue for Text {
+    fn from_redis_value(value: Value) -> Result<Self, ParsingError> {
+        let bytes = match value {
+            Value::BulkString(bytes) => bytes,
+            other => return String::from_redis_value(other).map(Self),
+        };
+        let lossy = |error: FromUtf8Error| String::from_utf8_lossy(error.as_bytes()).into_owned();
+        Ok(Self(String::from_utf8(bytes).unwrap_or_else(lossy)))
+    }
+}
+
 /// The authorities to trust: these, or those of the system.
 type Trust = Option<Vec<u8>>;
 
@@ -123,6 +140,13 @@ impl RedisSink {
     #[must_use]
     pub fn with_format(mut self, format: u32) -> Self {
         self.protocol.format = format;
+        self
+    }
+
+    /// The same sink, keeping about so many bytes of the change stream.
+    #[must_use]
+    pub fn with_stream_bytes(mut self, bytes: usize) -> Self {
+        self.protocol.stream_bytes = bytes;
         self
     }
 
@@ -189,7 +213,7 @@ impl Sink for RedisSink {
 
     async fn meta(&self) -> Result<Found, SinkError> {
         let mut connection = self.connection().await?;
-        let answer: RedisResult<[Option<String>; 6]> = cmd("HMGET")
+        let answer: RedisResult<[Option<Text>; 6]> = cmd("HMGET")
             .arg(self.protocol.key("meta"))
             .arg(&META_FIELDS)
             .query_async(&mut connection)
@@ -200,7 +224,7 @@ impl Sink for RedisSink {
             return Ok(Found::Broken("meta is not a hash".into()));
         }
         let fields = self.settle(answer).await?;
-        Ok(script::found(fields))
+        Ok(script::found(fields.map(text)))
     }
 
     async fn probe(&self) -> Result<Found, SinkError> {
@@ -224,38 +248,35 @@ impl Sink for RedisSink {
     }
 
     async fn batch(&self, batch: &Batch) -> Result<Outcome, SinkError> {
-        self.run(&self.protocol.batch(batch))
-            .await
-            .map(script::outcome)
+        let answer = self.run(&self.protocol.batch(batch)).await?;
+        Ok(script::outcome(words(answer)))
     }
 
     async fn begin(&self, claim: &Claim) -> Result<Step, SinkError> {
-        self.run(&self.protocol.begin(claim))
-            .await
-            .map(script::step)
+        let answer = self.run(&self.protocol.begin(claim)).await?;
+        Ok(script::step(words(answer)))
     }
 
     async fn piece(&self, token: Revision, n: u64, changes: &[Change]) -> Result<Step, SinkError> {
-        self.run(&self.protocol.piece(token, n, changes))
-            .await
-            .map(script::step)
+        let answer = self.run(&self.protocol.piece(token, n, changes)).await?;
+        Ok(script::step(words(answer)))
     }
 
     async fn end(&self, token: Revision, n: u64, revision: Revision) -> Result<Step, SinkError> {
-        self.run(&self.protocol.end(token, n, revision))
-            .await
-            .map(script::step)
+        let answer = self.run(&self.protocol.end(token, n, revision)).await?;
+        Ok(script::step(words(answer)))
     }
 
     async fn read(&self, elements: &[Element]) -> Result<Reading, SinkError> {
-        self.run(&self.protocol.read(elements))
-            .await
-            .map(script::reading)
+        type Lists = (Vec<Option<Text>>, Vec<Option<Text>>);
+        let (fields, values): Lists = self.run(&self.protocol.read(elements)).await?;
+        let texts = |list: Vec<_>| list.into_iter().map(text).collect();
+        Ok(script::reading((texts(fields), texts(values))))
     }
 
     async fn scan(&self, cursor: u64) -> Result<Scanned, SinkError> {
         let mut connection = self.connection().await?;
-        let answer: RedisResult<(u64, Vec<String>)> = cmd("SCAN")
+        let answer: RedisResult<(u64, Vec<Vec<u8>>)> = cmd("SCAN")
             .arg(cursor)
             .arg("MATCH")
             .arg(format!("{}*", glob_escaped(&self.protocol.prefix)))
@@ -264,6 +285,7 @@ impl Sink for RedisSink {
             .query_async(&mut connection)
             .await;
         let (next, keys) = self.settle(answer).await?;
+        let keys = readable(keys);
         let mut elements = Vec::new();
         let mut hashes = Vec::new();
         for key in &keys {
@@ -286,12 +308,12 @@ impl Sink for RedisSink {
             for (key, _) in &hashes {
                 pipeline.cmd("HKEYS").arg(key);
             }
-            let answer: RedisResult<Vec<RedisResult<Vec<String>>>> =
+            let answer: RedisResult<Vec<RedisResult<Vec<Vec<u8>>>>> =
                 pipeline.query_async(&mut connection).await;
             let fields = self.settle(answer).await?;
             for ((_, app), ids) in hashes.iter().zip(fields) {
                 // Of a wrong type: one element stands for the whole key.
-                let ids = ids.unwrap_or_else(|_| vec![String::new()]);
+                let ids = ids.map_or_else(|_| vec![String::new()], readable);
                 elements.extend(
                     ids.into_iter()
                         .map(|id| Element::Instance((*app).into(), id.into())),
@@ -421,6 +443,22 @@ impl Sentinels {
             "the server that the Sentinel names is no master",
         )))
     }
+}
+
+fn text(text: Option<Text>) -> Option<String> {
+    text.map(|Text(text)| text)
+}
+
+fn words((word, detail): (Text, Text)) -> (String, String) {
+    (word.0, detail.0)
+}
+
+/// The names that can be ours. Others are left alone: no edge asks for them.
+fn readable(names: Vec<Vec<u8>>) -> Vec<String> {
+    let names = names.into_iter();
+    names
+        .filter_map(|name| String::from_utf8(name).ok())
+        .collect()
 }
 
 /// A client; authorities are for TLS only.

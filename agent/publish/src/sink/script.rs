@@ -9,6 +9,10 @@ use serde_json::{Value, json};
 
 use super::{Batch, Claim, FORMAT, Found, Meta, Outcome, Reading, Step};
 
+/// A stream of large entries must not fill Redis, and an edge that missed more
+/// than this is better off with the records as they are now.
+const STREAM_BYTES: usize = 64 << 20;
+
 /// The scripts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Script {
@@ -65,6 +69,8 @@ pub struct Protocol {
     pub format: u32,
     /// About how many entries the change stream keeps.
     pub stream_length: usize,
+    /// About how many bytes it keeps at the most.
+    pub stream_bytes: usize,
 }
 
 /// A script with what is sent to it.
@@ -85,6 +91,7 @@ impl Protocol {
             prefix: prefix.to_owned(),
             format: FORMAT,
             stream_length,
+            stream_bytes: STREAM_BYTES,
         }
     }
 
@@ -112,6 +119,7 @@ impl Protocol {
                 batch.from.to_string(),
                 batch.to.to_string(),
                 self.stream_length.to_string(),
+                self.stream_bytes.to_string(),
                 changes_json(&batch.changes),
             ],
         )
@@ -127,6 +135,7 @@ impl Protocol {
                 claim.token.to_string(),
                 claim.revision.to_string(),
                 claim.replaces.clone().unwrap_or_default(),
+                claim.from.map_or_else(String::new, |from| from.to_string()),
             ],
         )
     }

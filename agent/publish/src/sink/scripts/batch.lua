@@ -1,8 +1,11 @@
 -- Applies the changes of the revisions in (from, to]; or, where from equals
 -- to, puts elements right at that very revision.
--- ARGV: prefix, format, epoch, from, to, length of the stream, changes.
+-- ARGV: prefix, format, epoch, from, to, entries and bytes that the stream
+-- keeps, changes.
 local format, epoch, from, to = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
-local length, body = ARGV[6], ARGV[7]
+-- What an entry takes beside its changes, in bytes.
+local OVERHEAD = 200
+local length, most, body = ARGV[6], tonumber(ARGV[7]), ARGV[8]
 
 -- 1. Does it fit onto what is here?
 local kind = type_of(meta)
@@ -59,5 +62,15 @@ end
 for i = 1, #changes do
     write(changes[i])
 end
-redis.call("HSET", meta, "rev", to)
+
+-- 4. The stream is two halves. When the newer one is full, the older one goes.
+local half = redis.call("HMGET", meta, "mark", "bytes")
+local mark, bytes = half[1], (tonumber(half[2] or nil) or 0) + #body + OVERHEAD
+if bytes > most / 2 then
+    if mark then
+        redis.pcall("XTRIM", stream, "MINID", "~", mark)
+    end
+    mark, bytes = added, 0
+end
+redis.call("HSET", meta, "rev", to, "mark", mark or "0-0", "bytes", bytes)
 return { "applied", to }

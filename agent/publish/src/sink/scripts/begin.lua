@@ -1,9 +1,10 @@
 -- Begins a rebuild: from here on batches wait, and only the pieces of this
 -- claim are written.
 -- ARGV: prefix, format, epoch, token, revision that the table will be at,
--- epoch that may be replaced (or "").
+-- epoch that may be replaced (or ""), revision (or "") after which all that
+-- changed is written, and nothing else.
 local format, epoch, token, revision = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
-local replaces = ARGV[6]
+local replaces, from = ARGV[6], ARGV[7]
 
 local kind = type_of(meta)
 local now = { claim = 0 }
@@ -33,6 +34,10 @@ end
 if now.epoch and now.rev and now.rev > tonumber(revision) then
     return { "refused", "redis is at revision " .. now.rev_text }
 end
+if from ~= "" and (now.state ~= "ready" or now.format ~= format
+                   or not now.rev or now.rev < tonumber(from)) then
+    return { "refused", "redis does not hold all up to revision " .. from }
+end
 
 -- The stream stays, for readers to go on, unless its next ID could not be
 -- that of this rebuild.
@@ -42,11 +47,12 @@ if kind == "stream" then
     local at = last and tonumber(string.match(last[1], "^%d+"))
     if at and at > tonumber(revision) then
         redis.call("DEL", stream)
+        redis.call("HDEL", meta, "mark", "bytes")
     end
 elseif kind ~= "none" then
     redis.call("DEL", stream)
 end
 redis.call("HSET", meta, "format", format, "epoch", epoch,
            "rev", now.rev and now.rev_text or "0", "state", "building",
-           "claim", token, "next", "0")
+           "claim", token, "next", "0", "from", from)
 return { "done", "" }

@@ -18,8 +18,22 @@ if now.next ~= n then
     return { "refused", "piece " .. tostring(now.next) .. " is next" }
 end
 
--- SET and DEL do not care what was there before; a hash needs a hash.
+-- SET and DEL do not care what was there before; a hash needs a hash. What is
+-- of another type goes, unless only what changed is written: the rest of that
+-- hash would be missing.
 local at = 5
+if now.from and now.from ~= "" then
+    while at <= #ARGV do
+        local command, key = ARGV[at + 1], ARGV[at + 2]
+        local kind = type_of(key)
+        if kind ~= "none" and kind ~= "hash"
+            and (command == "HSET" or command == "HDEL") then
+            return { "refused", key .. " is " .. kind }
+        end
+        at = at + tonumber(ARGV[at]) + 1
+    end
+    at = 5
+end
 while at <= #ARGV do
     local last = at + tonumber(ARGV[at])
     local command, key = ARGV[at + 1], ARGV[at + 2]

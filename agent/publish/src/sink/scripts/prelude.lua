@@ -9,11 +9,11 @@ end
 
 local function state()
     local m = redis.call("HMGET", meta, "format", "epoch", "rev", "state",
-                         "claim", "next")
+                         "claim", "next", "from")
     return {
         format = m[1], epoch = m[2], rev = tonumber(m[3] or nil),
         state = m[4], claim = tonumber(m[5] or nil) or 0, next = m[6],
-        rev_text = m[3],
+        rev_text = m[3], from = m[7],
     }
 end
 
