@@ -68,7 +68,6 @@ async fn a_revision_of_200_000_changes_comes_in_pieces_and_is_not_listed() {
     let mut bench = Bench::start().await;
     bench.put("routes/a.example", SHOP).await;
     bench.add_agent("a");
-    bench.add_agent("b");
     bench.all_ready().await;
     bench
         .command(&["CONFIG", "SET", "slowlog-log-slower-than", "1000"])
