@@ -297,7 +297,7 @@ impl Table {
     /// or thaws, and most need not be looked at.
     fn before(&mut self, name: &str, key: &Key, bad: Option<Bad>) -> Vec<(Element, Held)> {
         let is_loaded = self.revision > 0;
-        let any_bad = bad.is_some() || !self.bad.is_empty() || !self.frozen.is_empty();
+        let any_bad = bad.is_some() || !self.bad.is_empty();
         let may_freeze = is_loaded && any_bad;
         let concerned = if may_freeze {
             self.concerned(key)

@@ -231,3 +231,28 @@ impl Apps {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_app_that_is_gone_leaves_nothing_behind() {
+        let mut apps = Apps::default();
+        let touched = &mut Touched::Unrecorded;
+        let stored = |value| Stored {
+            create_revision: 2,
+            mod_revision: 2,
+            value,
+        };
+        let instance = Instance::from_value(b"10.0.0.1:80").ok();
+        for id in ["1", "2"] {
+            apps.set_instance("shop", id, Some(stored(instance.clone())), touched);
+        }
+        apps.set_instance("shop", "1", None, touched);
+        assert_eq!(apps.by_key.len(), 1);
+        apps.set_instance("shop", "2", None, touched);
+        assert!(apps.by_key.is_empty() && apps.by_name.is_empty());
+        assert_eq!(apps.counts(), [0; 3]);
+    }
+}

@@ -12,19 +12,15 @@ use super::{Held, Table};
 pub(super) struct Frozen(BTreeMap<Element, Box<str>>);
 
 impl Frozen {
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// Keeps the record that an element had before it froze; forgets that of one
     /// that is not frozen.
     pub(super) fn note(&mut self, element: &Element, was: Option<Held>, is_frozen: bool) {
-        match was {
-            Some(Held::Value(value)) if is_frozen => {
+        match (was, is_frozen) {
+            (Some(Held::Value(value)), true) => {
                 self.0.insert(element.clone(), value);
             }
-            _ if is_frozen => {}
-            _ => {
+            (_, true) => {}
+            (_, false) => {
                 self.0.remove(element);
             }
         }

@@ -668,3 +668,27 @@ fn what_was_touched_is_told_as_long_as_it_is_not_too_much() {
     assert_eq!(table.touched_since(7), None, "it is forgotten");
     assert_eq!(table.touched_since(19).unwrap().len(), 15_000);
 }
+
+#[test]
+fn what_was_kept_is_left_out_once_another_has_the_address_and_forgotten_at_last() {
+    let mut table = Table::new();
+    table.load(&kv("instances/a/1", "10.0.0.1:80"));
+    table.load(&kv("instances/a/2", "10.0.0.2:80"));
+    table.loaded(2);
+    let good = table.records(None, usize::MAX);
+    apply(&mut table, &put("instances/a/1", "bad", 2, 3));
+    assert_eq!(table.kept(), good[..1]);
+    apply(&mut table, &put("instances/a/1", "worse", 2, 4));
+    assert_eq!(table.kept(), good[..1], "the last good one");
+    apply(&mut table, &put("instances/b/1", "10.0.0.1:80", 5, 5));
+    assert_eq!(table.kept(), []);
+    apply(&mut table, &delete("instances/b/1", 6));
+    assert_eq!(table.kept(), good[..1]);
+    // Heartbeats while the settings are bad change nothing of it.
+    apply(&mut table, &put("settings", "{", 7, 7));
+    apply(&mut table, &put("instances/a/2", "10.0.0.2:80", 2, 8));
+    assert_eq!(table.kept(), good);
+    apply(&mut table, &delete("settings", 9));
+    apply(&mut table, &put("instances/a/1", "10.0.0.1:80", 2, 10));
+    assert_eq!(format!("{:?}", table.frozen), "Frozen({})");
+}
