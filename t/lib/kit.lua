@@ -336,7 +336,8 @@ function _M.start_beside(name, port, redis_port)
         .. "include pointsman/http.conf;\ninclude pointsman/start.conf;\n"
         .. "include pointsman/log.conf;\ninit_by_lua_block {\n"
         .. 'require("pointsman").setup { prefix = "' .. PREFIX
-        .. '", redis = "redis://127.0.0.1:' .. (redis_port or REDIS_PORT) .. '", edge = "'
+        .. '", redis = "redis://127.0.0.1:'
+        .. (redis_port or REDIS_PORT) .. '", edge = "'
         .. name .. '" }\n}\nserver {\nlisten 127.0.0.1:' .. port
         .. ";\nlocation / { include pointsman/location.conf; }\n"
         .. "include pointsman/status.conf;\n}\n}\n"

@@ -51,7 +51,7 @@ pub async fn held(redis: &mut MultiplexedConnection) -> Result<Records, String> 
             let fields: Records = call(redis, redis::cmd("HGETALL").arg(&key)).await?;
             let fields = fields.into_iter();
             records.extend(fields.map(|(field, value)| (format!("{name} {field}"), value)));
-        } else if !["meta", "changes", "heard"].contains(&&*name) {
+        } else if !["meta", "changes", "heard"].contains(&&*name) && !name.starts_with("edge:") {
             // It may have gone since.
             let value: Option<String> = call(redis, redis::cmd("GET").arg(&key)).await?;
             records.extend(value.map(|value| (name, value)));

@@ -138,16 +138,25 @@ local function forget(name)
 end
 
 
--- Nearly all instances are not draining: their JSON need not be read for that.
+-- At which address an instance is draining by a change, if it is. Nearly all
+-- are not, and their JSON need not be read for that.
+local function judge_draining(changes)
+    for _, change in ipairs(changes) do
+        local value = change.value
+        if change.id and type(value) == "string"
+                and find(value, "draining", 1, true) then
+            local peer = codec.instance(decode, change.id, value)
+            change.drains = peer and peer.draining and peer.addr or nil
+            pause_after(1)
+        end
+    end
+end
+
+
 local function note_draining(name, changes)
     for _, change in ipairs(changes) do
-        local id, value = change.id, change.value
-        if id then
-            local peer
-            if type(value) == "string" and find(value, "draining", 1, true) then
-                peer = codec.instance(decode, id, value)
-            end
-            draining.set(name, id, peer and peer.draining and peer.addr or nil)
+        if change.id then
+            draining.set(name, change.id, change.drains)
         end
     end
 end
@@ -283,6 +292,7 @@ function _M.run(plan, reval)
     end
     for name, changes in pairs(apps) do
         apply_app(name, changes)
+        judge_draining(changes)
     end
     -- From here until the feed has said what is applied, nothing yields.
     for name, changes in pairs(apps) do
