@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use etcd_client::{Client, Txn, TxnOp};
 use pointsman_harness::etcd::{self, EtcdNode};
-use pointsman_mirror::watch::{Step, Watcher};
+use pointsman_mirror::watch::{Watcher, WatcherStep};
 use tokio::time::timeout;
 
 use crate::faults::agent::{self, SHOP};
@@ -35,8 +35,8 @@ async fn more_than_a_page_of_names_that_are_not_utf_8_is_listed_once() {
     let listing = async {
         loop {
             match watcher.step().await {
-                Step::Page(items) => listed += items.len(),
-                Step::Listed(_) => return,
+                WatcherStep::Page(items) => listed += items.len(),
+                WatcherStep::Listed(_) => return,
                 other => panic!("{other:?}"),
             }
             assert!(listed < 3 * COUNT, "the same page again");
