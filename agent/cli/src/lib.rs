@@ -323,22 +323,49 @@ fn status(status: &pointsman_wire::StatusAnswer) -> String {
         false => "not connected",
     };
     let rows = [
-        ("agent", format!("{} {}", status.agent.id, status.agent.version)),
-        ("ready", match &status.waiting_for {
-            None => "yes".to_owned(),
-            Some(reason) => format!("no: {reason}"),
-        }),
+        (
+            "agent",
+            format!("{} {}", status.agent.id, status.agent.version),
+        ),
+        (
+            "ready",
+            match &status.waiting_for {
+                None => "yes".to_owned(),
+                Some(reason) => format!("no: {reason}"),
+            },
+        ),
         ("phase", status.phase.clone()),
         ("on hold", or_none(&status.hold_reason)),
-        ("etcd", format!("{}, revision {}", connected(status.etcd.connected), status.etcd.revision_seen)),
-        ("redis", format!("{}, revision {}", connected(status.redis.connected), status.redis.revision_applied)),
+        (
+            "etcd",
+            format!(
+                "{}, revision {}",
+                connected(status.etcd.connected),
+                status.etcd.revision_seen
+            ),
+        ),
+        (
+            "redis",
+            format!(
+                "{}, revision {}",
+                connected(status.redis.connected),
+                status.redis.revision_applied
+            ),
+        ),
         ("last error", or_none(&status.last_error)),
-        ("records", format!("{} routes, {} apps, {} instances", status.records.routes, status.records.apps, status.records.instances)),
+        (
+            "records",
+            format!(
+                "{} routes, {} apps, {} instances",
+                status.records.routes, status.records.apps, status.records.instances
+            ),
+        ),
         ("bad keys", status.bad_total.to_string()),
         ("shadowed", status.shadowed_total.to_string()),
     ];
     let rows = rows.into_iter();
-    let rows = rows.filter(|(name, value)| value != "-" || !matches!(*name, "on hold" | "last error"));
+    let rows =
+        rows.filter(|(name, value)| value != "-" || !matches!(*name, "on hold" | "last error"));
     let lines = rows.map(|(name, value)| format!("{name:<12}{value}\n"));
     let bad = status.bad.iter();
     let bad = bad.map(|bad| format!("bad key     {}: {}\n", bad.key, bad.reason));
@@ -365,7 +392,10 @@ mod tests {
              edge-1  live     0                             9        0.1.0    2        shop/1 (3 in flight)\n\
              b       missing          2023-11-14T22:13:20Z\n"
         );
-        let none = EdgeList { edges: Vec::new(), revision: 1 };
+        let none = EdgeList {
+            edges: Vec::new(),
+            revision: 1,
+        };
         assert_eq!(edge_table(&none), "no edge was ever heard from\n");
     }
 

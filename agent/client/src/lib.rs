@@ -202,7 +202,9 @@ impl Client {
 
     /// `GET /v1/wait`.
     pub async fn wait(&self, revision: i64, wait: Duration) -> Result<WaitAnswer, CallError> {
-        let shown = humantime::format_duration(wait).to_string().replace(' ', "");
+        let shown = humantime::format_duration(wait)
+            .to_string()
+            .replace(' ', "");
         let path = format!("/v1/wait?revision={revision}&timeout={shown}");
         self.get(&path, wait).await
     }
@@ -214,7 +216,9 @@ impl Client {
         id: &str,
         wait: Duration,
     ) -> Result<DrainAnswer, CallError> {
-        let shown = humantime::format_duration(wait).to_string().replace(' ', "");
+        let shown = humantime::format_duration(wait)
+            .to_string()
+            .replace(' ', "");
         let path = format!("{}/drain?timeout={shown}", instance_path(app, id));
         self.call(Method::POST, &path, None, wait).await
     }

@@ -289,10 +289,7 @@ async fn a_drain_is_over_when_each_edge_has_it_and_nothing_is_in_flight() {
     let left: Vec<_> = left.iter().map(|l| (&*l.edge, l.why)).collect();
     assert_eq!(
         left,
-        [
-            ("a", Holdup::Applied(9)),
-            ("b", Holdup::InFlight(1))
-        ]
+        [("a", Holdup::Applied(9)), ("b", Holdup::InFlight(1))]
     );
     for edge in ["a", "b", "c"] {
         world

@@ -117,6 +117,9 @@ async fn socket(State(seen): State<Arc<Seen>>, request: Request) -> Response {
             }
         }
     });
-    let upgrade = [(header::UPGRADE, "websocket"), (header::CONNECTION, "upgrade")];
+    let upgrade = [
+        (header::UPGRADE, "websocket"),
+        (header::CONNECTION, "upgrade"),
+    ];
     (StatusCode::SWITCHING_PROTOCOLS, upgrade).into_response()
 }

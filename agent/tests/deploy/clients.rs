@@ -69,7 +69,10 @@ impl Clients {
         let before = done();
         wait::until("each kind of client goes on", PATIENCE, async || {
             let now = done();
-            let all = now.iter().zip(before).all(|(now, before)| *now > before + 2);
+            let all = now
+                .iter()
+                .zip(before)
+                .all(|(now, before)| *now > before + 2);
             if all { Ok(()) } else { Err(format!("{now:?}")) }
         })
         .await
@@ -109,11 +112,7 @@ async fn go_on(counts: Arc<Counts>, edge: SocketAddr, host: &'static str, kind: 
 }
 
 /// A request over a kept connection; one that nginx has closed is opened again.
-async fn quick(
-    kept: &mut Option<Connection>,
-    edge: SocketAddr,
-    host: &str,
-) -> Result<(), String> {
+async fn quick(kept: &mut Option<Connection>, edge: SocketAddr, host: &str) -> Result<(), String> {
     if kept.as_ref().is_none_or(Connection::is_closed) {
         let opened = Connection::open(edge).await;
         *kept = Some(opened.map_err(|error| error.to_string())?);

@@ -28,6 +28,8 @@ pub struct Fleet {
 }
 
 pub struct Edge {
+    /// As the harness's nginx.conf names it.
+    pub name: String,
     pub relay: Relay,
     addr: SocketAddr,
     process: Process,
@@ -56,21 +58,21 @@ impl Edge {
         let relay = Relay::to(redis).await;
         let program = NginxProgram::find().unwrap();
         let (addr, status) = (ports::free_loopback(), ports::free_loopback());
-        let name = format!("edge-{number}");
+        let folder = format!("edge-{number}");
         let pid = "        location = /_worker { content_by_lua_block { ngx.print(ngx.worker.pid()) } }\n";
         let spec = Conf::ours(addr, status, &format!("redis://{}", relay.listen()))
-            .settings(&format!(r#", edge = "{name}""#))
             .server_lines(pid)
             .write(
-                &name,
+                &folder,
                 &program,
                 WORKERS,
-                &sandbox.dir().join(&name),
+                &sandbox.dir().join(&folder),
                 &sandbox.logs(),
             );
         let process = Process::spawn(&launcher(), spec).unwrap();
         Self {
             relay,
+            name: addr.to_string().replace(':', "-"),
             addr,
             process,
         }
@@ -175,7 +177,9 @@ impl Fleet {
 
     pub async fn shows(&self, edge: &str, state: &str) {
         self.until(&format!("{edge} is {state}"), |states| {
-            states.iter().any(|(name, now)| name == edge && now == state)
+            states
+                .iter()
+                .any(|(name, now)| name == edge && now == state)
         })
         .await;
     }
