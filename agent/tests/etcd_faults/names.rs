@@ -5,11 +5,7 @@ use std::time::Duration;
 
 use etcd_client::{Client, Txn, TxnOp};
 use pointsman_harness::etcd::{self, EtcdNode};
-<<<<<<< HEAD
-use pointsman_mirror::watch::{WatcherStep, Watcher};
-=======
 use pointsman_mirror::watch::{Watcher, WatcherStep};
->>>>>>> agent-a
 use tokio::time::timeout;
 
 use crate::faults::agent::{self, SHOP};
