@@ -19,7 +19,7 @@ const BAD_ARGUMENTS: u8 = 64;
     version,
     args_conflicts_with_subcommands = true
 )]
-struct Cli {
+struct DevCli {
     #[command(flatten)]
     dev: DevArgs,
     #[command(subcommand)]
@@ -35,7 +35,7 @@ enum Instead {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match DevCli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
             let _ = error.print();
@@ -51,7 +51,7 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(cli: Cli) -> anyhow::Result<()> {
+async fn run(cli: DevCli) -> anyhow::Result<()> {
     let stop = stop_token()?;
     match cli.instead {
         None => pointsman_dev::run(cli.dev, stop).await?,
