@@ -13,7 +13,7 @@ pub use pointsman_harness::nginx::KEEPALIVE;
 use crate::context::Context;
 use crate::proxy::Proxy;
 
-const FLOOR: &str = include_str!("nginx/floor.conf.in");
+const MINIMAL: &str = include_str!("nginx/minimal.conf.in");
 const REDIS_EACH: &str = include_str!("nginx/redis_each.conf.in");
 /// What every app answers.
 const BODY: &str = "Hello from an app behind the edge.\\n";
@@ -64,23 +64,24 @@ pub async fn plain(ctx: &Context, servers: &[SocketAddr], keepalive: usize) -> R
         .iter()
         .map(|addr| format!("        server {addr};\n"))
         .collect();
-    with_upstream(ctx, "plain", "", &servers, keepalive).await
+    with_upstream(ctx, "plain", "", &servers, keepalive, "any.example").await
 }
 
-/// The least that any router in Lua costs: a balancer that names the next one of
-/// these servers, all at one port, and a log handler that does nothing.
-pub async fn floor(ctx: &Context, servers: &[SocketAddr]) -> Result<Proxy> {
+/// The least that a router in Lua with Pointsman's three handlers costs: a table
+/// by host, the next one of these servers, all at one port, and a count.
+pub async fn minimal(ctx: &Context, servers: &[SocketAddr], host: &str) -> Result<Proxy> {
     let hosts: Vec<_> = servers
         .iter()
         .map(|addr| format!("\"{}\"", addr.ip()))
         .collect();
     let port = servers.first().context("no instances")?.port();
-    let lines = FLOOR
+    let lines = MINIMAL
+        .replace("{host}", host)
         .replace("{hosts}", &hosts.join(", "))
         .replace("{port}", &port.to_string());
     let upstream = "        server 0.0.0.1 down;\n        \
                     balancer_by_lua_block { next_peer() }\n";
-    with_upstream(ctx, "floor", &lines, upstream, KEEPALIVE).await
+    with_upstream(ctx, "minimal", &lines, upstream, KEEPALIVE, host).await
 }
 
 /// nginx with one upstream and the shipped proxy directives.
@@ -90,6 +91,7 @@ async fn with_upstream(
     lines: &str,
     upstream: &str,
     keepalive: usize,
+    host: &str,
 ) -> Result<Proxy> {
     let addr = ports::free_loopback();
     let shipped = Shipped::read();
@@ -101,7 +103,7 @@ async fn with_upstream(
         directives = shipped.directives,
     );
     let spec = write(ctx, name, Conf::other(&http), 1)?;
-    Proxy::start(ctx, spec, addr, "any.example", &ctx.cores.subject).await
+    Proxy::start(ctx, spec, addr, host, &ctx.cores.subject).await
 }
 
 /// How Pointsman's edge differs from what is shipped.

@@ -16,7 +16,7 @@ use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{interval, sleep};
 
 use crate::background::{self, Background};
 use crate::context::Context;
@@ -38,6 +38,8 @@ const HOSTS: u64 = 100;
 /// So many servers are all of its instances.
 const SERVERS: usize = 4;
 const RATE: f64 = 1000.0;
+/// Puts a second of a rolling deploy, which replaces all instances in 10 s.
+const DEPLOY_RATE: u32 = 500;
 /// How often the positions of Redis and the edge are looked at, also where
 /// nothing changes. A look takes the edge half a millisecond: twenty in a second
 /// would be what one request in a hundred waits for.
@@ -57,6 +59,15 @@ enum Target {
     One,
     /// The same, and they have another address each time.
     Moving,
+    /// The same at the pace of a rolling deploy.
+    Deploy,
+}
+
+impl Target {
+    /// How long each client waits from one put to the next; none: it does not.
+    fn pace(self) -> Option<Duration> {
+        (self == Self::Deploy).then(|| Duration::from_secs(1) * CLIENTS as u32 / DEPLOY_RATE)
+    }
 }
 
 /// One storm.
@@ -231,6 +242,7 @@ impl Rig<'_> {
             for (name, target) in [
                 ("nothing", None),
                 ("etcd alone", Some(Target::Bare)),
+                ("a rolling deploy", Some(Target::Deploy)),
                 ("spread over many apps", Some(Target::Spread)),
                 ("in one app", Some(Target::One)),
                 ("in one app, moving", Some(Target::Moving)),
@@ -282,7 +294,7 @@ impl Rig<'_> {
         storm: &mut Storm,
     ) -> Result<()> {
         let puts = Arc::new(Puts::default());
-        let clients = self.clients(Arc::clone(&puts), self.entries(target))?;
+        let clients = self.clients(Arc::clone(&puts), self.entries(target), target.pace())?;
         let begin = Instant::now();
         let lags = self.watch(&puts, time, facts).await?;
         puts.stop.store(true, Ordering::Relaxed);
@@ -347,6 +359,7 @@ impl Rig<'_> {
         &self,
         puts: Arc<Puts>,
         entries: Vec<Entry>,
+        pace: Option<Duration>,
     ) -> Result<oneshot::Receiver<Result<()>>> {
         let (sender, receiver) = oneshot::channel();
         let (url, cores) = (self.stack.etcd.url(), self.ctx.cores.others.clone());
@@ -361,7 +374,7 @@ impl Rig<'_> {
                 let mut clients = JoinSet::new();
                 for number in 0..CLIENTS {
                     let (client, puts) = (client.clone(), Arc::clone(&puts));
-                    clients.spawn(put_on(client, puts, Arc::clone(&entries), number));
+                    clients.spawn(put_on(client, puts, Arc::clone(&entries), number, pace));
                 }
                 while let Some(ended) = clients.join_next().await {
                     ended??;
@@ -403,11 +416,11 @@ impl Rig<'_> {
                 .skip(self.shape.routes)
                 .map(|(key, addr)| Entry::Instance(format!("/pointsman/{key}"), addr))
                 .collect(),
-            Target::One | Target::Moving => (0..self.large)
+            Target::One | Target::Moving | Target::Deploy => (0..self.large)
                 .map(|number| Entry::Large {
                     number,
                     servers: self.servers.clone(),
-                    moves: target == Target::Moving,
+                    moves: target != Target::One,
                 })
                 .collect(),
         }
@@ -448,10 +461,15 @@ async fn put_on(
     puts: Arc<Puts>,
     entries: Arc<Vec<Entry>>,
     first: usize,
+    pace: Option<Duration>,
 ) -> Result<()> {
     let mut kv = client.kv_client();
     let mut number = first;
+    let mut turns = pace.map(interval);
     while !puts.stop.load(Ordering::Relaxed) {
+        if let Some(turns) = &mut turns {
+            turns.tick().await;
+        }
         let round = 1 + (number / entries.len()) as u64;
         let (key, value) = entries[number % entries.len()].at(round);
         let done = kv.put(key, value, None).await?;

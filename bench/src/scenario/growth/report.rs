@@ -11,7 +11,7 @@ use crate::measure::{self, Series};
 use crate::nginx::KEEPALIVE;
 use crate::report::{Aim, Chart, Line, Section, Table};
 
-const GROWTH_AIM: f64 = 1.05;
+const GROWTH_AIM: f64 = 1.10;
 const PAUSE_AIM_MS: f64 = 2.0;
 
 /// Facts of an edge's status page.
