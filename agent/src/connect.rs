@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use pointsman_edges::source::Source;
+use pointsman_edges::source::ReportSource;
 use pointsman_publish::sink::redis::{RedisOptions, RedisReports, RedisSink};
 use pointsman_publish::sink::{Sink, SinkError};
 use pointsman_store::Store;
@@ -35,7 +35,7 @@ pub fn sink(config: &config::Redis) -> Result<Arc<dyn Sink>, SinkError> {
 }
 
 /// The reports of edges in Redis.
-pub fn reports(config: &config::Redis) -> Result<Arc<dyn Source>, SinkError> {
+pub fn reports(config: &config::Redis) -> Result<Arc<dyn ReportSource>, SinkError> {
     Ok(Arc::new(RedisReports::with(&redis(config))?))
 }
 

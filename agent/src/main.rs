@@ -12,7 +12,7 @@ use pointsman::cli::{AdoptArgs, Cli, Command, RegisterArgs};
 use pointsman::config::{Config, ConfigError, Setting, Sources};
 use pointsman::serve::AgentParts;
 use pointsman::{connect, serve, telemetry};
-use pointsman_client::Client;
+use pointsman_client::AgentClient;
 use pointsman_publish::operator;
 use pointsman_register::{Drain, Holding, Register, RegisterError};
 use tokio::net::TcpListener;
@@ -161,7 +161,7 @@ async fn register(args: RegisterArgs) -> anyhow::Result<u8> {
     let key = format!("instances/{}/{}", args.app, args.id);
     let drain = match (args.drain, &args.api) {
         (Some(timeout), Some(api)) => Some(Drain {
-            client: Client::new(api)?,
+            client: AgentClient::new(api)?,
             app: args.app.to_string(),
             id: args.id.to_string(),
             timeout,

@@ -10,7 +10,7 @@ use pointsman_api::ApiState;
 use pointsman_api::listen::{self, Limits};
 use pointsman_api::readiness::Readiness;
 use pointsman_edges::EdgeFollower;
-use pointsman_edges::source::Source;
+use pointsman_edges::source::ReportSource;
 use pointsman_mirror::Mirror;
 use pointsman_probe::Prober;
 use pointsman_publish::Publisher;
@@ -33,7 +33,7 @@ pub struct AgentParts {
     /// Redis.
     pub sink: Arc<dyn Sink>,
     /// What edges report there.
-    pub reports: Arc<dyn Source>,
+    pub reports: Arc<dyn ReportSource>,
     /// The largest body of a request to the admin API, in bytes.
     pub body_limit: usize,
     /// How long the store may take for one request.

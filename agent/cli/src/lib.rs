@@ -1,13 +1,13 @@
 //! The commands that talk to an agent: how far the edges are, waiting, draining.
 //!
-//! Each answers with a [`Report`]: what goes to standard output, and the exit
+//! Each answers with a [`CommandReport`]: what goes to standard output, and the exit
 //! code. Nothing here prints.
 
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 use hyper::Method;
-use pointsman_client::{API_VARIABLE, CallError, Client, DEFAULT_API, instance_path, segment};
+use pointsman_client::{API_VARIABLE, AgentClient, CallError, DEFAULT_API, instance_path, segment};
 use pointsman_model::{AppName, EdgeName, InstanceId};
 use pointsman_wire::{Changed, Code, EdgeList, EdgeWord, LackingItem, LackingWord, ProblemBody};
 use serde::Serialize;
@@ -125,7 +125,7 @@ pub struct UndrainArgs {
 
 /// What a command has to say.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Report {
+pub struct CommandReport {
     /// For standard output.
     pub text: String,
     /// For standard error; empty if all is well.
@@ -144,11 +144,12 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 
 impl AgentCommand {
     /// Runs it.
-    pub async fn run(self) -> Report {
+    pub async fn run(self) -> CommandReport {
         match self {
             Self::Edges(args) => edges(args).await,
             Self::Wait(args) => {
-                let call = async |client: Client| client.wait(args.revision, args.timeout).await;
+                let call =
+                    async |client: AgentClient| client.wait(args.revision, args.timeout).await;
                 let said = |edges: &[String]| {
                     format!("revision {} is live: {}\n", args.revision, named(edges))
                 };
@@ -156,7 +157,7 @@ impl AgentCommand {
             }
             Self::Drain(args) => {
                 let (app, id) = (args.app.as_str(), args.id.as_str());
-                let call = async |client: Client| client.drain(app, id, args.timeout).await;
+                let call = async |client: AgentClient| client.drain(app, id, args.timeout).await;
                 answer(&args.agent, call, |drained| {
                     format!("{app}/{id} is drained: {}\n", named(&drained.edges))
                 })
@@ -172,16 +173,16 @@ impl AgentCommand {
                 .await
             }
             Self::Status(args) => {
-                let call = async |client: Client| client.status().await;
+                let call = async |client: AgentClient| client.status().await;
                 answer(&args, call, status).await
             }
         }
     }
 }
 
-async fn edges(args: EdgesArgs) -> Report {
+async fn edges(args: EdgesArgs) -> CommandReport {
     let Some(name) = &args.forget else {
-        let call = async |client: Client| client.edges().await;
+        let call = async |client: AgentClient| client.edges().await;
         return answer(&args.agent, call, edge_table).await;
     };
     let path = format!("/v1/edges/{}", segment(name.as_str()));
@@ -191,7 +192,7 @@ async fn edges(args: EdgesArgs) -> Report {
     .await
 }
 
-fn delete(path: &str) -> impl AsyncFnOnce(Client) -> Result<Changed, CallError> {
+fn delete(path: &str) -> impl AsyncFnOnce(AgentClient) -> Result<Changed, CallError> {
     async move |client| {
         client
             .call(Method::DELETE, path, None, Duration::ZERO)
@@ -202,20 +203,20 @@ fn delete(path: &str) -> impl AsyncFnOnce(Client) -> Result<Changed, CallError> 
 /// Makes a call, and shows its answer.
 async fn answer<T: Serialize>(
     args: &AgentArgs,
-    call: impl AsyncFnOnce(Client) -> Result<T, CallError>,
+    call: impl AsyncFnOnce(AgentClient) -> Result<T, CallError>,
     show: impl FnOnce(&T) -> String,
-) -> Report {
-    let answered = match Client::new(&args.api) {
+) -> CommandReport {
+    let answered = match AgentClient::new(&args.api) {
         Ok(client) => call(client).await,
         Err(error) => Err(error),
     };
     match (answered, args.output) {
-        (Ok(body), Output::Text) => Report {
+        (Ok(body), Output::Text) => CommandReport {
             text: show(&body),
             complaint: String::new(),
             code: DONE,
         },
-        (Ok(body), Output::Json) => Report {
+        (Ok(body), Output::Json) => CommandReport {
             text: json(&body),
             complaint: String::new(),
             code: DONE,
@@ -224,7 +225,7 @@ async fn answer<T: Serialize>(
     }
 }
 
-fn failed(error: &CallError, output: Output) -> Report {
+fn failed(error: &CallError, output: Output) -> CommandReport {
     let problem = error.problem();
     let lacking = problem.and_then(|problem| problem.lacking.as_deref());
     let code = match problem.map(|problem| problem.code) {
@@ -240,7 +241,7 @@ fn failed(error: &CallError, output: Output) -> Report {
         Some(problem) => sentence(problem),
         None => error.to_string(),
     };
-    Report {
+    CommandReport {
         text,
         complaint,
         code,

@@ -79,14 +79,14 @@ impl CallError {
 
 /// A client of one agent.
 #[derive(Clone, Debug)]
-pub struct Client {
+pub struct AgentClient {
     /// `host:port`.
     authority: String,
     /// What paths begin with.
     base: String,
 }
 
-impl Client {
+impl AgentClient {
     /// A client of the agent at `http://host[:port][/base]`; nothing is sent
     /// yet.
     pub fn new(address: &str) -> Result<Self, CallError> {
@@ -250,7 +250,7 @@ mod tests {
             ("http://agent", "agent:80", ""),
             ("http://proxy/pointsman/", "proxy:80", "/pointsman"),
         ] {
-            let client = Client::new(address).unwrap();
+            let client = AgentClient::new(address).unwrap();
             assert_eq!((&*client.authority, &*client.base), (authority, base));
         }
         for address in [
@@ -261,7 +261,7 @@ mod tests {
             "http://agent:8081/?x=1",
             "http://",
         ] {
-            assert!(Client::new(address).is_err(), "{address}");
+            assert!(AgentClient::new(address).is_err(), "{address}");
         }
     }
 
@@ -276,7 +276,11 @@ mod tests {
         let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", free.local_addr().unwrap());
         drop(free);
-        let error = Client::new(&address).unwrap().edges().await.unwrap_err();
+        let error = AgentClient::new(&address)
+            .unwrap()
+            .edges()
+            .await
+            .unwrap_err();
         let text = error.to_string();
         assert!(
             text.contains("no agent answers") && text.contains(&address),
@@ -290,7 +294,11 @@ mod tests {
         let address = format!("http://{}", listener.local_addr().unwrap());
         let router = axum::Router::new().fallback(async || "hello");
         tokio::spawn(async move { axum::serve(listener, router).await });
-        let error = Client::new(&address).unwrap().edges().await.unwrap_err();
+        let error = AgentClient::new(&address)
+            .unwrap()
+            .edges()
+            .await
+            .unwrap_err();
         assert!(matches!(error, CallError::Unreadable { .. }), "{error}");
     }
 }

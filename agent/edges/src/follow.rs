@@ -16,7 +16,7 @@ use tracing::{debug, info, warn};
 
 use crate::fleet::{EdgeView, Fleet, Lacking};
 use crate::report::Report;
-use crate::source::{Announcement, Source, SourceError};
+use crate::source::{Announcement, ReportSource, SourceError};
 
 /// How often edges that are silent are looked at.
 const TICK: Duration = Duration::from_secs(1);
@@ -38,7 +38,7 @@ pub struct Edges {
 #[derive(Debug)]
 pub struct EdgeFollower {
     store: Arc<dyn Store>,
-    source: Arc<dyn Source>,
+    source: Arc<dyn ReportSource>,
     table: SharedTable,
     fleet: Arc<Mutex<Fleet>>,
     heard: watch::Sender<bool>,
@@ -49,7 +49,7 @@ impl EdgeFollower {
     /// [`EdgeFollower::run`].
     pub fn new(
         store: Arc<dyn Store>,
-        source: Arc<dyn Source>,
+        source: Arc<dyn ReportSource>,
         table: SharedTable,
     ) -> (Self, Edges) {
         let fleet = Arc::new(Mutex::new(Fleet::default()));

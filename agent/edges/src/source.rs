@@ -34,7 +34,7 @@ pub struct SourceError(#[source] pub Box<dyn std::error::Error + Send + Sync>);
 
 /// Redis, as far as reports need it.
 #[async_trait]
-pub trait Source: Send + Sync + fmt::Debug {
+pub trait ReportSource: Send + Sync + fmt::Debug {
     /// Reads the reports of these edges.
     async fn read(&self, names: &[String]) -> Result<Hashes, SourceError>;
 

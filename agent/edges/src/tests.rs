@@ -13,7 +13,7 @@ use pointsman_store::{Condition, Store};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::source::{Announcement, Announcements, Hashes, Source, SourceError};
+use super::source::{Announcement, Announcements, Hashes, ReportSource, SourceError};
 use super::*;
 
 type Fields = Vec<(String, String)>;
@@ -89,7 +89,7 @@ impl Announcements for FakeChannel {
 }
 
 #[async_trait]
-impl Source for FakeRedis {
+impl ReportSource for FakeRedis {
     async fn read(&self, names: &[String]) -> Result<Hashes, SourceError> {
         let state = self.lock();
         if state.is_down {

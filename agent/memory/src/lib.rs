@@ -19,10 +19,10 @@ pub use fake::{Fake, Fault};
 
 /// The store; clones share their content.
 #[derive(Clone, Debug, Default)]
-pub struct MemoryStore(Arc<Shared>);
+pub struct MemoryStore(Arc<MemoryState>);
 
 #[derive(Debug, Default)]
-struct Shared {
+struct MemoryState {
     state: Mutex<State>,
     changed: Notify,
 }
@@ -35,7 +35,7 @@ struct State {
     log: Vec<Event>,
     /// Deletions without an event.
     lost: Vec<(String, Revision)>,
-    leases: BTreeMap<LeaseId, Lease>,
+    leases: BTreeMap<LeaseId, MemoryLease>,
     next_lease: LeaseId,
     down: bool,
     /// Watches of an older number have been broken off.
@@ -63,7 +63,7 @@ impl Default for State {
 }
 
 #[derive(Debug)]
-struct Lease {
+struct MemoryLease {
     ttl: u64,
     until: Instant,
     keys: BTreeSet<String>,
@@ -342,7 +342,7 @@ impl Store for MemoryStore {
         let until = Instant::now() + Duration::from_secs(ttl);
         state.leases.insert(
             id,
-            Lease {
+            MemoryLease {
                 ttl,
                 until,
                 keys: BTreeSet::new(),

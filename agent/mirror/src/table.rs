@@ -40,7 +40,7 @@ use annotations::Annotations;
 use apps::Apps;
 use derivation::Derivation;
 use frozen::Frozen;
-use index::Index;
+use index::TableIndex;
 pub use probed::{OrphansPage, Probed, ProbedPage};
 use recent::{Recent, TouchedBy};
 use routes::Routes;
@@ -71,7 +71,7 @@ pub struct Table {
     /// Keys with a bad name or value.
     bad: BTreeMap<Box<str>, Bad>,
     frozen: Frozen,
-    index: Index,
+    index: TableIndex,
     recent: Recent,
 }
 
@@ -217,7 +217,7 @@ impl Table {
     /// Ends the loading: the table is now at `revision`. Looks at all instances.
     pub fn loaded(&mut self, revision: Revision) {
         self.revision = revision;
-        self.index = Index::of(self.derivation());
+        self.index = TableIndex::of(self.derivation());
         self.recent.begin(revision);
     }
 

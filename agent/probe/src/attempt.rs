@@ -34,14 +34,14 @@ pub(super) enum Outcome {
     /// The instance answers as it should.
     Good,
     /// It does not.
-    Bad(Fault, String),
+    Bad(ProbeFault, String),
     /// The agent could not probe; that says nothing about the instance.
     Own(String),
 }
 
 /// In what way an instance does not answer as it should.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fault {
+pub(super) enum ProbeFault {
     /// There is no connection to it.
     Connect,
     /// Not done in time.
@@ -59,11 +59,11 @@ impl Outcome {
     pub(super) fn label(&self) -> &'static str {
         match self {
             Outcome::Good => "good",
-            Outcome::Bad(Fault::Connect, _) => "connect",
-            Outcome::Bad(Fault::Timeout, _) => "timeout",
-            Outcome::Bad(Fault::Status, _) => "status",
-            Outcome::Bad(Fault::Body, _) => "body",
-            Outcome::Bad(Fault::Broken, _) => "broken",
+            Outcome::Bad(ProbeFault::Connect, _) => "connect",
+            Outcome::Bad(ProbeFault::Timeout, _) => "timeout",
+            Outcome::Bad(ProbeFault::Status, _) => "status",
+            Outcome::Bad(ProbeFault::Body, _) => "body",
+            Outcome::Bad(ProbeFault::Broken, _) => "broken",
             Outcome::Own(_) => "own",
         }
     }
@@ -106,7 +106,7 @@ async fn attempt(check: &HealthCheck, addr: SocketAddr) -> Outcome {
         }
         Err(_) => {
             let patience = humantime::format_duration(patience);
-            Outcome::Bad(Fault::Timeout, format!("no answer within {patience}"))
+            Outcome::Bad(ProbeFault::Timeout, format!("no answer within {patience}"))
         }
     }
 }
@@ -133,11 +133,11 @@ fn not_connected(error: io::Error) -> Outcome {
     if is_own(&error) {
         return Outcome::Own(format!("no connection can be opened: {error}"));
     }
-    Outcome::Bad(Fault::Connect, format!("no connection: {error}"))
+    Outcome::Bad(ProbeFault::Connect, format!("no connection: {error}"))
 }
 
 fn broken(error: hyper::Error) -> Outcome {
-    Outcome::Bad(Fault::Broken, format!("no answer: {}", Chain(&error)))
+    Outcome::Bad(ProbeFault::Broken, format!("no answer: {}", Chain(&error)))
 }
 
 async fn get(check: &HealthCheck, addr: SocketAddr, stream: TcpStream) -> Result<(), Outcome> {
@@ -175,7 +175,7 @@ async fn get(check: &HealthCheck, addr: SocketAddr, stream: TcpStream) -> Result
 async fn judge(check: &HealthCheck, answer: hyper::Response<Incoming>) -> Result<(), Outcome> {
     let status = answer.status().as_u16();
     if !check.accepts(status) {
-        return Err(Outcome::Bad(Fault::Status, format!("status {status}")));
+        return Err(Outcome::Bad(ProbeFault::Status, format!("status {status}")));
     }
     let Some(wanted) = &check.body else {
         return Ok(());
@@ -199,7 +199,7 @@ async fn judge(check: &HealthCheck, answer: hyper::Response<Incoming>) -> Result
         }
     }
     Err(Outcome::Bad(
-        Fault::Body,
+        ProbeFault::Body,
         format!("the body lacks {:?}", &**wanted),
     ))
 }

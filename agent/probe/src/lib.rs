@@ -37,7 +37,7 @@ mod verdict;
 use attempt::{Ask, Network, Outcome};
 use mark::{Mark, Marked};
 pub use metrics::ProbeMetrics;
-use schedule::{Schedule, missed};
+use schedule::{ProbeSchedule, missed};
 use verdict::{Counted, Doubt, Streak};
 
 /// How many results are written to etcd at the same time.
@@ -59,9 +59,9 @@ pub struct Prober {
     targets: HashMap<Arc<str>, Target>,
     /// How many of them are marked unhealthy.
     unhealthy: usize,
-    schedule: Schedule,
+    schedule: ProbeSchedule,
     doubt: Doubt,
-    probes: JoinSet<Answer>,
+    probes: JoinSet<ProbeAnswer>,
     writes: JoinSet<Answered>,
     permits: Arc<Semaphore>,
     followed: follow::Followed,
@@ -118,7 +118,7 @@ fn halves(name: &str) -> (&str, &str) {
 }
 
 /// A probe that ended.
-struct Answer {
+struct ProbeAnswer {
     name: Arc<str>,
     token: u64,
     /// Nothing if the instance was gone before the probe began.
@@ -151,7 +151,7 @@ impl Prober {
             limit: limit::probes(),
             targets: HashMap::new(),
             unhealthy: 0,
-            schedule: Schedule::new(),
+            schedule: ProbeSchedule::new(),
             doubt: Doubt::new(),
             probes: JoinSet::new(),
             writes: JoinSet::new(),
@@ -246,8 +246,8 @@ impl Prober {
         }
     }
 
-    fn take_answer(&mut self, ended: Result<Answer, JoinError>) {
-        let Some(Answer { name, token, found }) = joined(ended) else {
+    fn take_answer(&mut self, ended: Result<ProbeAnswer, JoinError>) {
+        let Some(ProbeAnswer { name, token, found }) = joined(ended) else {
             return;
         };
         let Some((outcome, took)) = found else {
@@ -381,7 +381,7 @@ fn probe(
     table: SharedTable,
     ask: Arc<dyn Ask>,
     metrics: ProbeMetrics,
-) -> impl Future<Output = Answer> + Send + use<> {
+) -> impl Future<Output = ProbeAnswer> + Send + use<> {
     let (token, created, addr) = (target.token, target.created, target.addr);
     let check = Arc::clone(&target.check);
     async move {
@@ -399,7 +399,7 @@ fn probe(
         } else {
             None
         };
-        Answer { name, token, found }
+        ProbeAnswer { name, token, found }
     }
 }
 

@@ -11,12 +11,12 @@ use xxhash_rust::xxh3::xxh3_64;
 
 /// Who is due when. Each name stands in it once at the most.
 #[derive(Debug)]
-pub(super) struct Schedule {
+pub(super) struct ProbeSchedule {
     origin: Instant,
     queue: BTreeSet<(Instant, Arc<str>)>,
 }
 
-impl Schedule {
+impl ProbeSchedule {
     /// Nobody is due. Phases count from now.
     pub(super) fn new() -> Self {
         Self {
@@ -79,7 +79,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn turns_are_a_whole_number_of_intervals_apart() {
-        let schedule = Schedule::new();
+        let schedule = ProbeSchedule::new();
         let first = schedule.turn("shop/a", INTERVAL, Instant::now());
         assert!(first.duration_since(schedule.origin) < INTERVAL);
         let mut due = first;
@@ -95,7 +95,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn instances_are_spread_over_the_interval() {
-        let schedule = Schedule::new();
+        let schedule = ProbeSchedule::new();
         let mut tenths = [0_usize; 10];
         for n in 0..10_000 {
             let due = schedule.turn(&format!("shop/{n}"), INTERVAL, schedule.origin);
@@ -108,7 +108,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_longest_due_comes_first_and_nobody_before_its_time() {
-        let mut schedule = Schedule::new();
+        let mut schedule = ProbeSchedule::new();
         let (a, b): (Arc<str>, Arc<str>) = ("a".into(), "b".into());
         let now = Instant::now();
         schedule.add(&a, now + INTERVAL);

@@ -43,7 +43,7 @@ mod stream;
 use locate::Start;
 pub use metrics::PublishMetrics;
 use queue::{Bulk, Queue};
-pub use queue::{Limits, Size};
+pub use queue::{QueueLimits, Size};
 use reconcile::{Finding, Reconciler};
 pub use status::{Observe, Phase, SyncStatus};
 
@@ -74,7 +74,7 @@ pub struct Publisher {
     /// Whether Redis holds something of a wrong type, which only a rebuild
     /// can put right.
     broken: bool,
-    limits: Limits,
+    limits: QueueLimits,
     /// What Redis lacks, where that is too much for batches.
     bulk: Option<Bulk>,
 }
@@ -126,7 +126,7 @@ impl Publisher {
             findings,
             complained: [false; 2],
             broken: false,
-            limits: Limits::default(),
+            limits: QueueLimits::default(),
             bulk: None,
         };
         (publisher, receiver)
@@ -149,7 +149,7 @@ impl Publisher {
 
     /// The same sync, sending so much to Redis at once.
     #[must_use]
-    pub fn limited(mut self, limits: Limits) -> Self {
+    pub fn limited(mut self, limits: QueueLimits) -> Self {
         self.limits = limits;
         self
     }

@@ -27,7 +27,7 @@ pub struct Size {
 
 /// How much Redis is sent at once, and how much may wait for it.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct QueueLimits {
     /// The most in a batch of several revisions.
     pub batch: Size,
     /// The most of one revision in a batch. A larger one is written in pieces.
@@ -40,7 +40,7 @@ pub struct Limits {
     pub names: usize,
 }
 
-impl Default for Limits {
+impl Default for QueueLimits {
     /// Redis takes 4 µs for a change in a batch, and half of that in a piece.
     fn default() -> Self {
         let size = |changes, bytes| Size { changes, bytes };
@@ -91,7 +91,7 @@ impl Size {
 #[derive(Debug)]
 pub(super) struct Queue {
     epoch: String,
-    limits: Limits,
+    limits: QueueLimits,
     /// Redis is, or will be once the batch handed out is in, at this revision.
     at: Revision,
     groups: VecDeque<Group>,
@@ -138,7 +138,7 @@ pub(super) struct Bulk {
 }
 
 impl Bulk {
-    fn new(from: Revision, limits: &Limits) -> Self {
+    fn new(from: Revision, limits: &QueueLimits) -> Self {
         Self {
             from,
             to: from,
@@ -187,7 +187,7 @@ impl Bulk {
 }
 
 impl Queue {
-    pub(super) fn new(epoch: &str, at: Revision, limits: Limits) -> Self {
+    pub(super) fn new(epoch: &str, at: Revision, limits: QueueLimits) -> Self {
         Self {
             epoch: epoch.to_owned(),
             limits,
@@ -385,7 +385,7 @@ mod tests {
     use super::*;
 
     fn queue(at: Revision) -> Queue {
-        Queue::new("e", at, Limits::default())
+        Queue::new("e", at, QueueLimits::default())
     }
 
     fn change(host: &str, value: &str) -> Change {
@@ -449,10 +449,10 @@ mod tests {
 
     #[test]
     fn what_waits_is_bounded_by_bytes_and_in_the_end_not_even_named() {
-        let limits = Limits {
+        let limits = QueueLimits {
             waiting: 10_000,
             names: 20_000,
-            ..Limits::default()
+            ..QueueLimits::default()
         };
         let mut queue = Queue::new("e", 0, limits);
         let mut revision = 0;
@@ -701,7 +701,7 @@ mod tests {
             ops in vec(op(), 1..60),
         ) {
             let size = |changes| Size { changes, bytes: 200 };
-            let limits = Limits { batch: size(3), revision: size(6), waiting, names, ..Limits::default() };
+            let limits = QueueLimits { batch: size(3), revision: size(6), waiting, names, ..QueueLimits::default() };
             let mut model = Model {
                 queue: Queue::new("e", 1, limits),
                 history: BTreeMap::from([(1, Records::new())]),

@@ -22,7 +22,7 @@ use tracing::info;
 
 use super::stream::Building;
 use super::{GLANCE, Phase, Publisher, Side, Turn};
-use crate::sink::{Claim, Found, SinkError, Step as Answer};
+use crate::sink::{Claim, Found, RebuildStep as Answer, SinkError};
 
 /// Pieces sent whose answer is still to come.
 const UNDER_WAY: usize = 2;

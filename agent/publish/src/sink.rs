@@ -63,7 +63,7 @@ pub struct Batch {
 
 /// What became of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum BatchOutcome {
     /// It is in.
     Applied,
     /// Redis was at this revision already, at or behind the batch's end.
@@ -98,7 +98,7 @@ pub struct Claim {
 
 /// What became of a step of a rebuild.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum RebuildStep {
     /// Done.
     Done,
     /// Another agent has a newer claim, or Redis is ahead or another's: why.
@@ -155,19 +155,29 @@ pub trait Sink: Send + Sync + fmt::Debug {
 
     /// Applies a batch iff the epoch matches, the table is ready and
     /// `from <= rev < to`; a repair iff `rev` is its revision.
-    async fn batch(&self, batch: &Batch) -> Result<Outcome, SinkError>;
+    async fn batch(&self, batch: &Batch) -> Result<BatchOutcome, SinkError>;
 
     /// Begins a rebuild iff the claim is newer than the last one and Redis is
     /// not ahead; or Redis holds no table, or that of the epoch to replace. If
     /// only what changed is written: iff Redis also holds a whole table that is
     /// not behind [`Claim::from`].
-    async fn begin(&self, claim: &Claim) -> Result<Step, SinkError>;
+    async fn begin(&self, claim: &Claim) -> Result<RebuildStep, SinkError>;
 
     /// Writes piece `n` of a rebuild iff the claim is ours and it is its turn.
-    async fn piece(&self, token: Revision, n: u64, changes: &[Change]) -> Result<Step, SinkError>;
+    async fn piece(
+        &self,
+        token: Revision,
+        n: u64,
+        changes: &[Change],
+    ) -> Result<RebuildStep, SinkError>;
 
     /// Ends a rebuild iff all `n` pieces are in.
-    async fn end(&self, token: Revision, n: u64, revision: Revision) -> Result<Step, SinkError>;
+    async fn end(
+        &self,
+        token: Revision,
+        n: u64,
+        revision: Revision,
+    ) -> Result<RebuildStep, SinkError>;
 
     /// Reads some elements and where Redis stands, at one point in time.
     async fn read(&self, elements: &[Element]) -> Result<Reading, SinkError>;

@@ -17,23 +17,23 @@ use tracing::{debug, info, warn};
 use super::queue::{Parcel, Queue};
 use super::reconcile::Finding;
 use super::{GLANCE, Phase, Publisher, STALLED, Side, Turn};
-use crate::sink::{Found, Outcome, SinkError};
+use crate::sink::{BatchOutcome, Found, SinkError};
 
 /// In an idle cluster nobody sends a batch, and nobody would notice that
 /// Redis was emptied: so it is looked at.
 const PROBE: Duration = Duration::from_secs(1);
 
 /// A call to Redis that is under way. There is never more than one.
-type Call = Pin<Box<dyn Future<Output = Answer> + Send>>;
+type SinkCall = Pin<Box<dyn Future<Output = SinkAnswer> + Send>>;
 
-enum Answer {
-    Batch(Parcel, Duration, Result<Outcome, SinkError>),
+enum SinkAnswer {
+    Batch(Parcel, Duration, Result<BatchOutcome, SinkError>),
     Probe(Result<Found, SinkError>),
 }
 
 struct Stream {
     queue: Queue,
-    call: Option<Call>,
+    call: Option<SinkCall>,
     /// A batch whose outcome is unknown, or that must wait.
     again: Option<Parcel>,
     /// Nothing is sent before then.
@@ -153,17 +153,19 @@ impl Publisher {
             stream.call = Some(Box::pin(async move {
                 let begun = Instant::now();
                 let outcome = sink.batch(&parcel.batch).await;
-                Answer::Batch(parcel, begun.elapsed(), outcome)
+                SinkAnswer::Batch(parcel, begun.elapsed(), outcome)
             }));
         } else if std::mem::take(&mut stream.probe_due) || stream.building.is_some() {
             stream.probed = true;
-            stream.call = Some(Box::pin(async move { Answer::Probe(sink.probe().await) }));
+            stream.call = Some(Box::pin(
+                async move { SinkAnswer::Probe(sink.probe().await) },
+            ));
         }
     }
 
-    fn take_answer(&mut self, stream: &mut Stream, answer: Answer) -> Result<(), Turn> {
+    fn take_answer(&mut self, stream: &mut Stream, answer: SinkAnswer) -> Result<(), Turn> {
         let failed = match answer {
-            Answer::Batch(parcel, took, answer) => match self.heard(Side::Sink, answer) {
+            SinkAnswer::Batch(parcel, took, answer) => match self.heard(Side::Sink, answer) {
                 Ok(outcome) => {
                     self.note_batch(&parcel, took, &outcome);
                     self.take_outcome(stream, parcel, outcome)?;
@@ -174,7 +176,7 @@ impl Publisher {
                     true
                 }
             },
-            Answer::Probe(answer) => match self.heard(Side::Sink, answer) {
+            SinkAnswer::Probe(answer) => match self.heard(Side::Sink, answer) {
                 Ok(found) => {
                     self.take_probe(stream, found)?;
                     false
@@ -194,23 +196,27 @@ impl Publisher {
         &mut self,
         stream: &mut Stream,
         parcel: Parcel,
-        outcome: Outcome,
+        outcome: BatchOutcome,
     ) -> Result<(), Turn> {
         match outcome {
-            Outcome::Applied => Ok(()),
-            Outcome::Stale(revision) => {
+            BatchOutcome::Applied => Ok(()),
+            BatchOutcome::Stale(revision) => {
                 stream.queue.reached(revision);
                 Ok(())
             }
-            Outcome::Building => {
+            BatchOutcome::Building => {
                 stream.again = Some(parcel);
                 Building::stalled(&mut stream.building, 0, 0);
                 Ok(())
             }
-            Outcome::Gap(revision) => self.went_back(stream, revision),
-            Outcome::OtherEpoch(epoch) => Err(look_again(format!("redis holds epoch {epoch}"))),
-            Outcome::OtherFormat(format) => Err(look_again(format!("redis holds format {format}"))),
-            Outcome::Broken(what) => {
+            BatchOutcome::Gap(revision) => self.went_back(stream, revision),
+            BatchOutcome::OtherEpoch(epoch) => {
+                Err(look_again(format!("redis holds epoch {epoch}")))
+            }
+            BatchOutcome::OtherFormat(format) => {
+                Err(look_again(format!("redis holds format {format}")))
+            }
+            BatchOutcome::Broken(what) => {
                 self.broken = true;
                 Err(look_again(format!(
                     "redis holds something of a wrong type: {what}"
@@ -226,18 +232,18 @@ impl Publisher {
         self.check_name()
     }
 
-    fn note_batch(&self, parcel: &Parcel, took: Duration, outcome: &Outcome) {
+    fn note_batch(&self, parcel: &Parcel, took: Duration, outcome: &BatchOutcome) {
         let word = match outcome {
-            Outcome::Applied => "applied",
-            Outcome::Stale(_) => "stale",
-            Outcome::Gap(_) => "gap",
-            Outcome::OtherEpoch(_) => "other_epoch",
-            Outcome::OtherFormat(_) => "other_format",
-            Outcome::Building => "building",
-            Outcome::Broken(_) => "broken",
+            BatchOutcome::Applied => "applied",
+            BatchOutcome::Stale(_) => "stale",
+            BatchOutcome::Gap(_) => "gap",
+            BatchOutcome::OtherEpoch(_) => "other_epoch",
+            BatchOutcome::OtherFormat(_) => "other_format",
+            BatchOutcome::Building => "building",
+            BatchOutcome::Broken(_) => "broken",
         };
         self.observer.batch(word, parcel.batch.changes.len(), took);
-        if matches!(outcome, Outcome::Applied | Outcome::Stale(_)) {
+        if matches!(outcome, BatchOutcome::Applied | BatchOutcome::Stale(_)) {
             parcel
                 .since
                 .iter()
@@ -387,7 +393,7 @@ fn look_again(why: String) -> Turn {
     Turn::LookAgain(why)
 }
 
-async fn answered(call: &mut Option<Call>) -> Answer {
+async fn answered(call: &mut Option<SinkCall>) -> SinkAnswer {
     match call {
         Some(call) => call.await,
         None => pending().await,

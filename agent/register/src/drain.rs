@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pointsman_client::Client;
+use pointsman_client::AgentClient;
 use pointsman_wire::Code;
 use tracing::{info, warn};
 
@@ -10,7 +10,7 @@ use tracing::{info, warn};
 #[derive(Clone, Debug)]
 pub struct Drain {
     /// The agent.
-    pub client: Client,
+    pub client: AgentClient,
     /// The app.
     pub app: String,
     /// The instance's id.

@@ -9,9 +9,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use pointsman_memory::MemoryStore;
 use pointsman_model::{Change, Element};
-use pointsman_publish::sink::script::{self, Call, Protocol};
+use pointsman_publish::sink::script::{self, Protocol, ScriptCall};
 use pointsman_publish::sink::{
-    Batch, Claim, Found, Outcome, Reading, Scanned, Sink, SinkError, Step,
+    Batch, BatchOutcome, Claim, Found, Reading, RebuildStep, Scanned, Sink, SinkError,
 };
 use pointsman_store::{
     Compare, KeyValue, Lease, LeaseId, Op, Page, Revision, Store, StoreError, Watch, WatchItem,
@@ -34,7 +34,7 @@ const PAGE: usize = 3;
 
 /// Who answers, as an index of how late.
 #[derive(Clone, Copy)]
-pub enum Side {
+pub enum LinkSide {
     /// etcd.
     Store = 0,
     /// Redis.
@@ -93,12 +93,12 @@ impl Shared {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn late(&self, side: Side) -> Duration {
+    fn late(&self, side: LinkSide) -> Duration {
         self.lock().late[side as usize]
     }
 
     /// From here on this side's answers come so late.
-    pub fn set_late(&self, side: Side, ms: u64) {
+    pub fn set_late(&self, side: LinkSide, ms: u64) {
         self.lock().late[side as usize] = Duration::from_millis(ms);
     }
 
@@ -188,7 +188,7 @@ impl Link {
     }
 
     /// Sends a message. What is under way arrives though its sender is gone.
-    async fn send<T, F>(&self, to: Side, handle: impl Fn() -> F + Send + 'static) -> Option<T>
+    async fn send<T, F>(&self, to: LinkSide, handle: impl Fn() -> F + Send + 'static) -> Option<T>
     where
         T: Send + 'static,
         F: Future<Output = T> + Send,
@@ -237,7 +237,7 @@ impl Link {
         F: Future<Output = Result<T, StoreError>> + Send,
     {
         let store = self.store.clone();
-        let answer = self.send(Side::Store, move || handle(store.clone()));
+        let answer = self.send(LinkSide::Store, move || handle(store.clone()));
         let answer = answer.await;
         answer.unwrap_or_else(|| Err(StoreError::Unavailable("lost".into())))
     }
@@ -249,7 +249,7 @@ impl Link {
         let sim = self.sim.clone();
         let handle = Arc::new(handle);
         let answer = self
-            .send(Side::Sink, move || {
+            .send(LinkSide::Sink, move || {
                 let (sim, handle) = (sim.clone(), Arc::clone(&handle));
                 async move {
                     let mut sim = sim.lock();
@@ -271,7 +271,7 @@ impl Link {
         }
     }
 
-    async fn script(&self, call: Call) -> Result<(String, String), SinkError> {
+    async fn script(&self, call: ScriptCall) -> Result<(String, String), SinkError> {
         self.to_sink(move |data| redis::call(data, &call)).await
     }
 }
@@ -296,25 +296,35 @@ impl Sink for Link {
         .await
     }
 
-    async fn batch(&self, batch: &Batch) -> Result<Outcome, SinkError> {
+    async fn batch(&self, batch: &Batch) -> Result<BatchOutcome, SinkError> {
         self.script(self.protocol.batch(batch))
             .await
             .map(script::outcome)
     }
 
-    async fn begin(&self, claim: &Claim) -> Result<Step, SinkError> {
+    async fn begin(&self, claim: &Claim) -> Result<RebuildStep, SinkError> {
         self.script(self.protocol.begin(claim))
             .await
             .map(script::step)
     }
 
-    async fn piece(&self, token: Revision, n: u64, changes: &[Change]) -> Result<Step, SinkError> {
+    async fn piece(
+        &self,
+        token: Revision,
+        n: u64,
+        changes: &[Change],
+    ) -> Result<RebuildStep, SinkError> {
         self.script(self.protocol.piece(token, n, changes))
             .await
             .map(script::step)
     }
 
-    async fn end(&self, token: Revision, n: u64, revision: Revision) -> Result<Step, SinkError> {
+    async fn end(
+        &self,
+        token: Revision,
+        n: u64,
+        revision: Revision,
+    ) -> Result<RebuildStep, SinkError> {
         self.script(self.protocol.end(token, n, revision))
             .await
             .map(script::step)
@@ -376,7 +386,7 @@ impl Store for Link {
     async fn watch(&self, from: Revision) -> Result<Box<dyn Watch>, StoreError> {
         self.not_paused().await;
         let inner = self.store.watch(from).await?;
-        sleep(self.sim.late(Side::Store)).await;
+        sleep(self.sim.late(LinkSide::Store)).await;
         self.watches.send_modify(|count| *count += 1);
         Ok(Box::new(LinkedWatch {
             inner,
@@ -441,7 +451,7 @@ impl Watch for LinkedWatch {
             Some((due, _)) => *due,
             None => {
                 let item = self.inner.next().await;
-                let due = Instant::now() + self.link.sim.late(Side::Store);
+                let due = Instant::now() + self.link.sim.late(LinkSide::Store);
                 self.held = Some((due, item));
                 due
             }

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use mlua::{Function, IntoLua, Lua, MultiValue, Table, Value, Variadic};
-use pointsman_publish::sink::script::{Call, Script};
+use pointsman_publish::sink::script::{Script, ScriptCall};
 
 /// What stands under a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,7 +81,7 @@ impl Engine {
         Ok(Self { lua, scripts })
     }
 
-    fn run(&self, call: &Call) -> mlua::Result<(Value, Value)> {
+    fn run(&self, call: &ScriptCall) -> mlua::Result<(Value, Value)> {
         self.lua.globals().set("KEYS", call.keys.as_slice())?;
         self.lua.globals().set("ARGV", call.args.as_slice())?;
         let answer: Table = self.scripts[call.script as usize].call(MultiValue::new())?;
@@ -90,7 +90,7 @@ impl Engine {
 }
 
 /// Runs a script on `data`. An error leaves behind what was written before it.
-pub fn call(data: &mut Data, call: &Call) -> Result<(String, String), String> {
+pub fn call(data: &mut Data, call: &ScriptCall) -> Result<(String, String), String> {
     within(data, |engine| {
         let (word, detail) = engine.run(call)?;
         Ok((
@@ -104,7 +104,7 @@ pub fn call(data: &mut Data, call: &Call) -> Result<(String, String), String> {
 pub type Lists = (Vec<Option<String>>, Vec<Option<String>>);
 
 /// Runs a script that answers two lists.
-pub fn call_for_lists(data: &mut Data, call: &Call) -> Result<Lists, String> {
+pub fn call_for_lists(data: &mut Data, call: &ScriptCall) -> Result<Lists, String> {
     within(data, |engine| {
         let (first, second) = engine.run(call)?;
         Ok((list(&first)?, list(&second)?))

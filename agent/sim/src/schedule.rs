@@ -45,7 +45,7 @@ pub const VALUES: [&str; 12] = [
 ];
 
 /// A write to a key: a value, or its deletion.
-pub type Write = (usize, Option<usize>);
+pub type SimWrite = (usize, Option<usize>);
 
 /// Something that happens.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -53,7 +53,7 @@ pub enum Action {
     /// Time passes, in milliseconds.
     Wait(u64),
     /// Keys are written in one transaction.
-    Commit(Vec<Write>),
+    Commit(Vec<SimWrite>),
     /// etcd forgets its history up to now.
     Compact,
     /// All watches break off.
@@ -96,7 +96,7 @@ pub struct Schedule {
     pub actions: Vec<Action>,
 }
 
-fn write() -> impl Strategy<Value = Write> {
+fn write() -> impl Strategy<Value = SimWrite> {
     // Mostly a value that is valid for the key.
     (0..KEYS.len(), 0..10_u8, 0..VALUES.len()).prop_map(|(key, dice, any)| {
         let value = match (dice, KEYS[key].split_once('/').map(|(kind, _)| kind)) {

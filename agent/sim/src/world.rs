@@ -8,14 +8,14 @@ use pointsman_memory::MemoryStore;
 use pointsman_mirror::{Mirror, SharedTable};
 use pointsman_model::Key;
 use pointsman_publish::sink::script::Protocol;
-use pointsman_publish::{Limits, Phase, Publisher, Size, SyncStatus};
+use pointsman_publish::{Phase, Publisher, QueueLimits, Size, SyncStatus};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::check::Checker;
-use crate::link::{Link, Shared, Side};
+use crate::link::{Link, LinkSide, Shared};
 use crate::redis::Item;
 use crate::schedule::{AGENTS, Action, KEYS, Schedule, VALUES};
 
@@ -96,7 +96,7 @@ impl World {
             protocol.stream_bytes = 2_000;
             narrow()
         } else {
-            Limits::default()
+            QueueLimits::default()
         };
         let paused = self.paused[number].subscribe();
         let link = Arc::new(Link::new(
@@ -138,8 +138,8 @@ impl World {
                 let sim = self.sim.clone();
                 later(*ms, move || sim.lock().sink_down = false);
             }
-            Action::StoreLate(ms) => self.sim.set_late(Side::Store, *ms),
-            Action::SinkLate(ms) => self.sim.set_late(Side::Sink, *ms),
+            Action::StoreLate(ms) => self.sim.set_late(LinkSide::Store, *ms),
+            Action::SinkLate(ms) => self.sim.set_late(LinkSide::Sink, *ms),
             Action::Flush => self.sim.lock().data.clear(),
             Action::SetBack(by) => {
                 let mut sim = self.sim.lock();
@@ -289,12 +289,12 @@ impl World {
 
 /// So little at once that a few keys are too many for a batch, and a few more
 /// too many to be named.
-fn narrow() -> Limits {
+fn narrow() -> QueueLimits {
     let size = |changes| Size {
         changes,
         bytes: 1_000,
     };
-    Limits {
+    QueueLimits {
         batch: size(2),
         revision: size(2),
         piece: size(1),

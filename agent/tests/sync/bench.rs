@@ -15,7 +15,7 @@ use pointsman_mirror::table::{Held, Table};
 use pointsman_model::Element;
 use pointsman_publish::sink::FORMAT;
 use pointsman_publish::sink::redis::RedisSink;
-use pointsman_publish::{Limits, Observe, Phase, Publisher, SyncStatus};
+use pointsman_publish::{Observe, Phase, Publisher, QueueLimits, SyncStatus};
 use pointsman_store::{Condition, Store};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -71,22 +71,27 @@ impl Bench {
     }
 
     pub fn add_agent(&mut self, name: &str) {
-        self.add(name, FORMAT, RARELY, Limits::default());
+        self.add(name, FORMAT, RARELY, QueueLimits::default());
     }
 
-    pub fn add_limited_agent(&mut self, name: &str, limits: Limits) {
+    pub fn add_limited_agent(&mut self, name: &str, limits: QueueLimits) {
         self.add(name, FORMAT, RARELY, limits);
     }
 
     pub fn add_reconciling_agent(&mut self, name: &str) {
-        self.add(name, FORMAT, Duration::from_millis(100), Limits::default());
+        self.add(
+            name,
+            FORMAT,
+            Duration::from_millis(100),
+            QueueLimits::default(),
+        );
     }
 
     pub fn add_agent_of_format(&mut self, name: &str, format: u32) {
-        self.add(name, format, RARELY, Limits::default());
+        self.add(name, format, RARELY, QueueLimits::default());
     }
 
-    fn add(&mut self, name: &str, format: u32, reconcile: Duration, limits: Limits) {
+    fn add(&mut self, name: &str, format: u32, reconcile: Duration, limits: QueueLimits) {
         let sink = self.sink().with_stream_bytes(STREAM_BYTES);
         let sink = Arc::new(sink.with_format(format));
         let listings = Arc::<Listings>::default();

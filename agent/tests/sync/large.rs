@@ -4,19 +4,19 @@
 use std::fmt::Write as _;
 
 use pointsman_model::{Change, Element};
-use pointsman_publish::sink::{Claim, Sink, Step};
-use pointsman_publish::{Limits, Size};
+use pointsman_publish::sink::{Claim, RebuildStep, Sink};
+use pointsman_publish::{QueueLimits, Size};
 
 use crate::bench::{Bench, SHOP, STREAM_BYTES};
 
 /// So little in a batch that a few changes are too many.
-fn narrow() -> Limits {
-    Limits {
+fn narrow() -> QueueLimits {
+    QueueLimits {
         revision: Size {
             changes: 5,
             bytes: 10_000,
         },
-        ..Limits::default()
+        ..QueueLimits::default()
     }
 }
 
@@ -106,9 +106,9 @@ async fn a_revision_of_200_000_changes_comes_in_pieces_and_is_not_listed() {
 async fn what_waited_while_redis_was_away_for_long_comes_without_a_listing() {
     let mut bench = Bench::start().await;
     bench.put("routes/gone.example", SHOP).await;
-    let limits = Limits {
+    let limits = QueueLimits {
         waiting: 20_000,
-        ..Limits::default()
+        ..QueueLimits::default()
     };
     bench.add_limited_agent("a", limits);
     bench.settled().await;
@@ -150,12 +150,15 @@ async fn an_agent_that_dies_between_two_pieces_is_followed_by_another() {
         revision: token,
         from: Some(token),
     };
-    assert_eq!(sink.begin(&claim).await.unwrap(), Step::Done);
+    assert_eq!(sink.begin(&claim).await.unwrap(), RebuildStep::Done);
     let gone = Change {
         element: Element::Route("h0.example".into()),
         value: None,
     };
-    assert_eq!(sink.piece(token, 0, &[gone]).await.unwrap(), Step::Done);
+    assert_eq!(
+        sink.piece(token, 0, &[gone]).await.unwrap(),
+        RebuildStep::Done
+    );
     // Most of the routes go, by events: nobody needs to confirm that.
     let deletions: Vec<_> = hosts[..25].iter().map(|key| (key.as_str(), None)).collect();
     bench.store.commit(&deletions);

@@ -1,7 +1,7 @@
 //! The pieces of a rebuild, as Redis takes them.
 
 use pointsman_model::{Change, Element};
-use pointsman_publish::sink::{Claim, Sink, Step};
+use pointsman_publish::sink::{Claim, RebuildStep, Sink};
 
 use crate::bench::Bench;
 
@@ -25,7 +25,7 @@ async fn a_piece_may_come_once_more_behind_later_ones_but_not_before_its_turn() 
         revision: 9,
         from: None,
     };
-    assert_eq!(sink.begin(&claim).await.unwrap(), Step::Done);
+    assert_eq!(sink.begin(&claim).await.unwrap(), RebuildStep::Done);
 
     let route = |host: &str| Element::Route(host.into());
     let instance = |id: &str| Element::Instance("shop".into(), id.into());
@@ -41,19 +41,22 @@ async fn a_piece_may_come_once_more_behind_later_ones_but_not_before_its_turn() 
         change(route("b.example"), Some("5")),
     ];
     let early = sink.piece(5, 1, &second).await.unwrap();
-    assert!(matches!(early, Step::Refused(_)), "{early:?}");
+    assert!(matches!(early, RebuildStep::Refused(_)), "{early:?}");
     for (n, piece) in [(0, &first[..]), (1, &second), (0, &first), (1, &second)] {
         let step = sink.piece(5, n, piece).await.unwrap();
-        assert_eq!(step, Step::Done, "piece {n}");
+        assert_eq!(step, RebuildStep::Done, "piece {n}");
     }
     let other_claim = sink.piece(6, 2, &first).await.unwrap();
-    assert!(matches!(other_claim, Step::Refused(_)), "{other_claim:?}");
+    assert!(
+        matches!(other_claim, RebuildStep::Refused(_)),
+        "{other_claim:?}"
+    );
 
     let elements: Vec<_> = first.into_iter().map(|change| change.element).collect();
     let held = sink.read(&elements).await.unwrap().values;
     let held: Vec<_> = held.iter().map(Option::as_deref).collect();
     assert_eq!(held, [None, Some("5"), None, Some("4")]);
-    assert_eq!(sink.end(5, 2, 9).await.unwrap(), Step::Done);
+    assert_eq!(sink.end(5, 2, 9).await.unwrap(), RebuildStep::Done);
 }
 
 #[tokio::test]
@@ -67,18 +70,21 @@ async fn only_a_whole_table_that_is_not_behind_takes_just_what_changed() {
         revision: 20,
         from,
     };
-    let refused = |step: Step| match step {
-        Step::Refused(why) => why,
-        Step::Done => panic!("it was accepted"),
+    let refused = |step: RebuildStep| match step {
+        RebuildStep::Refused(why) => why,
+        RebuildStep::Done => panic!("it was accepted"),
     };
     // There is no table; then it is half built; then it is older.
     let why = refused(sink.begin(&claim(5, Some(0))).await.unwrap());
     assert!(why.contains("does not hold all"), "{why}");
-    assert_eq!(sink.begin(&claim(5, None)).await.unwrap(), Step::Done);
+    assert_eq!(
+        sink.begin(&claim(5, None)).await.unwrap(),
+        RebuildStep::Done
+    );
     refused(sink.begin(&claim(6, Some(0))).await.unwrap());
     let first = [change(Element::Route("a.example".into()), Some("1"))];
-    assert_eq!(sink.piece(5, 0, &first).await.unwrap(), Step::Done);
-    assert_eq!(sink.end(5, 1, 9).await.unwrap(), Step::Done);
+    assert_eq!(sink.piece(5, 0, &first).await.unwrap(), RebuildStep::Done);
+    assert_eq!(sink.end(5, 1, 9).await.unwrap(), RebuildStep::Done);
     let why = refused(sink.begin(&claim(7, Some(10))).await.unwrap());
     assert!(why.contains("up to revision 10"), "{why}");
     // An agent of another format does not know what the rest is.
@@ -87,7 +93,7 @@ async fn only_a_whole_table_that_is_not_behind_takes_just_what_changed() {
 
     for again in [false, true] {
         let step = sink.begin(&claim(7, Some(9))).await.unwrap();
-        assert_eq!(step, Step::Done, "again: {again}");
+        assert_eq!(step, RebuildStep::Done, "again: {again}");
     }
     assert_eq!(bench.meta("state").await, "building");
     assert_eq!(bench.meta("rev").await, "9");
@@ -104,8 +110,11 @@ async fn only_a_whole_table_that_is_not_behind_takes_just_what_changed() {
         "nothing was written"
     );
     // A whole rebuild, then, clears it away.
-    assert_eq!(sink.begin(&claim(8, None)).await.unwrap(), Step::Done);
-    assert_eq!(sink.piece(8, 0, &piece).await.unwrap(), Step::Done);
-    assert_eq!(sink.end(8, 1, 20).await.unwrap(), Step::Done);
+    assert_eq!(
+        sink.begin(&claim(8, None)).await.unwrap(),
+        RebuildStep::Done
+    );
+    assert_eq!(sink.piece(8, 0, &piece).await.unwrap(), RebuildStep::Done);
+    assert_eq!(sink.end(8, 1, 20).await.unwrap(), RebuildStep::Done);
     assert_eq!(bench.meta("state").await, "ready");
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use async_trait::async_trait;
-use pointsman_edges::source::{Announcement, Announcements, Hashes, Source, SourceError};
+use pointsman_edges::source::{Announcement, Announcements, Hashes, ReportSource, SourceError};
 use tokio::sync::broadcast;
 
 use super::*;
@@ -65,7 +65,7 @@ impl Reports {
 }
 
 #[async_trait]
-impl Source for Reports {
+impl ReportSource for Reports {
     async fn read(&self, names: &[String]) -> Result<Hashes, SourceError> {
         let hashes = self.hashes.lock().unwrap();
         Ok(names.iter().map(|name| hashes.get(name).cloned()).collect())

@@ -12,7 +12,7 @@ use super::settings::Shaping;
 
 /// The index of instances. It is a pure function of the table.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct Index {
+pub(super) struct TableIndex {
     /// Instances that are not routed to, by app: there are few.
     idle: BTreeMap<Box<str>, BTreeSet<Box<str>>>,
     /// Keys of instances that the settings do not allow.
@@ -23,7 +23,7 @@ pub(super) struct Index {
     shadowed: usize,
 }
 
-impl Index {
+impl TableIndex {
     /// The index of all instances.
     pub(super) fn of(derivation: Derivation<'_>) -> Self {
         let mut index = Self::contested(derivation.apps, derivation.shaping);

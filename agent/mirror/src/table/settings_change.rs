@@ -9,7 +9,7 @@ use pointsman_store::Event;
 use super::apps::App;
 use super::derivation::{Derivation, Verdict};
 use super::frozen::Frozen;
-use super::index::Index;
+use super::index::TableIndex;
 use super::settings::Shaping;
 use super::stored::Stored;
 use super::{Held, Table};
@@ -19,7 +19,7 @@ use super::{Held, Table};
 pub(crate) struct SettingsChange {
     shaping: Shaping,
     bad: Option<Bad>,
-    index: Index,
+    index: TableIndex,
     /// `None`: as it was.
     frozen: Option<Frozen>,
     touched: BTreeSet<Element>,
@@ -69,7 +69,7 @@ impl SettingsChange {
                 }
             }
         }
-        let mut index = Index::contested(before.apps, &shaping);
+        let mut index = TableIndex::contested(before.apps, &shaping);
         for member in before.apps.members(None) {
             let [was, becomes] = both.map(|derivation| derivation.verdict(member));
             index.add(after, member, becomes);

@@ -45,7 +45,7 @@ async fn probe(json: &str, answer: &'static [u8]) -> Outcome {
     attempt(&check(json), addr).await
 }
 
-fn fault(outcome: &Outcome) -> Option<Fault> {
+fn fault(outcome: &Outcome) -> Option<ProbeFault> {
     match outcome {
         Outcome::Bad(fault, _) => Some(*fault),
         _ => None,
@@ -76,11 +76,14 @@ async fn the_status_decides() {
         (r#"{"status":[503]}"#, BUSY, true),
     ] {
         let outcome = probe(json, answer).await;
-        let expected = if good { None } else { Some(Fault::Status) };
+        let expected = if good { None } else { Some(ProbeFault::Status) };
         assert_eq!(fault(&outcome), expected, "{json}: {outcome:?}");
     }
     let outcome = probe("{}", BUSY).await;
-    assert_eq!(outcome, Outcome::Bad(Fault::Status, "status 503".into()));
+    assert_eq!(
+        outcome,
+        Outcome::Bad(ProbeFault::Status, "status 503".into())
+    );
 }
 
 #[tokio::test]
@@ -90,8 +93,11 @@ async fn the_body_must_hold_what_is_wanted_even_in_two_pieces() {
     assert_eq!(probe(wanted, CHUNKED).await, Outcome::Good);
     let outcome = probe(r#"{"body":"state is down"}"#, FINE).await;
     let reason = r#"the body lacks "state is down""#;
-    assert_eq!(outcome, Outcome::Bad(Fault::Body, reason.into()));
-    assert_eq!(fault(&probe(wanted, NO_CONTENT).await), Some(Fault::Body));
+    assert_eq!(outcome, Outcome::Bad(ProbeFault::Body, reason.into()));
+    assert_eq!(
+        fault(&probe(wanted, NO_CONTENT).await),
+        Some(ProbeFault::Body)
+    );
 }
 
 #[tokio::test]
@@ -104,9 +110,9 @@ async fn a_body_is_looked_through_for_64_kib_and_no_further() {
     let wanted = r#"{"body":"END"}"#;
     assert_eq!(probe(wanted, page(BODY - 3)).await, Outcome::Good);
     let outcome = probe(wanted, page(BODY - 2)).await;
-    assert_eq!(fault(&outcome), Some(Fault::Body));
+    assert_eq!(fault(&outcome), Some(ProbeFault::Body));
     let outcome = probe(wanted, page(BODY * 4)).await;
-    assert_eq!(fault(&outcome), Some(Fault::Body));
+    assert_eq!(fault(&outcome), Some(ProbeFault::Body));
 }
 
 #[tokio::test]
@@ -119,7 +125,7 @@ async fn half_an_answer_is_none() {
         ("{}", b"".as_slice()),
     ] {
         let outcome = probe(json, answer).await;
-        assert_eq!(fault(&outcome), Some(Fault::Broken), "{outcome:?}");
+        assert_eq!(fault(&outcome), Some(ProbeFault::Broken), "{outcome:?}");
     }
     // Without a body to look for, the head is all that counts.
     assert_eq!(probe("{}", HALF).await, Outcome::Good);
@@ -129,7 +135,7 @@ async fn half_an_answer_is_none() {
 async fn a_head_without_an_end_is_given_up() {
     let endless = ["HTTP/1.1 200 OK\r\nX: ", &"x".repeat(8 * HEAD)].concat();
     let outcome = probe("{}", endless.into_bytes().leak()).await;
-    assert_eq!(fault(&outcome), Some(Fault::Broken), "{outcome:?}");
+    assert_eq!(fault(&outcome), Some(ProbeFault::Broken), "{outcome:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -138,7 +144,7 @@ async fn what_takes_too_long_is_bad() {
     let begun = Instant::now();
     let outcome = attempt(&check(r#"{"timeout":"60ms"}"#), silent).await;
     let reason = "no answer within 60ms";
-    assert_eq!(outcome, Outcome::Bad(Fault::Timeout, reason.into()));
+    assert_eq!(outcome, Outcome::Bad(ProbeFault::Timeout, reason.into()));
     assert!(begun.elapsed() >= Duration::from_millis(60));
 }
 
@@ -149,7 +155,7 @@ async fn nobody_listening_is_bad() {
     drop(listener);
     for json in ["{}", r#"{"type":"tcp"}"#] {
         let outcome = attempt(&check(json), addr).await;
-        assert_eq!(fault(&outcome), Some(Fault::Connect), "{outcome:?}");
+        assert_eq!(fault(&outcome), Some(ProbeFault::Connect), "{outcome:?}");
     }
 }
 
@@ -191,7 +197,7 @@ fn the_agents_own_trouble_is_told_apart() {
     }
     for errno in [Errno::ECONNREFUSED, Errno::EHOSTUNREACH, Errno::ECONNRESET] {
         let outcome = not_connected(io::Error::from(errno));
-        assert_eq!(fault(&outcome), Some(Fault::Connect));
+        assert_eq!(fault(&outcome), Some(ProbeFault::Connect));
     }
 }
 

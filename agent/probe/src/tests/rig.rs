@@ -14,7 +14,7 @@ use prometheus_client::registry::Registry;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
-use crate::attempt::Fault;
+use crate::attempt::ProbeFault;
 use crate::*;
 
 pub(super) const SECOND: Duration = Duration::from_secs(1);
@@ -65,7 +65,7 @@ impl Ask for Instances {
 impl Instances {
     pub(super) fn set_bad(&self, addr: &str, bad: bool) {
         let addr = addr.parse().unwrap();
-        let outcome = Outcome::Bad(Fault::Status, "status 503".into());
+        let outcome = Outcome::Bad(ProbeFault::Status, "status 503".into());
         let mut all = self.bad.lock().unwrap();
         if bad {
             all.insert(addr, outcome);

@@ -16,8 +16,8 @@ use pointsman_store::Revision;
 use tokio::sync::Mutex;
 use tracing::debug;
 
-use super::script::{self, Call, META_FIELDS, Protocol, Script};
-use super::{Batch, Claim, Found, Outcome, Reading, Scanned, Sink, SinkError, Step};
+use super::script::{self, META_FIELDS, Protocol, Script, ScriptCall};
+use super::{Batch, BatchOutcome, Claim, Found, Reading, RebuildStep, Scanned, Sink, SinkError};
 
 mod reports;
 
@@ -186,7 +186,7 @@ impl RedisSink {
 
     /// Runs a script by its hash, which Redis may have to learn first. (The
     /// client's own call would copy each argument twice more.)
-    async fn run<T: FromRedisValue>(&self, call: &Call) -> Result<T, SinkError> {
+    async fn run<T: FromRedisValue>(&self, call: &ScriptCall) -> Result<T, SinkError> {
         let script = &self.scripts[call.script as usize];
         let mut command = cmd("EVALSHA");
         command.arg(script.get_hash()).arg(call.keys.len());
@@ -247,22 +247,32 @@ impl Sink for RedisSink {
         Ok(found)
     }
 
-    async fn batch(&self, batch: &Batch) -> Result<Outcome, SinkError> {
+    async fn batch(&self, batch: &Batch) -> Result<BatchOutcome, SinkError> {
         let answer = self.run(&self.protocol.batch(batch)).await?;
         Ok(script::outcome(words(answer)))
     }
 
-    async fn begin(&self, claim: &Claim) -> Result<Step, SinkError> {
+    async fn begin(&self, claim: &Claim) -> Result<RebuildStep, SinkError> {
         let answer = self.run(&self.protocol.begin(claim)).await?;
         Ok(script::step(words(answer)))
     }
 
-    async fn piece(&self, token: Revision, n: u64, changes: &[Change]) -> Result<Step, SinkError> {
+    async fn piece(
+        &self,
+        token: Revision,
+        n: u64,
+        changes: &[Change],
+    ) -> Result<RebuildStep, SinkError> {
         let answer = self.run(&self.protocol.piece(token, n, changes)).await?;
         Ok(script::step(words(answer)))
     }
 
-    async fn end(&self, token: Revision, n: u64, revision: Revision) -> Result<Step, SinkError> {
+    async fn end(
+        &self,
+        token: Revision,
+        n: u64,
+        revision: Revision,
+    ) -> Result<RebuildStep, SinkError> {
         let answer = self.run(&self.protocol.end(token, n, revision)).await?;
         Ok(script::step(words(answer)))
     }

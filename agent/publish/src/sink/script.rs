@@ -7,7 +7,7 @@ use pointsman_model::{Change, Element, changes_json};
 use pointsman_store::Revision;
 use serde_json::{Value, json};
 
-use super::{Batch, Claim, FORMAT, Found, Meta, Outcome, Reading, Step};
+use super::{Batch, BatchOutcome, Claim, FORMAT, Found, Meta, Reading, RebuildStep};
 
 /// A stream of large entries must not fill Redis, and an edge that missed more
 /// than this is better off with the records as they are now.
@@ -75,7 +75,7 @@ pub struct Protocol {
 
 /// A script with what is sent to it.
 #[derive(Clone, Debug)]
-pub struct Call {
+pub struct ScriptCall {
     /// Which one.
     pub script: Script,
     /// Its keys: the table's `meta`, and the stream.
@@ -100,9 +100,9 @@ impl Protocol {
         format!("{}{name}", self.prefix)
     }
 
-    fn call(&self, script: Script, args: impl IntoIterator<Item = String>) -> Call {
+    fn call(&self, script: Script, args: impl IntoIterator<Item = String>) -> ScriptCall {
         let prefix = std::iter::once(self.prefix.clone());
-        Call {
+        ScriptCall {
             script,
             keys: [self.key("meta"), self.key("changes")],
             args: prefix.chain(args).collect(),
@@ -110,7 +110,7 @@ impl Protocol {
     }
 
     /// Applies a batch; answers [`outcome`].
-    pub fn batch(&self, batch: &Batch) -> Call {
+    pub fn batch(&self, batch: &Batch) -> ScriptCall {
         self.call(
             Script::Batch,
             [
@@ -126,7 +126,7 @@ impl Protocol {
     }
 
     /// Begins a rebuild; answers [`step`].
-    pub fn begin(&self, claim: &Claim) -> Call {
+    pub fn begin(&self, claim: &Claim) -> ScriptCall {
         self.call(
             Script::Begin,
             [
@@ -141,7 +141,7 @@ impl Protocol {
     }
 
     /// Writes piece `n` of a rebuild; answers [`step`].
-    pub fn piece(&self, token: Revision, n: u64, changes: &[Change]) -> Call {
+    pub fn piece(&self, token: Revision, n: u64, changes: &[Change]) -> ScriptCall {
         let numbers = [token.to_string(), n.to_string(), (n + 1).to_string()];
         let commands = self
             .commands(changes)
@@ -178,7 +178,7 @@ impl Protocol {
     }
 
     /// Ends a rebuild of `n` pieces; answers [`step`].
-    pub fn end(&self, token: Revision, n: u64, revision: Revision) -> Call {
+    pub fn end(&self, token: Revision, n: u64, revision: Revision) -> ScriptCall {
         self.call(
             Script::End,
             [
@@ -191,7 +191,7 @@ impl Protocol {
     }
 
     /// Reads elements; answers [`reading`].
-    pub fn read(&self, elements: &[Element]) -> Call {
+    pub fn read(&self, elements: &[Element]) -> ScriptCall {
         let names: Value = elements
             .iter()
             .map(|element| match element.field() {
@@ -204,25 +204,25 @@ impl Protocol {
 }
 
 /// What became of a batch.
-pub fn outcome((word, detail): (String, String)) -> Outcome {
+pub fn outcome((word, detail): (String, String)) -> BatchOutcome {
     let revision = || detail.parse().unwrap_or_default();
     match word.as_str() {
-        "applied" => Outcome::Applied,
-        "stale" => Outcome::Stale(revision()),
-        "gap" => Outcome::Gap(revision()),
-        "epoch" => Outcome::OtherEpoch(detail),
-        "format" => Outcome::OtherFormat(detail),
-        "building" => Outcome::Building,
-        _ => Outcome::Broken(detail),
+        "applied" => BatchOutcome::Applied,
+        "stale" => BatchOutcome::Stale(revision()),
+        "gap" => BatchOutcome::Gap(revision()),
+        "epoch" => BatchOutcome::OtherEpoch(detail),
+        "format" => BatchOutcome::OtherFormat(detail),
+        "building" => BatchOutcome::Building,
+        _ => BatchOutcome::Broken(detail),
     }
 }
 
 /// What became of a step of a rebuild.
-pub fn step((word, detail): (String, String)) -> Step {
+pub fn step((word, detail): (String, String)) -> RebuildStep {
     if word == "done" {
-        Step::Done
+        RebuildStep::Done
     } else {
-        Step::Refused(detail)
+        RebuildStep::Refused(detail)
     }
 }
 

@@ -6,14 +6,14 @@ use ::redis::aio::{MultiplexedConnection, PubSubStream};
 use ::redis::{Msg, RedisError, RedisResult, cmd, pipe};
 use async_trait::async_trait;
 use futures::{FutureExt as _, StreamExt as _};
-use pointsman_edges::source::{Announcement, Announcements, Hashes, Source, SourceError};
+use pointsman_edges::source::{Announcement, Announcements, Hashes, ReportSource, SourceError};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use super::{CONNECT_TIMEOUT, Place, RedisOptions, may_be_elsewhere};
 use crate::sink::SinkError;
 
-type Fields = Vec<(String, String)>;
+type HashFields = Vec<(String, String)>;
 
 /// The reports in one Redis.
 pub struct RedisReports {
@@ -50,7 +50,7 @@ impl RedisReports {
             pipeline.arg(format!("{}edge:{name}", self.prefix));
         }
         pipeline.ignore_errors();
-        let answer: RedisResult<Vec<RedisResult<Fields>>> =
+        let answer: RedisResult<Vec<RedisResult<HashFields>>> =
             pipeline.query_async(&mut connection).await;
         if !answer.as_ref().is_err_and(may_be_elsewhere) {
             *held = Some(connection);
@@ -65,7 +65,7 @@ impl RedisReports {
 }
 
 #[async_trait]
-impl Source for RedisReports {
+impl ReportSource for RedisReports {
     async fn read(&self, names: &[String]) -> Result<Hashes, SourceError> {
         self.hashes(names).await.map_err(failed)
     }
