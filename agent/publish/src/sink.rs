@@ -16,7 +16,7 @@ pub mod redis;
 pub mod script;
 
 /// The version of the records' format that this agent writes.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 
 /// What Redis says about its table.
 #[derive(Clone, Debug, PartialEq, Eq)]

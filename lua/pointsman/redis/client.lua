@@ -168,7 +168,7 @@ return cjson.encode(entries) .. '\n' .. table.concat(changes)
 ]]
 
 -- An older agent's records are a part of what we can read.
-local FORMATS = { ["1"] = true, ["2"] = true }
+local FORMATS = { ["1"] = true, ["2"] = true, ["3"] = true }
 local MAX_REV = 2 ^ 53
 -- An agent that follows etcd writes `heard` with this time to live each second.
 local HEARD_SECONDS = 86400
