@@ -243,7 +243,7 @@ t.say(t.show("shop.test"))
 === a table of a newer format is not read
 --- lua
 t.say(t.show("shop.test"))
-t.redis("HSET", t.prefix .. "meta", "format", "3")
+t.redis("HSET", t.prefix .. "meta", "format", "99")
 t.wait("the feed to notice", function()
     local state = t.status().feed.state
     return state == "waiting", state
@@ -254,7 +254,7 @@ t.redis("HSET", t.prefix .. "meta", "format", "1")
 t.change("inst shop a @b")
 t.say(t.show("shop.test"))
 --- error_log
-has format 3
+has format 99
 --- response_body
 200 a
 200 a

@@ -341,6 +341,9 @@ local function follow(source)
             ok, forced = read_on(source, place)
             if not ok then
                 return nil, forced
+            elseif not has_lease then
+                -- What waited is lost: the next feed reads it again.
+                return true
             end
         end
     end
