@@ -26,8 +26,8 @@ const LARGEST_HEAD: usize = 32 << 10;
 /// What the layer knows of the calls.
 pub(super) struct Around {
     pub(super) state: Arc<ApiState>,
-    /// The calls that take a query of their own.
-    pub(super) with_query: Vec<(Method, &'static str)>,
+    /// The calls that take no query.
+    pub(super) without_query: Vec<(Method, &'static str)>,
     /// The writes: they take [`WriteQuery`].
     pub(super) writes: Vec<(Method, &'static str)>,
 }
@@ -136,10 +136,8 @@ impl Around {
             method => method.clone(),
         };
         let call = (method, route);
-        let takes_query = self.with_query.contains(&call)
-            || self.writes.contains(&call)
-            || !route.starts_with("/v1/");
-        if !takes_query && uri.query().is_some_and(|q| !q.is_empty()) {
+        // A method that is no call gets its 405.
+        if self.without_query.contains(&call) && uri.query().is_some_and(|q| !q.is_empty()) {
             return Some(Problem::new(Code::BadQuery, "this call takes no query"));
         }
         None

@@ -68,7 +68,7 @@ pub fn router(state: Arc<ApiState>) -> Router {
     };
     let around = layer::Around {
         state: Arc::clone(&state),
-        with_query: paths(|call| call.query.is_some() && !call.is_write),
+        without_query: paths(|call| call.query.is_none() && call.path.starts_with("/v1/")),
         writes: paths(|call| call.is_write),
     };
     calls::router(calls)

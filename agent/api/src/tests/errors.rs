@@ -298,3 +298,16 @@ async fn a_field_that_is_there_twice_is_refused() {
     }
     assert_eq!(api.store.revision(), 1, "nothing was written");
 }
+
+#[tokio::test]
+async fn a_method_that_is_no_call_is_refused_as_such_also_with_a_query() {
+    let api = Api::new();
+    for path in [
+        "/v1/apps?limit=1",
+        "/v1/routes/a.test?wait=",
+        "/v1/status?x=1",
+    ] {
+        let answer = api.call("TRACE", path, &[], "").await;
+        answer.refused(405, "method_not_allowed");
+    }
+}
