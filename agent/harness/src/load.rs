@@ -5,7 +5,6 @@
 //! measures.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,16 +12,17 @@ use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::{sleep, sleep_until, timeout};
+use tokio::time::{sleep, sleep_until};
 
-use crate::workers::{WORKER_PATH, one_to_each};
+mod kept;
+#[cfg(test)]
+mod tests;
+
+use kept::Kept;
 
 /// An answer that takes longer has failed.
 const PATIENCE: Duration = Duration::from_secs(10);
-const HEADERS: usize = 32;
 
 /// Writes the next host into a string that is empty.
 type NextHost = dyn Fn(&mut StdRng, &mut String) + Send + Sync;
@@ -244,145 +244,6 @@ impl Client {
     }
 }
 
-/// A connection that is kept for as long as the other side keeps it.
-struct Kept {
-    target: SocketAddr,
-    stream: Option<TcpStream>,
-    request: String,
-    bytes: Vec<u8>,
-}
-
-impl Kept {
-    fn to(target: SocketAddr) -> Self {
-        Self {
-            target,
-            stream: None,
-            request: String::new(),
-            bytes: Vec::with_capacity(16 * 1024),
-        }
-    }
-
-    /// One to each worker of an nginx.
-    async fn to_each_worker(edge: SocketAddr, count: usize) -> Vec<Self> {
-        let mut by_pid = BTreeMap::new();
-        let connected = one_to_each(&mut by_pid, count, async || {
-            let mut kept = Self::to(edge);
-            let answer = kept.get("worker", WORKER_PATH).await;
-            let parsed = answer.map_err(|error| error.to_string())?;
-            let answer = kept.answer(&parsed);
-            match answer.status {
-                200 => Ok((String::from_utf8_lossy(answer.body).into_owned(), kept)),
-                other => Err(format!("{WORKER_PATH}: {other}")),
-            }
-        });
-        connected.await.unwrap();
-        by_pid.into_values().collect()
-    }
-
-    async fn connect(&mut self) -> Result<&mut TcpStream, LoadError> {
-        // nginx closes idle connections when it reloads; a client sees that
-        // and takes a new one.
-        if self.stream.as_ref().is_some_and(is_closed) {
-            self.stream = None;
-        }
-        Ok(match &mut self.stream {
-            Some(stream) => stream,
-            none => {
-                let stream = TcpStream::connect(self.target).await;
-                let stream = stream.map_err(LoadError::Connect)?;
-                stream.set_nodelay(true).map_err(LoadError::Connect)?;
-                none.insert(stream)
-            }
-        })
-    }
-
-    /// One request; [`Kept::answer`] shows what came.
-    async fn get(&mut self, host: &str, path: &str) -> Result<Parsed, LoadError> {
-        let answer = match timeout(PATIENCE, self.exchange(host, path)).await {
-            Ok(answer) => answer,
-            Err(_) => Err(LoadError::Patience),
-        };
-        if answer.as_ref().map_or(true, |parsed| parsed.closes) {
-            self.stream = None;
-        }
-        answer
-    }
-
-    async fn exchange(&mut self, host: &str, path: &str) -> Result<Parsed, LoadError> {
-        let broke_off = |error: std::io::Error| LoadError::BrokeOff(error.to_string());
-        self.request.clear();
-        let request = &mut self.request;
-        let _never = write!(request, "GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n");
-        self.bytes.clear();
-        self.connect().await?;
-        let Some(stream) = &mut self.stream else {
-            return Err(LoadError::BrokeOff("no connection".to_owned()));
-        };
-        let sent = stream.write_all(self.request.as_bytes()).await;
-        sent.map_err(broke_off)?;
-        loop {
-            let read = stream.read_buf(&mut self.bytes).await.map_err(broke_off)?;
-            if read == 0 {
-                return Err(LoadError::BrokeOff("closed without an answer".to_owned()));
-            }
-            if let Some(parsed) = parse(&self.bytes).map_err(LoadError::BrokeOff)? {
-                return Ok(parsed);
-            }
-        }
-    }
-
-    /// The last answer.
-    fn answer(&self, parsed: &Parsed) -> LoadAnswer<'_> {
-        LoadAnswer {
-            status: parsed.status,
-            head: &self.bytes[..parsed.head],
-            body: &self.bytes[parsed.head..parsed.whole],
-        }
-    }
-}
-
-fn is_closed(stream: &TcpStream) -> bool {
-    match stream.try_read(&mut [0]) {
-        Ok(_) => true,
-        Err(error) => error.kind() != std::io::ErrorKind::WouldBlock,
-    }
-}
-
-/// Where the parts of an answer are.
-struct Parsed {
-    status: u16,
-    head: usize,
-    whole: usize,
-    closes: bool,
-}
-
-/// A whole answer, or nothing while a part is missing.
-fn parse(bytes: &[u8]) -> Result<Option<Parsed>, String> {
-    let mut headers = [httparse::EMPTY_HEADER; HEADERS];
-    let mut response = httparse::Response::new(&mut headers);
-    let parsed = response.parse(bytes).map_err(|error| error.to_string())?;
-    let httparse::Status::Complete(head) = parsed else {
-        return Ok(None);
-    };
-    let (mut length, mut closes) = (None, false);
-    for header in response.headers.iter() {
-        if header.name.eq_ignore_ascii_case("content-length") {
-            let text = std::str::from_utf8(header.value).unwrap_or_default();
-            length = text.parse::<usize>().ok();
-        } else if header.name.eq_ignore_ascii_case("connection") {
-            closes = header.value.eq_ignore_ascii_case(b"close");
-        }
-    }
-    let whole = head + length.ok_or("an answer without a Content-Length")?;
-    let status = response.code.ok_or("an answer without a status")?;
-    Ok((bytes.len() >= whole).then_some(Parsed {
-        status,
-        head,
-        whole,
-        closes,
-    }))
-}
-
 /// What was answered, and how often.
 pub type Tally = BTreeMap<String, u64>;
 
@@ -458,88 +319,5 @@ impl Load {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         std::mem::take(&mut tally)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_answer_is_whole_with_its_body() {
-        let text = b"HTTP/1.1 404 Not Found\r\nContent-Length: 3\r\nConnection: close\r\n\r\nabc";
-        assert!(parse(&text[..text.len() - 1]).unwrap().is_none());
-        let answer = parse(text).unwrap().unwrap();
-        assert_eq!((answer.status, answer.closes), (404, true));
-        assert_eq!(&text[answer.head..answer.whole], b"abc");
-    }
-
-    /// Answers each request with its host, and closes every third connection
-    /// instead.
-    async fn server(closes: bool) -> SocketAddr {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let addr = listener.local_addr().unwrap();
-        tokio::spawn(async move {
-            while let Ok((mut stream, _)) = listener.accept().await {
-                tokio::spawn(async move {
-                    let mut bytes = [0; 1024];
-                    for turn in 0.. {
-                        let read = stream.read(&mut bytes).await.unwrap_or(0);
-                        if read == 0 || closes && turn == 2 {
-                            return;
-                        }
-                        let answer = b"HTTP/1.1 200 OK\r\nX-Pointsman-Error: why\r\n\
-                                       Content-Length: 2\r\n\r\nok";
-                        stream.write_all(answer).await.unwrap();
-                    }
-                });
-            }
-        });
-        addr
-    }
-
-    #[derive(Default)]
-    struct First {
-        seen: Mutex<Vec<(bool, String)>>,
-    }
-
-    impl Observer for First {
-        fn goes_on(&self) -> bool {
-            self.seen.lock().unwrap().len() < 7
-        }
-
-        fn note(&self, exchange: &Exchange<'_>) {
-            let what = exchange.answer.as_ref().unwrap().outcome();
-            self.seen.lock().unwrap().push((exchange.broke_off, what));
-        }
-    }
-
-    #[tokio::test]
-    async fn what_breaks_off_is_repeated_over_a_new_connection() {
-        let observer = Arc::<First>::default();
-        let requests = Requests {
-            target: server(true).await,
-            connections: 1,
-            hosts: Hosts::one("a.example"),
-            pace: Pace::AtOnce,
-            repeats: true,
-            seed: 1,
-        };
-        requests.run(Arc::clone(&observer)).await;
-        let seen = std::mem::take(&mut *observer.seen.lock().unwrap());
-        let broke_off = seen.iter().map(|(broke_off, _)| *broke_off);
-        let third = (0..7).map(|turn| turn > 1 && turn % 2 == 0);
-        assert!(broke_off.eq(third), "{seen:?}");
-        assert!(seen.iter().all(|(_, what)| what == "200 why"), "{seen:?}");
-    }
-
-    #[tokio::test]
-    async fn a_load_counts_what_is_answered() {
-        let load = Load::start(server(false).await, 3, Hosts::one("a"), Duration::ZERO);
-        while load.counter.tally.lock().unwrap().is_empty() {
-            tokio::task::yield_now().await;
-        }
-        let tally = load.stop().await;
-        assert!(tally.keys().eq(["200 why"]), "{tally:?}");
     }
 }

@@ -5,6 +5,9 @@
 //! left this machine (one endpoint of several is dead) tried again.
 
 mod call;
+mod options;
+mod unanswered;
+mod watch;
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,21 +15,22 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use etcd_client::{
-    Certificate, Client, CompareOp, ConnectOptions, EventType, GetOptions, Identity,
-    LeaseGrantOptions, LeaseTimeToLiveOptions, PutOptions, TlsOptions, Txn, TxnOp, TxnOpResponse,
-    WatchOptions, WatchStream,
+    Client, CompareOp, ConnectOptions, EventType, GetOptions, LeaseGrantOptions,
+    LeaseTimeToLiveOptions, PutOptions, Txn, TxnOp, TxnOpResponse, WatchOptions,
 };
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use tokio::sync::OnceCell;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use self::call::{TRIES, call, classify, timed_out, with_lease};
+pub use self::options::{EtcdOptions, EtcdTls};
+use self::unanswered::Unanswered;
+use self::watch::EtcdWatch;
 use super::{
     Compare, Condition, Event, KeyValue, Lease, LeaseId, Op, Page, Revision, Store, StoreError,
-    Watch, WatchItem, Written,
+    Watch, Written,
 };
-use crate::pauses::Pauses;
 
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 const LIST_TIMEOUT: Duration = Duration::from_secs(60);
@@ -40,46 +44,8 @@ const HEDGE: Duration = Duration::from_secs(1);
 /// Above a page of 100,000 small values or a catch-up of a thousand revisions
 /// of large ones; the client's own limit of 4 MiB fails both for ever.
 const DECODE_LIMIT: usize = 1 << 30;
-/// When a lease is revoked whose grant was not answered.
-const REVOKE_PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(5)];
-const REVOKE_TRIES: u32 = 8;
 /// etcd's own limit on a request (`--max-request-bytes`) is about this.
 const LARGE: usize = 1 << 20;
-
-/// How to reach etcd.
-#[derive(Clone)]
-pub struct EtcdOptions {
-    /// URLs, `http://host:port` or `https://…`.
-    pub endpoints: Vec<String>,
-    /// User name and password, where authentication is on.
-    pub user: Option<(String, String)>,
-    /// TLS, where the URLs are `https`.
-    pub tls: Option<EtcdTls>,
-    /// The registry's prefix, `/pointsman/`.
-    pub prefix: String,
-}
-
-/// What TLS needs, in PEM.
-#[derive(Clone, Default)]
-pub struct EtcdTls {
-    /// The authorities to trust instead of those of the system.
-    pub ca: Option<String>,
-    /// A client certificate with its key.
-    pub identity: Option<(String, String)>,
-}
-
-impl EtcdTls {
-    fn options(&self) -> TlsOptions {
-        let options = match &self.ca {
-            Some(ca) => TlsOptions::new().ca_certificate(Certificate::from_pem(ca)),
-            None => TlsOptions::new().with_native_roots(),
-        };
-        match &self.identity {
-            Some((cert, key)) => options.identity(Identity::from_pem(cert, key)),
-            None => options,
-        }
-    }
-}
 
 /// A registry in etcd: all keys under one prefix. Clones share a client.
 #[derive(Clone)]
@@ -469,84 +435,5 @@ fn refused(error: StoreError, ops: &[Op]) -> StoreError {
     match error {
         StoreError::Other(source) if size > LARGE => StoreError::TooLarge(source),
         other => with_lease(other, lease),
-    }
-}
-
-/// A lease that may have been granted although nobody waits for the answer any
-/// more. Dropped as it is, it is revoked.
-struct Unanswered {
-    client: Client,
-    lease: Option<LeaseId>,
-}
-
-impl Unanswered {
-    fn keep(mut self) {
-        self.lease = None;
-    }
-}
-
-impl Drop for Unanswered {
-    fn drop(&mut self) {
-        let (client, Some(lease)) = (self.client.clone(), self.lease) else {
-            return;
-        };
-        tokio::spawn(async move {
-            // The grant itself may still be on its way.
-            let mut pauses = Pauses::new(REVOKE_PAUSES[0], REVOKE_PAUSES[1]);
-            for _ in 0..REVOKE_TRIES {
-                let revoked = call(&client, CALL_TIMEOUT, || {
-                    let mut lease_client = client.lease_client();
-                    async move { lease_client.revoke(lease).await }
-                });
-                if revoked.await.is_ok() {
-                    return;
-                }
-                sleep(pauses.following()).await;
-            }
-        });
-    }
-}
-
-struct EtcdWatch {
-    stream: WatchStream,
-    store: EtcdStore,
-}
-
-#[async_trait]
-impl Watch for EtcdWatch {
-    async fn next(&mut self) -> Result<Option<WatchItem>, StoreError> {
-        let Some(answer) = self.stream.message().await.map_err(classify)? else {
-            return Ok(None);
-        };
-        if answer.compact_revision() > 0 {
-            let compact_revision = answer.compact_revision();
-            return Err(StoreError::Compacted { compact_revision });
-        }
-        if answer.canceled() {
-            // An expired token cancels the watch as it is created, and the
-            // client renews a token for single calls only.
-            let why = answer.cancel_reason().to_owned();
-            if self.store.options.user.is_some() {
-                let client = self.store.client().await?;
-                let renewed = timeout(CALL_TIMEOUT, client.refresh_token()).await;
-                renewed.map_err(timed_out)?.map_err(classify)?;
-            }
-            return Err(StoreError::Unavailable(
-                format!("etcd cancelled the watch: {why}").into(),
-            ));
-        }
-        let events: Vec<_> = answer
-            .events()
-            .iter()
-            .filter_map(|event| self.store.event(event))
-            .collect();
-        if events.is_empty() {
-            return Ok(Some(WatchItem::Alive));
-        }
-        Ok(Some(WatchItem::Events(events)))
-    }
-
-    async fn ping(&mut self) -> Result<(), StoreError> {
-        self.stream.request_progress().await.map_err(classify)
     }
 }

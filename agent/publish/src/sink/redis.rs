@@ -1,14 +1,11 @@
-//! Redis itself. The only file that knows the Redis client.
+//! Redis itself. The only module that knows the Redis client.
 
 use std::fmt;
 use std::string::FromUtf8Error;
-use std::time::Duration;
 
 use ::redis::aio::MultiplexedConnection;
 use ::redis::{
-    AsyncConnectionConfig, Client, ConnectionAddr, ErrorKind, FromRedisValue, IntoConnectionInfo,
-    ParsingError, RedisConnectionInfo, RedisError, RedisResult, ServerErrorKind, TlsCertificates,
-    Value, cmd, pipe,
+    ErrorKind, FromRedisValue, ParsingError, RedisResult, ServerErrorKind, Value, cmd, pipe,
 };
 use async_trait::async_trait;
 use pointsman_model::{Change, Element};
@@ -19,20 +16,14 @@ use tracing::debug;
 use super::script::{self, META_FIELDS, Protocol, Script, ScriptCall};
 use super::{Batch, BatchOutcome, Claim, Found, Reading, RebuildStep, Scanned, Sink, SinkError};
 
+mod place;
 mod reports;
 
+pub use place::RedisOptions;
+use place::{Place, classify, may_be_elsewhere};
 pub use reports::RedisReports;
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// A script of 500 records takes some milliseconds; a Redis that needs longer
-/// than this is as good as gone, and the call will be repeated.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 const SCAN_COUNT: usize = 1000;
-/// What URLs of Sentinels begin with, and those of one of them.
-const SENTINELS: [(&str, &str); 2] = [
-    ("redis+sentinel://", "redis://"),
-    ("rediss+sentinel://", "rediss://"),
-];
 /// How long `heard` lives, in seconds. Edges tell by the rest of it when an
 /// agent was there: no clock but Redis's is involved.
 const HEARD_SECONDS: u32 = 86_400;
@@ -44,43 +35,6 @@ pub struct RedisSink {
     connection: Mutex<Option<MultiplexedConnection>>,
     /// The scripts with their hashes, by which Redis knows them.
     scripts: [::redis::Script; Script::ALL.len()],
-}
-
-/// Where that Redis is.
-enum Place {
-    /// Always here.
-    Here(Client),
-    /// Wherever Sentinels say that the master is.
-    Master(Sentinels),
-}
-
-/// Sentinels that watch one master with its replicas.
-struct Sentinels {
-    /// Each of them.
-    clients: Vec<Client>,
-    /// Whether they and the master speak TLS.
-    tls: Option<Trust>,
-    /// The name by which they know the master.
-    name: String,
-    /// Login and database at the master.
-    login: RedisConnectionInfo,
-}
-
-/// How Redis is reached.
-#[derive(Clone, Default)]
-pub struct RedisOptions {
-    /// `redis://`, `rediss://`, `redis+unix:`, or
-    /// `redis[s]+sentinel://[[user]:password@]host:port,…/master[/db]`, with
-    /// the login of the master.
-    pub url: String,
-    /// The authorities to trust instead of those of the system, in PEM.
-    pub ca: Option<Vec<u8>>,
-    /// User and password of the Sentinels.
-    pub sentinel: Option<(Option<String>, String)>,
-    /// What our keys begin with.
-    pub prefix: String,
-    /// About how many entries the change stream keeps.
-    pub stream_length: usize,
 }
 
 /// What Redis holds as text. Anybody can write there, so it may be no UTF-8;
@@ -97,9 +51,6 @@ impl FromRedisValue for Text {
         Ok(Self(String::from_utf8(bytes).unwrap_or_else(lossy)))
     }
 }
-
-/// The authorities to trust: these, or those of the system.
-type Trust = Option<Vec<u8>>;
 
 impl fmt::Debug for RedisSink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -337,124 +288,6 @@ impl Sink for RedisSink {
     }
 }
 
-impl Place {
-    fn of(options: &RedisOptions) -> Result<Self, SinkError> {
-        let url = &options.url;
-        let sentinels = SENTINELS
-            .iter()
-            .find_map(|(all, one)| Some((url.strip_prefix(all)?, *one)));
-        let place = match sentinels {
-            Some((rest, scheme)) => Sentinels::parse(rest, scheme, options).map(Place::Master),
-            None => client(url.as_str(), &options.ca).map(Place::Here),
-        };
-        place.map_err(classify)
-    }
-
-    /// A connection, and the client that it is of.
-    async fn connect(&self) -> RedisResult<(Client, MultiplexedConnection)> {
-        match self {
-            Place::Here(client) => {
-                let connection = connect(client, ANSWER_TIMEOUT).await?;
-                Ok((client.clone(), connection))
-            }
-            Place::Master(sentinels) => sentinels.connect().await,
-        }
-    }
-}
-
-impl Sentinels {
-    /// Reads what follows the scheme; `scheme` is that of each Sentinel.
-    fn parse(rest: &str, scheme: &str, options: &RedisOptions) -> RedisResult<Self> {
-        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-        let (login, hosts) = match authority.rsplit_once('@') {
-            Some((login, hosts)) => (format!("{login}@"), hosts),
-            None => (String::new(), authority),
-        };
-        let (name, db) = path.split_once('/').unwrap_or((path, "0"));
-        if name.is_empty() {
-            return Err(RedisError::from((
-                ErrorKind::InvalidClientConfig,
-                "a URL of Sentinels must name the master: redis+sentinel://host:port,…/master[/db]",
-            )));
-        }
-        let mut settings = RedisConnectionInfo::default();
-        if let Some((user, password)) = &options.sentinel {
-            settings = settings.set_password(password);
-            if let Some(user) = user {
-                settings = settings.set_username(user);
-            }
-        }
-        let clients = hosts.split(',').map(|host| {
-            let info = format!("{scheme}{host}").into_connection_info()?;
-            client(info.set_redis_settings(settings.clone()), &options.ca)
-        });
-        // Read as the master's URL would be, host aside.
-        let master = format!("redis://{login}master/{db}").into_connection_info()?;
-        Ok(Self {
-            clients: clients.collect::<RedisResult<_>>()?,
-            tls: scheme.starts_with("rediss").then(|| options.ca.clone()),
-            name: name.to_owned(),
-            login: master.redis_settings().clone(),
-        })
-    }
-
-    /// A connection to the master. Every Sentinel is asked until one names a
-    /// server that takes itself for the master: some may not yet, or no
-    /// longer, know better.
-    async fn connect(&self) -> RedisResult<(Client, MultiplexedConnection)> {
-        let mut last = RedisError::from((ErrorKind::Io, "no Sentinel was asked"));
-        for sentinel in &self.clients {
-            match self.connect_by(sentinel).await {
-                Ok(connection) => return Ok(connection),
-                Err(error) => last = error,
-            }
-        }
-        Err(last)
-    }
-
-    async fn connect_by(&self, sentinel: &Client) -> RedisResult<(Client, MultiplexedConnection)> {
-        let mut asked = connect(sentinel, CONNECT_TIMEOUT).await?;
-        let found: Option<(String, u16)> = cmd("SENTINEL")
-            .arg("GET-MASTER-ADDR-BY-NAME")
-            .arg(&self.name)
-            .query_async(&mut asked)
-            .await?;
-        let Some((host, port)) = found else {
-            return Err(RedisError::from((
-                ErrorKind::Io,
-                "the Sentinel knows no master of that name",
-                self.name.clone(),
-            )));
-        };
-        let addr = match self.tls {
-            None => ConnectionAddr::Tcp(host, port),
-            Some(_) => ConnectionAddr::TcpTls {
-                host,
-                port,
-                insecure: false,
-                tls_params: None,
-            },
-        };
-        let info = addr.into_connection_info()?;
-        let master = client(
-            info.set_redis_settings(self.login.clone()),
-            self.tls.as_ref().unwrap_or(&None),
-        )?;
-        let mut connection = connect(&master, ANSWER_TIMEOUT).await?;
-        let info: String = cmd("INFO")
-            .arg("replication")
-            .query_async(&mut connection)
-            .await?;
-        if info.contains("role:master") {
-            return Ok((master, connection));
-        }
-        Err(RedisError::from((
-            ErrorKind::Io,
-            "the server that the Sentinel names is no master",
-        )))
-    }
-}
-
 fn text(text: Option<Text>) -> Option<String> {
     text.map(|Text(text)| text)
 }
@@ -469,29 +302,6 @@ fn readable(names: Vec<Vec<u8>>) -> Vec<String> {
     names
         .filter_map(|name| String::from_utf8(name).ok())
         .collect()
-}
-
-/// A client; authorities are for TLS only.
-fn client(info: impl IntoConnectionInfo, ca: &Trust) -> RedisResult<Client> {
-    match ca {
-        None => Client::open(info),
-        Some(ca) => {
-            let certificates = TlsCertificates {
-                client_tls: None,
-                root_cert: Some(ca.clone()),
-            };
-            Client::build_with_tls(info, certificates)
-        }
-    }
-}
-
-async fn connect(client: &Client, patience: Duration) -> RedisResult<MultiplexedConnection> {
-    let config = AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(CONNECT_TIMEOUT))
-        .set_response_timeout(Some(patience));
-    client
-        .get_multiplexed_async_connection_with_config(&config)
-        .await
 }
 
 /// Whether this Redis can hold the table, by what it says about itself.
@@ -536,15 +346,6 @@ fn info_field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
         .find_map(|(field, value)| (field == name).then_some(value))
 }
 
-/// Whether the connection may be out of step, or lead to a server that is no
-/// longer the one to write to.
-fn may_be_elsewhere(error: &RedisError) -> bool {
-    error.is_io_error()
-        || error.is_timeout()
-        || error.is_unrecoverable_error()
-        || error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly)
-}
-
 fn glob_escaped(text: &str) -> String {
     let mut out = String::new();
     for c in text.chars() {
@@ -554,21 +355,4 @@ fn glob_escaped(text: &str) -> String {
         out.push(c);
     }
     out
-}
-
-fn classify(error: RedisError) -> SinkError {
-    if error.kind() == ErrorKind::AuthenticationFailed {
-        return SinkError::Refused(Box::new(error));
-    }
-    let away = error.is_io_error()
-        || error.is_timeout()
-        || error.is_connection_refusal()
-        || error.is_connection_dropped()
-        || error.is_unrecoverable_error()
-        || error.kind() == ErrorKind::Server(ServerErrorKind::BusyLoading);
-    if away {
-        SinkError::Unavailable(Box::new(error))
-    } else {
-        SinkError::Refused(Box::new(error))
-    }
 }

@@ -10,7 +10,7 @@ use pointsman_edges::source::{Announcement, Announcements, Hashes, ReportSource,
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
-use super::{CONNECT_TIMEOUT, Place, RedisOptions, may_be_elsewhere};
+use super::place::{CONNECT_TIMEOUT, Place, RedisOptions, may_be_elsewhere};
 use crate::sink::SinkError;
 
 type HashFields = Vec<(String, String)>;
