@@ -12,7 +12,7 @@ our $Clock = <<'_EOC_';
         ngx.now = now
         require("pointsman").setup {
             redis = "redis://127.0.0.1:$TEST_NGINX_REDIS_PORT",
-            prefix = "test:",
+            prefix = "test:", report = "off",
         }
         require("between")
     }
@@ -122,6 +122,49 @@ _EOC_
 --- response_body
 200 a 200 a
 200 a
+200 b 200 b 0
+
+
+
+=== a feed that loses its lease and gets it back at once reads again what waited
+--- without: setup
+--- http_config eval: $::Clock
+--- records
+route shop.test shop
+route other.test other
+inst shop a @a
+inst other a @a
+--- lua eval
+$::Large . <<'_EOC_'
+local dicts = require("pointsman.cache.dicts")
+t.say(t.show("shop.test"), " ", t.show("other.test"))
+t.change(all("inst shop large-%05d @refused weight=0"))
+t.counts:set("clock", ngx.now() + 1)
+t.change("inst shop large-00001 @a weight=0")
+t.publish("inst shop a @b")
+t.publish("inst other a @b")
+t.wait("the other app", function()
+    return t.show("other.test") == "200 b"
+end)
+-- Another worker has it, for just one look.
+local add, refused = dicts.add, false
+function dicts.add(key, ...)
+    if key == "feed_lease" and not refused then
+        refused = true
+        return false
+    end
+    return add(key, ...)
+end
+ngx.shared.pointsman_state:delete("feed_lease")
+t.wait("the feed to look", function() return refused end)
+dicts.add = add
+t.counts:delete("clock")
+t.applied()
+t.say(t.show("shop.test"), " ", t.show("other.test"), " ",
+      t.status().feed.revalidations)
+_EOC_
+--- response_body
+200 a 200 a
 200 b 200 b 0
 
 

@@ -3,7 +3,7 @@
 -- its text in the state dict. All phases; nothing here yields.
 --
 -- What was draining before the feed began, or since a gap in the stream, is on
--- the list only if it has requests in flight here: see feed/report.lua.
+-- the list only if it has requests in flight here: see feed/drains.lua.
 
 local dicts = require("pointsman.cache.dicts")
 

@@ -9,17 +9,11 @@
 -- its policy keeps sessions there or the request asks for it by name; and all
 -- that has gone there is counted. The counts are read after that.
 --
--- The list of draining instances (cache/draining.lua) is complete while the
--- stream is followed. When the feed begins, or has missed something, Redis is
--- asked about the apps that have requests in flight: no other instance has any.
---
 -- An nginx that quits reports until its last request has ended, and then says
 -- goodbye. After a reload the worker of before stops when it gives up the feed.
 
-local codec = require("pointsman.codec.records")
 local dicts = require("pointsman.cache.dicts")
-local draining = require("pointsman.cache.draining")
-local redis = require("pointsman.redis.client")
+local drains = require("pointsman.feed.drains")
 local reports = require("pointsman.redis.report")
 local revalidation = require("pointsman.cache.revalidation")
 local version = require("pointsman.version")
@@ -30,23 +24,19 @@ local cjson = require("cjson.safe")
 local semaphore = require("ngx.semaphore")
 
 local concat = table.concat
-local decode = cjson.decode
 local dict_get = dicts.get
 local dict_set = dicts.set
 local exiting = ngx.worker.exiting
 local flights = dicts.flights
 local floor = math.floor
 local format = string.format
-local match = string.match
 local max = math.max
 local min = math.min
 local next = next
 local ngx_log = ngx.log
 local ngx_now = ngx.now
-local pairs = pairs
 local pcall = pcall
 local sleep = ngx.sleep
-local sort = table.sort
 local timer_at = ngx.timer.at
 local update_time = ngx.update_time
 
@@ -64,8 +54,6 @@ local SHORTEST = 0.001
 local LONG_PASS_SECONDS = 0.1
 -- A run of a timer takes a little memory for each report.
 local MAX_ROUNDS = 10000
--- Apps that Redis is asked about at once.
-local MAX_APPS = 500
 -- How long another edge that was seen to have this one's name counts.
 local CONFLICT_SECONDS = 15
 -- Where init_by_lua does not load Pointsman: how long new workers may take to
@@ -86,8 +74,6 @@ local wakeup
 local running, stopping, is_gone = false, false, false
 -- { epoch =, applied = } that may be reported, and that is about to be.
 local confirmed, pending
--- The revalidation since which the list of draining instances is complete.
-local complete
 local conflict_until = 0
 
 
@@ -127,62 +113,6 @@ local function random_id()
 end
 
 
--- Asks Redis which instances of these apps are draining. Returns true, or nil
--- and what is wrong.
-local function ask_about(names)
-    local answer, found = redis.draining(names)
-    if not answer then
-        return nil, found
-    elseif answer.epoch ~= dict_get("epoch") or not answer.ready
-            or answer.rev < dict_get("applied") then
-        return nil, "Redis is behind this edge"
-    end
-    local list = {}
-    for i = 1, #found, 3 do
-        local peer = codec.instance(decode, found[i + 1], found[i + 2])
-        if peer and peer.draining then
-            list[found[i] .. "/" .. peer.id] = peer.addr
-        end
-    end
-    draining.replace(names, list)
-    return true
-end
-
-
--- Completes the list of draining instances, where that need be. (Until the
--- window is closed, requests may go to more of them.)
-local function complete_list(reval, is_closed)
-    if complete == reval then
-        return true
-    end
-    local sums, err = workers.in_flight()
-    if not sums then
-        return nil, err
-    end
-    local seen, names = {}, {}
-    for _, all in pairs { sums, draining.all() } do
-        for key in pairs(all) do
-            local app = match(key, "^[^/]+")
-            if not seen[app] then
-                seen[app] = true
-                names[#names + 1] = app
-            end
-        end
-    end
-    for at = 1, #names, MAX_APPS do
-        local ok
-        local last = min(at + MAX_APPS - 1, #names)
-        ok, err = ask_about { unpack(names, at, last) }
-        if not ok then
-            return nil, err
-        end
-    end
-    draining.show()
-    complete = is_closed and reval or nil
-    return true
-end
-
-
 -- Goes on with what has been applied. Returns whether more may be reported.
 local function confirm()
     local time = ngx_now()
@@ -212,7 +142,7 @@ local function confirm()
         return false
     end
     -- (If Redis cannot be asked, the feed says so.)
-    if not complete_list(next_one.reval, next_one.is_closed) then
+    if not drains.complete(next_one.reval, next_one.is_closed) then
         next_one.again = ngx_now() + LEAST_SECONDS
         return false
     elseif next_one ~= pending then
@@ -220,31 +150,6 @@ local function confirm()
     end
     confirmed, pending = next_one, nil
     return true
-end
-
-
--- What is in flight to draining instances, as JSON, and whether that is
--- anything. Nil and an error if it is not known.
-local function count_in_flight()
-    local sums, kept, unnamed = workers.in_flight()
-    if not sums then
-        return nil, kept
-    end
-    local counts = {}
-    for key in pairs(kept) do
-        counts[match(key, "^%S+")] = sums[key] + unnamed
-    end
-    for instance, addr in pairs(draining.all()) do
-        counts[instance] = (sums[instance .. " " .. addr] or 0) + unnamed
-    end
-    local parts, n_parts, is_busy = {}, 0, false
-    for instance, n in pairs(counts) do
-        n_parts = n_parts + 1
-        parts[n_parts] = format('"%s":%.0f', instance, n)
-        is_busy = is_busy or n > 0
-    end
-    sort(parts)
-    return "{" .. concat(parts, ",") .. "}", is_busy
 end
 
 
@@ -342,7 +247,7 @@ local function step(self)
     local left = self.looked + LEAST_SECONDS - time
     if confirmed and (self.is_due or left <= 0) then
         self.looked = time
-        local counts, is_busy = count_in_flight()
+        local counts, is_busy = drains.count()
         if not counts then
             return nil, is_busy
         end
@@ -456,8 +361,8 @@ end
 -- syntax: report.begin()
 -- From the feed, when it has got the lease.
 function _M.begin()
-    draining.load()
-    confirmed, pending, complete = nil, nil, nil
+    drains.begin()
+    confirmed, pending = nil, nil
     if not is_off then
         stopping = false
         timer_at(SHORTEST, run)
