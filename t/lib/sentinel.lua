@@ -69,14 +69,15 @@ function _M:watch(master, replica)
 end
 
 
--- Waits until the server at this port is a master.
+-- Waits until the server at this port is a master. Sentinel closes all of its
+-- connections as it promotes it; one that asks for the role may be among them.
 function _M:promoted(port)
     local t = self.t
     local before = t.redis_port
     t.redis_port = port
     t.wait("the promotion", function()
-        local role = t.redis("ROLE")
-        return role[1] == "master", role
+        local answered, role = pcall(t.redis, "ROLE")
+        return answered and role[1] == "master", role
     end, 20)
     t.redis_port = before
 end
