@@ -12,6 +12,8 @@ local round_robin = require("pointsman.balance.round_robin")
 local warm = require("pointsman.balance.warm")
 local zone = require("pointsman.balance.zone")
 
+local new_table = require("table.new")
+
 local type = type
 
 local BY_NAME = {
@@ -36,7 +38,7 @@ end
 
 
 local function those_of(peers, even_down)
-    local list, n = {}, 0
+    local list, n = new_table(#peers, 0), 0
     for i = 1, #peers do
         local peer = peers[i]
         if may_get_requests(peer, even_down) then
@@ -51,10 +53,14 @@ end
 local _M = {}
 
 
--- syntax: live, n = compose.live(peers)
--- Who may get new requests, and how many. If all that are not draining failed
--- their checks, the checks are not believed: all of those are used.
-function _M.live(peers)
+-- syntax: live, n = compose.live(peers, even?)
+-- Who may get new requests, and how many; `even`: it is known that all may. If
+-- all that are not draining failed their checks, the checks are not believed:
+-- all of those are used.
+function _M.live(peers, even)
+    if even then
+        return peers, #peers
+    end
     local live, n = those_of(peers, false)
     if n == 0 then
         return those_of(peers, true)
@@ -67,7 +73,8 @@ end
 -- `previous` is the picker before, or a random number; its state is taken over
 -- where the policy still asks for a picker of that kind, else `options.seed`
 -- takes its place. Options: `flight` (for least_conn, ewma and random), `zone`
--- (the edge's own), `now` (seconds; for slow_start), `seed`.
+-- (the edge's own), `now` (seconds; for slow_start), `seed`, `even` (that all
+-- peers have the same weight).
 --
 -- To pick: picker:pick(skip?, request?), where `request.now` (seconds; for ewma
 -- and slow_start) and `request.key` (for hash) are read. One table can be used
@@ -86,6 +93,7 @@ function _M.new(policy, peers, previous, options)
         inner = {
             flight = options.flight, zone = options.zone, now = options.now,
             slow_start = slow_start, by_key = balance == "hash",
+            even = options.even,
         }
         function make(list, before, opts)
             return warm.new(bare, list, before, opts)

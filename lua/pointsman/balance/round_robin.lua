@@ -6,6 +6,8 @@
 -- weight, the highest one is picked and gives back the sum of all. Weights
 -- 5, 1, 1 give a a b a c a a, where a plain wheel would give a a a a a b c.
 
+local new_table = require("table.new")
+
 local floor = math.floor
 local setmetatable = setmetatable
 local type = type
@@ -124,16 +126,10 @@ local function resume_current(self, previous)
 end
 
 
-local _M = {}
-
-
--- syntax: picker = round_robin.new(peers, previous)
--- `peers` is sorted by id. `previous` is the picker of the list before this
--- one, whose state is taken over (it stays usable), or a random number: one of
--- [0, 1) as math.random() gives, or a whole one. Else all workers would start
--- at the same instance.
-function _M.new(peers, previous)
-    local live, n, total = {}, 0, 0
+-- Those with a weight, how many there are, the sum of the weights, and whether
+-- all have the same.
+local function weigh(peers)
+    local live, n, total = new_table(#peers, 0), 0, 0
     local even = true
     for i = 1, #peers do
         local peer = peers[i]
@@ -143,6 +139,24 @@ function _M.new(peers, previous)
             total = total + peer.weight
             even = even and peer.weight == live[1].weight
         end
+    end
+    return live, n, total, even
+end
+
+
+local _M = {}
+
+
+-- syntax: picker = round_robin.new(peers, previous, options?)
+-- `peers` is sorted by id. `previous` is the picker of the list before this
+-- one, whose state is taken over (it stays usable), or a random number: one of
+-- [0, 1) as math.random() gives, or a whole one. Else all workers would start
+-- at the same instance. `options.even`: all peers are known to have the same
+-- weight, above 0.
+function _M.new(peers, previous, options)
+    local live, n, total, even = peers, #peers, nil, options and options.even
+    if not even then
+        live, n, total, even = weigh(peers)
     end
 
     local from = type(previous) == "table" and previous

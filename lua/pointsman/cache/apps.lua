@@ -61,7 +61,7 @@ end
 local function fill_app(app, record)
     local name, peers, policy = record.name, record.peers, record.policy
     local pickable
-    pickable, app.live = compose.live(peers)
+    pickable, app.live = compose.live(peers, record.even)
     app.record, app.peers, app.policy = record, peers, policy
     app.plain = policy.plain
     app.requests = app.requests or 0
@@ -70,6 +70,7 @@ local function fill_app(app, record)
                      or { of = function(peer) return flight.of(app, peer) end }
     end
     picker_options.flight = app.flight
+    picker_options.even = record.even
     picker_options.now = ngx_now()
     picker_options.seed = crc32(seed .. name)
     app.picker = compose.new(policy, pickable,

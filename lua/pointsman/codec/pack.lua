@@ -18,9 +18,11 @@ local routes = require("pointsman.codec.route")
 
 local new_table = require("table.new")
 
+local byte = string.byte
 local check_id = check.id
 local concat = table.concat
 local find = string.find
+local floor = math.floor
 local format = string.format
 local line_of = instance.line
 local match = string.match
@@ -34,6 +36,9 @@ local tonumber = tonumber
 
 local APP = "^a (%d+) (%d+) (%S+)\n([^\n]*)\n()"
 local DEFAULTS = "-"
+local NEWLINE = byte("\n")
+-- Where nothing has changed, so many lines are compared at once.
+local BLOCK = 32
 local NOTHING = { peers = {}, text = "", starts = {} }
 
 local DEEPER_TEXT = { [true] = "1", [false] = "0" }
@@ -86,47 +91,77 @@ if has_ffi then
 end
 
 
--- Whether the line that begins at a place is the ith one of an older text.
-local function is_line(text, at, before, i)
-    local from, stop = before.starts[i], before.starts[i + 1]
+-- Whether the lines that begin at a place are the ith and those after it, so
+-- many in all, of an older text.
+local function are_lines(text, at, before, i, count)
+    local from, stop = before.starts[i], before.starts[i + count]
     return stop and at + stop - from <= #text + 1
            and compare(text, at, before.text, from, stop - from) == 0
 end
 
 
+local function may_get_requests(peer)
+    return peer.weight > 0 and not peer.draining and not peer.down
+end
+
+
+-- The weight of all peers, if all may get requests and have the same.
+local function even_weight(peers)
+    local weight = peers[1] and peers[1].weight
+    for i = 1, #peers do
+        local peer = peers[i]
+        if not may_get_requests(peer) or peer.weight ~= weight then
+            return nil
+        end
+    end
+    return weight
+end
+
+
 -- An instance whose line is as it was is the one that was read then: of 5,000
--- instances, of which a few have changed, few are made again. Both lists are
--- sorted by id. Returns also where the lines begin, and whether all are as they
--- were.
+-- instances, of which a few have changed, few are made again, or looked at.
+-- Both lists are sorted by id. Returns also where the lines begin, whether all
+-- are as they were, and `even`, see pack.read_app.
 local function read_peers(text, at, before)
-    local old = before.peers
+    local old, old_starts, even = before.peers, before.starts, before.even
     local peers, starts = new_table(#old, 0), new_table(#old + 1, 0)
     local n, i, is_same = 0, 1, true
     while at <= #text do
-        local peer
-        n = n + 1
-        starts[n] = at
-        if is_line(text, at, before, i) then
-            peer, i = old[i], i + 1
+        if are_lines(text, at, before, i, BLOCK) then
+            local shift = at - old_starts[i]
+            for j = i, i + BLOCK - 1 do
+                n = n + 1
+                peers[n], starts[n] = old[j], old_starts[j] + shift
+            end
+            i = i + BLOCK
+            at = old_starts[i] + shift
         else
-            is_same = false
-            peer = read_line(text, at)
-            if not peer then
-                return nil
+            local peer
+            n = n + 1
+            starts[n] = at
+            if are_lines(text, at, before, i, 1) then
+                peer, i = old[i], i + 1
+            else
+                is_same = false
+                peer = read_line(text, at)
+                if not peer then
+                    return nil
+                end
+                while old[i] and old[i].id <= peer.id do
+                    i = i + 1
+                end
+                -- Those before it may have gone.
+                if i > 1 and are_lines(text, at, before, i - 1, 1) then
+                    peer = old[i - 1]
+                end
+                even = may_get_requests(peer) and peer.weight == even and even
             end
-            while old[i] and old[i].id <= peer.id do
-                i = i + 1
-            end
-            -- Those before it may have gone.
-            if i > 1 and is_line(text, at, before, i - 1) then
-                peer = old[i - 1]
-            end
+            peers[n] = peer
+            at = find(text, "\n", at, true) + 1
         end
-        peers[n] = peer
-        at = find(text, "\n", at, true) + 1
     end
     starts[n + 1] = at
-    return peers, starts, is_same and n == #old
+    return peers, starts, is_same and n == #old, even or even_weight(peers)
 end
 
 
@@ -135,6 +170,29 @@ end
 local function order_of(text, at, id)
     local left = #text - at + 1
     return left < #id and 1 or compare(text, at, id, 1, #id)
+end
+
+
+-- Where the line that begins with an id begins, or would, at `at` or behind it,
+-- where a line begins. They are sorted.
+local function seek(text, at, id)
+    local low, high = at, at
+    -- Edits are often neighbours.
+    if order_of(text, at, id) < 0 then
+        high = #text + 1
+    end
+    while low < high do
+        local middle = floor((low + high) / 2)
+        while middle > low and byte(text, middle - 1) ~= NEWLINE do
+            middle = middle - 1
+        end
+        if order_of(text, middle, id) < 0 then
+            low = find(text, "\n", middle, true) + 1
+        else
+            high = middle
+        end
+    end
+    return low
 end
 
 
@@ -193,7 +251,8 @@ end
 -- syntax: app, asof, v = pack.read_app(text, json, before?)
 -- nil and an error for a text that pack.app did not make. Of `before`, what
 -- this function returned for an older text, all is taken that is the same: it
--- is returned itself if nothing has changed.
+-- is returned itself if nothing has changed. `app.even`: the weight of all
+-- instances, if all of them may get requests and have the same.
 function _M.read_app(text, json, before)
     local asof, v, name, line, at = match(text, APP)
     if not asof then
@@ -203,14 +262,14 @@ function _M.read_app(text, json, before)
     if not policy then
         return nil, err
     end
-    local peers, starts, is_same = read_peers(text, at, before or NOTHING)
+    local peers, starts, is_same, even = read_peers(text, at, before or NOTHING)
     if not peers then
         return nil, "not a packed app"
     end
     local app = before
     if not before or not is_same or before.policy ~= policy then
         app = { name = name, policy = policy, peers = peers, text = text,
-                starts = starts }
+                starts = starts, even = even }
     end
     return app, tonumber(asof), tonumber(v)
 end
@@ -241,17 +300,13 @@ function _M.edit_app(text, policy, edits, asof, v)
     for i = 1, n do
         -- A blank comes before all that an id may have.
         local id = ids[i] .. " "
-        local order = order_of(text, at, id)
-        while order < 0 do
-            at = find(text, "\n", at, true) + 1
-            order = order_of(text, at, id)
-        end
+        at = seek(text, at, id)
         out[#out + 1] = sub(text, from, at - 1)
         if edits[ids[i]] then
             out[#out + 1] = edits[ids[i]]
             out[#out + 1] = "\n"
         end
-        if order == 0 then
+        if order_of(text, at, id) == 0 then
             at = find(text, "\n", at, true) + 1
         end
         from = at

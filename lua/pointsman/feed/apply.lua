@@ -37,7 +37,7 @@ local type = type
 
 -- Of some 400 instances.
 local LARGE_BYTES = 20000
-local LARGE_SECONDS = 0.05
+local LARGE_SECONDS = 0.1
 -- Records take some microseconds each; together a millisecond or less.
 local RECORDS, PAUSE_SECONDS = 200, 0.001
 

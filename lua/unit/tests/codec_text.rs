@@ -234,19 +234,62 @@ fn what_was_before_does_not_show() {
     check_text(
         r#"
         math.randomseed(11)
-        local before
-        for round = 1, 300 do
+        local random = math.random
+        local before, peers
+        for round = 1, 600 do
             local app = app_of(0)
-            for i = 1, 60 do
-                if math.random(10) > 1 then
-                    app.peers[#app.peers + 1] = peer(
-                        string.format("i%03d", i), 1 + math.random(3))
+            if round % 30 == 1 then
+                peers = {}
+                for i = 1, random(0, 200) do
+                    peers[i] = peer(string.format("i%03d", i), 1)
                 end
+            end
+            for _ = 1, random(0, 3) do
+                local i = random(200)
+                local id = string.format("i%03d", i)
+                peers[i] = random(3) > 1 and peer(id, 1 + random(3),
+                    ({ "{}", '{"zone":"z"}', '{"draining":1}', '{"down":1}'
+                    })[random(4)]) or nil
+                if peers[i] and random(9) == 1 then
+                    peers[i].weight = random(0, 2)
+                end
+            end
+            for i = 1, 200 do
+                app.peers[#app.peers + 1] = peers[i]
             end
             local text = codec.pack_app(app, round, 2)
             before = codec.unpack_app(text, json, before)
             same(bare(before), app)
+            same(before.even, codec.unpack_app(text, json).even)
+            for i, one in ipairs(before.peers) do
+                local at = before.starts[i]
+                same(before.text:sub(at, at + #one.id), one.id .. " ")
+            end
         end
+        "#,
+    );
+}
+
+#[test]
+fn instances_that_are_all_alike_are_told() {
+    check_text(
+        r#"
+        local function even(...)
+            local app = app_of(0)
+            app.peers = { ... }
+            return codec.unpack_app(codec.pack_app(app, 9, 2), json).even
+        end
+        local function weighing(id, weight)
+            local one = peer(id, 1)
+            one.weight = weight
+            return one
+        end
+        same(even(weighing("a", 3), weighing("b", 3)), 3)
+        same(even(weighing("a", 3), weighing("b", 2)), nil)
+        same(even(weighing("a", 0), weighing("b", 0)), nil)
+        same(even(peer("a", 1), peer("b", 1, '{"draining":1}')), nil)
+        same(even(peer("a", 1, '{"down":1}')), nil)
+        same(even(), nil)
         "#,
     );
 }
