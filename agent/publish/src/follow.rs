@@ -65,19 +65,19 @@ impl Publisher {
         &mut self,
         progress: Progress,
     ) -> Result<Vec<(Revision, Vec<Change>)>, Turn> {
-        self.show_watch();
+        self.status.show_watch(self.mirror.is_watching());
         match progress {
             Progress::Moved(events, changes) => {
-                self.note_store_answers();
+                self.status.etcd_answers();
                 self.observer.events(events);
-                self.show_table();
+                self.status.show_table(&self.mirror);
                 return Ok(changes);
             }
             Progress::Failed(error) => {
-                self.heard::<(), _>(Side::Store, Err(error)).ok();
+                self.status.heard::<(), _>(Side::Store, Err(error)).ok();
             }
             Progress::Ended(end) => return Err(Turn::ListAgain(format!("{end:?}"))),
-            Progress::Watching => self.note_store_answers(),
+            Progress::Watching => self.status.etcd_answers(),
         }
         Ok(Vec::new())
     }

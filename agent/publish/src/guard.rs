@@ -109,7 +109,7 @@ impl Publisher {
         loop {
             let losses = self.count_lacking().await;
             let Some(what) = losses.too_much() else {
-                self.set_phase(Phase::Rebuilding, None);
+                self.status.set_phase(Phase::Rebuilding, None);
                 return Ok(());
             };
             self.hold(format!(
@@ -121,7 +121,7 @@ impl Publisher {
             while Instant::now() < recount {
                 if self.confirmed(&meta).await {
                     info!(%losses, "an operator confirmed the removal");
-                    self.set_phase(Phase::Rebuilding, None);
+                    self.status.set_phase(Phase::Rebuilding, None);
                     return Ok(());
                 }
                 if self.meta().await != Found::Table(meta.clone()) {
@@ -151,7 +151,7 @@ impl Publisher {
 
     async fn confirmed(&mut self, meta: &Meta) -> bool {
         let read = self.store.get("confirm").await;
-        let Ok((Some(kv), _)) = self.heard(Side::Store, read) else {
+        let Ok((Some(kv), _)) = self.status.heard(Side::Store, read) else {
             return false;
         };
         Confirmation::from_value(&kv.value)

@@ -17,14 +17,13 @@ use pointsman_coordinate::presence;
 use pointsman_mirror::table::Table;
 use pointsman_mirror::watch::End;
 use pointsman_mirror::{ListProgress, Mirror};
-use pointsman_model::Chain;
 use pointsman_store::pauses::Pauses;
-use pointsman_store::{Revision, Store, StoreError};
+use pointsman_store::{Revision, Store};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::info;
 
 use crate::sink::Sink;
 
@@ -46,6 +45,7 @@ use queue::{Bulk, Queue};
 pub use queue::{QueueLimits, Size};
 use reconcile::{Finding, Reconciler};
 pub use status::{Observe, Phase, SyncStatus};
+use status::{Side, StatusWriter};
 
 /// How long to wait before looking again at something that does not fit.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -63,14 +63,12 @@ pub struct Publisher {
     store: Arc<dyn Store>,
     sink: Arc<dyn Sink>,
     mirror: Mirror,
-    status: watch::Sender<SyncStatus>,
+    status: StatusWriter,
     observer: Arc<dyn Observe>,
     jitter: SmallRng,
     reconciler: Reconciler,
     /// What the reconciler found to differ.
     findings: mpsc::Receiver<Finding>,
-    /// Whether a complaint about this side has been logged already.
-    complained: [bool; 2],
     /// Whether Redis holds something of a wrong type, which only a rebuild
     /// can put right.
     broken: bool,
@@ -90,13 +88,6 @@ enum Turn {
     Stop,
 }
 
-/// Which side a complaint is about.
-#[derive(Clone, Copy, Debug)]
-enum Side {
-    Store = 0,
-    Sink = 1,
-}
-
 impl Publisher {
     /// A publisher for the agent named `agent`, which drives `mirror`; nothing
     /// happens before [`Publisher::run`]. The status can be read by others.
@@ -106,7 +97,7 @@ impl Publisher {
         sink: Arc<dyn Sink>,
         observer: Arc<dyn Observe>,
     ) -> (Self, watch::Receiver<SyncStatus>) {
-        let (status, receiver) = watch::channel(SyncStatus::default());
+        let (status, receiver) = StatusWriter::new();
         let store = Arc::clone(mirror.store());
         let (reconciler, findings) = Reconciler::new(
             agent,
@@ -124,7 +115,6 @@ impl Publisher {
             jitter: rand::make_rng(),
             reconciler,
             findings,
-            complained: [false; 2],
             broken: false,
             limits: QueueLimits::default(),
             bulk: None,
@@ -167,7 +157,7 @@ impl Publisher {
             () = presence => {}
             () = reconcile => {}
         }
-        self.set_phase(Phase::Stopped, None);
+        self.status.set_phase(Phase::Stopped, None);
         presence::leave(&agent, &*self.store).await;
     }
 
@@ -188,8 +178,7 @@ impl Publisher {
                     self.doubt();
                 }
             }
-            let phase = self.status.borrow().phase;
-            if matches!(phase, Phase::Connecting | Phase::Streaming) {
+            if matches!(self.status.phase(), Phase::Connecting | Phase::Streaming) {
                 pauses.reset();
             }
             tokio::select! {
@@ -277,20 +266,20 @@ impl Publisher {
 
     /// Fills the table from a listing; the old one is shown until then.
     async fn list(&mut self, epoch: &str, at: Option<Revision>, seed: u64) -> Result<(), End> {
-        self.set_phase(Phase::Listing, None);
+        self.status.set_phase(Phase::Listing, None);
         let mut listing = self.mirror.listing(epoch, at).seeded(seed);
         loop {
             match listing.step().await {
-                ListProgress::Page => self.note_store_answers(),
+                ListProgress::Page => self.status.etcd_answers(),
                 ListProgress::Complete => {
                     self.mirror.take(listing);
                     self.bulk = None;
-                    self.show_table();
+                    self.status.show_table(&self.mirror);
                     self.observer.listed();
                     return Ok(());
                 }
                 ListProgress::Failed(error) => {
-                    self.heard::<(), _>(Side::Store, Err(error)).ok();
+                    self.status.heard::<(), _>(Side::Store, Err(error)).ok();
                 }
                 ListProgress::Ended(end) => return Err(end),
             }
@@ -301,76 +290,9 @@ impl Publisher {
         self.mirror.read()
     }
 
-    /// Notes how a side answered, and logs it once when that changes.
-    fn heard<T, E>(&mut self, side: Side, answer: Result<T, E>) -> Result<T, ()>
-    where
-        E: std::error::Error + 'static,
-    {
-        let connected = answer.is_ok();
-        let error = answer.as_ref().err().map(|error| Chain(error).to_string());
-        self.status.send_if_modified(|status| {
-            let known = match side {
-                Side::Store => &mut status.etcd_connected,
-                Side::Sink => &mut status.redis_connected,
-            };
-            let news = *known != connected || error.is_some();
-            *known = connected;
-            if error.is_some() {
-                status.last_error.clone_from(&error);
-            }
-            news
-        });
-        let complained = &mut self.complained[side as usize];
-        match (&error, *complained) {
-            (Some(error), false) => warn!(?side, %error, "no answer, trying on"),
-            (None, true) => info!(?side, "answers again"),
-            _ => {}
-        }
-        *complained = error.is_some();
-        answer.map_err(|_| ())
-    }
-
-    fn note_store_answers(&mut self) {
-        self.heard::<_, StoreError>(Side::Store, Ok(())).ok();
-    }
-
-    fn set_phase(&self, phase: Phase, reason: Option<String>) {
-        self.status.send_if_modified(|status| {
-            let news = status.phase != phase || status.hold_reason != reason;
-            if status.phase != phase {
-                info!(from = %status.phase, to = %phase, "sync");
-            }
-            status.phase = phase;
-            status.hold_reason = reason;
-            news
-        });
-    }
-
-    /// Says that it streams only while a watch is open.
-    fn show_watch(&self) {
-        let phase = self.status.borrow().phase;
-        match (phase, self.mirror.is_watching()) {
-            (Phase::Connecting, true) => self.set_phase(Phase::Streaming, None),
-            (Phase::Streaming, false) => self.set_phase(Phase::Connecting, None),
-            _ => {}
-        }
-    }
-
     /// Gives up following etcd.
     fn doubt(&mut self) {
         self.mirror.doubt();
-        self.show_watch();
-    }
-
-    /// Publishes where the table is.
-    fn show_table(&self) {
-        let (revision, epoch) = {
-            let table = self.read();
-            (table.revision(), table.epoch().map(str::to_owned))
-        };
-        self.status.send_modify(|status| {
-            status.seen = revision;
-            status.epoch = epoch;
-        });
+        self.status.show_watch(false);
     }
 }

@@ -5,9 +5,9 @@ use pointsman_model::Adoption;
 use pointsman_store::Revision;
 use pointsman_store::pauses::Pauses;
 use rand::RngExt;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
-use super::{LOOK_AGAIN, Phase, Publisher, Side};
+use super::{LOOK_AGAIN, Publisher, Side};
 use crate::sink::{Found, Meta};
 
 /// How to go on.
@@ -46,19 +46,16 @@ impl Publisher {
 
     /// Publishes why nothing is written, and logs it once.
     pub(super) fn hold(&self, reason: String) {
-        if self.status.borrow().hold_reason.as_deref() != Some(&reason) {
-            error!(%reason, "holding: redis is left as it is");
-        }
-        self.set_phase(Phase::Holding, Some(reason));
+        self.status.hold(reason);
     }
 
     /// One look. The inner error says why nothing may be written.
     async fn look(&mut self) -> Result<Result<(String, Start), String>, ()> {
         // Redis first: then etcd, read after it, cannot be behind it by right.
         let found = self.sink.meta().await;
-        let found = self.heard(Side::Sink, found)?;
+        let found = self.status.heard(Side::Sink, found)?;
         let read = self.store.get("epoch").await;
-        let (kv, revision) = self.heard(Side::Store, read)?;
+        let (kv, revision) = self.status.heard(Side::Store, read)?;
         let Some(kv) = kv else {
             return match found {
                 Found::Table(meta) => Ok(Err(format!(
@@ -99,7 +96,7 @@ impl Publisher {
     /// deleted, and each claim moves it on.
     async fn knows_claim(&mut self, meta: &Meta) -> Result<bool, ()> {
         let read = self.store.get("rebuild").await;
-        let (kv, _) = self.heard(Side::Store, read)?;
+        let (kv, _) = self.status.heard(Side::Store, read)?;
         Ok(kv.map_or(0, |kv| kv.mod_revision) >= meta.claim)
     }
 
@@ -107,7 +104,7 @@ impl Publisher {
     /// quicker: the next look tells.
     async fn name_registry<T>(&mut self) -> Result<T, ()> {
         let named = claims::name_registry(&*self.store).await;
-        if let Some((epoch, revision)) = self.heard(Side::Store, named)? {
+        if let Some((epoch, revision)) = self.status.heard(Side::Store, named)? {
             info!(%epoch, revision, "named a new registry");
         }
         Err(())
@@ -116,7 +113,7 @@ impl Publisher {
     /// Whether an operator gave Redis's table to this epoch.
     async fn adopted(&mut self, epoch: &str, meta: &Meta) -> Result<Option<Start>, ()> {
         let read = self.store.get("adopt").await;
-        let (kv, _) = self.heard(Side::Store, read)?;
+        let (kv, _) = self.status.heard(Side::Store, read)?;
         let adoption = kv.and_then(|kv| Adoption::from_value(&kv.value));
         Ok(adoption
             .filter(|adoption| adoption.epoch == epoch && adoption.replaces == meta.epoch)

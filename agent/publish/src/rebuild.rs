@@ -34,7 +34,7 @@ impl Publisher {
         epoch: &str,
         replaces: Option<String>,
     ) -> Result<Revision, Turn> {
-        self.set_phase(Phase::Rebuilding, None);
+        self.status.set_phase(Phase::Rebuilding, None);
         self.wait_for_others().await?;
         if replaces.is_none() {
             self.guard().await?;
@@ -76,7 +76,7 @@ impl Publisher {
     /// Writes what the bulk names, as it is now. Answers the revision that Redis
     /// is at then. The bulk is kept if that fails.
     pub(super) async fn write_bulk(&mut self, epoch: &str) -> Result<Revision, Turn> {
-        self.set_phase(Phase::Rebuilding, None);
+        self.status.set_phase(Phase::Rebuilding, None);
         self.wait_for_others().await?;
         if let Found::Table(meta) = self.meta().await
             && self.bulk.as_ref().is_none_or(|bulk| !bulk.covers(meta.rev))
@@ -178,7 +178,7 @@ impl Publisher {
             };
             // Lost, or refused since the one before it was lost: once more, in
             // its turn. One that is in already does no harm.
-            if self.heard(Side::Sink, answer) != Ok(Answer::Done) {
+            if self.status.heard(Side::Sink, answer) != Ok(Answer::Done) {
                 self.done(|| sink.piece(token, n, &changes)).await?;
             }
         }
@@ -261,7 +261,7 @@ impl Publisher {
     /// Takes the claim in etcd; answers its token.
     async fn claim(&mut self) -> Result<Revision, Turn> {
         let claimed = claims::rebuild(&*self.store, &self.agent).await;
-        match self.heard(Side::Store, claimed) {
+        match self.status.heard(Side::Store, claimed) {
             Ok(Some(token)) if token <= self.read().revision() => {
                 Err(Turn::ListAgain("etcd has gone back".into()))
             }
@@ -279,7 +279,7 @@ impl Publisher {
         let mut pauses = self.pauses();
         loop {
             let answer = call().await;
-            if let Ok(value) = self.heard(Side::Sink, answer) {
+            if let Ok(value) = self.status.heard(Side::Sink, answer) {
                 return value;
             }
             sleep(pauses.following()).await;

@@ -3,7 +3,13 @@
 use std::fmt;
 use std::time::Duration;
 
-use pointsman_store::Revision;
+use pointsman_mirror::Mirror;
+use pointsman_model::Chain;
+use pointsman_store::{Revision, StoreError};
+use tokio::sync::watch;
+use tracing::{error, info, warn};
+
+use super::queue::Queue;
 
 /// What the sync is doing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -90,3 +96,126 @@ pub trait Observe: fmt::Debug + Send + Sync {
 
 /// Nobody counts.
 impl Observe for () {}
+
+/// Which side a complaint is about.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Side {
+    Store = 0,
+    Sink = 1,
+}
+
+/// The status as the sync writes it: others are woken where it changes, and
+/// each change of what matters is logged once.
+#[derive(Debug)]
+pub(crate) struct StatusWriter {
+    status: watch::Sender<SyncStatus>,
+    /// Whether a complaint about this side has been logged already.
+    complained: [bool; 2],
+}
+
+impl StatusWriter {
+    pub(crate) fn new() -> (Self, watch::Receiver<SyncStatus>) {
+        let (status, receiver) = watch::channel(SyncStatus::default());
+        let writer = Self {
+            status,
+            complained: [false; 2],
+        };
+        (writer, receiver)
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        self.status.borrow().phase
+    }
+
+    /// Notes how a side answered, and logs it once when that changes.
+    pub(crate) fn heard<T, E>(&mut self, side: Side, answer: Result<T, E>) -> Result<T, ()>
+    where
+        E: std::error::Error + 'static,
+    {
+        let connected = answer.is_ok();
+        let error = answer.as_ref().err().map(|error| Chain(error).to_string());
+        self.status.send_if_modified(|status| {
+            let known = match side {
+                Side::Store => &mut status.etcd_connected,
+                Side::Sink => &mut status.redis_connected,
+            };
+            let news = *known != connected || error.is_some();
+            *known = connected;
+            if error.is_some() {
+                status.last_error.clone_from(&error);
+            }
+            news
+        });
+        let complained = &mut self.complained[side as usize];
+        match (&error, *complained) {
+            (Some(error), false) => warn!(?side, %error, "no answer, trying on"),
+            (None, true) => info!(?side, "answers again"),
+            _ => {}
+        }
+        *complained = error.is_some();
+        answer.map_err(|_| ())
+    }
+
+    pub(crate) fn etcd_answers(&mut self) {
+        self.heard::<_, StoreError>(Side::Store, Ok(())).ok();
+    }
+
+    pub(crate) fn set_phase(&self, phase: Phase, reason: Option<String>) {
+        self.status.send_if_modified(|status| {
+            let news = status.phase != phase || status.hold_reason != reason;
+            if status.phase != phase {
+                info!(from = %status.phase, to = %phase, "sync");
+            }
+            status.phase = phase;
+            status.hold_reason = reason;
+            news
+        });
+    }
+
+    /// Says why nothing is written.
+    pub(crate) fn hold(&self, reason: String) {
+        if self.status.borrow().hold_reason.as_deref() != Some(&reason) {
+            error!(%reason, "holding: redis is left as it is");
+        }
+        self.set_phase(Phase::Holding, Some(reason));
+    }
+
+    /// Says that it streams only while a watch is open.
+    pub(crate) fn show_watch(&self, is_open: bool) {
+        match (self.phase(), is_open) {
+            (Phase::Connecting, true) => self.set_phase(Phase::Streaming, None),
+            (Phase::Streaming, false) => self.set_phase(Phase::Connecting, None),
+            _ => {}
+        }
+    }
+
+    /// Says where the table is. (Its lock is not held as the status' own is
+    /// taken.)
+    pub(crate) fn show_table(&self, mirror: &Mirror) {
+        let (revision, epoch) = {
+            let table = mirror.read();
+            (table.revision(), table.epoch().map(str::to_owned))
+        };
+        self.status.send_modify(|status| {
+            status.seen = revision;
+            status.epoch = epoch;
+        });
+    }
+
+    /// Says how far Redis is; `under_way`: a call to it has not been answered.
+    pub(crate) fn show_queue(&self, queue: &Queue, under_way: bool, seen: Revision) {
+        self.status.send_if_modified(|status| {
+            let before = (status.applied, status.waiting, status.ready);
+            if !under_way {
+                status.applied = queue.at();
+            }
+            status.waiting = queue.waiting();
+            let caught_up = !under_way && queue.is_empty() && queue.at() >= seen;
+            if caught_up && !status.ready {
+                info!(revision = seen, "ready: redis holds what etcd holds");
+                status.ready = true;
+            }
+            before != (status.applied, status.waiting, status.ready)
+        });
+    }
+}

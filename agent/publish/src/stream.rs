@@ -79,7 +79,7 @@ impl Publisher {
         } else {
             Phase::Connecting
         };
-        self.set_phase(phase, None);
+        self.status.set_phase(phase, None);
         let mut stream = Stream {
             queue,
             call: None,
@@ -165,18 +165,20 @@ impl Publisher {
 
     fn take_answer(&mut self, stream: &mut Stream, answer: SinkAnswer) -> Result<(), Turn> {
         let failed = match answer {
-            SinkAnswer::Batch(parcel, took, answer) => match self.heard(Side::Sink, answer) {
-                Ok(outcome) => {
-                    self.note_batch(&parcel, took, &outcome);
-                    self.take_outcome(stream, parcel, outcome)?;
-                    false
+            SinkAnswer::Batch(parcel, took, answer) => {
+                match self.status.heard(Side::Sink, answer) {
+                    Ok(outcome) => {
+                        self.note_batch(&parcel, took, &outcome);
+                        self.take_outcome(stream, parcel, outcome)?;
+                        false
+                    }
+                    Err(()) => {
+                        stream.again = Some(parcel);
+                        true
+                    }
                 }
-                Err(()) => {
-                    stream.again = Some(parcel);
-                    true
-                }
-            },
-            SinkAnswer::Probe(answer) => match self.heard(Side::Sink, answer) {
+            }
+            SinkAnswer::Probe(answer) => match self.status.heard(Side::Sink, answer) {
                 Ok(found) => {
                     self.take_probe(stream, found)?;
                     false
@@ -373,19 +375,7 @@ impl Publisher {
     fn show(&self, stream: &Stream) {
         let under_way = stream.call.is_some() || stream.again.is_some();
         let seen = self.read().revision();
-        self.status.send_if_modified(|status| {
-            let before = (status.applied, status.waiting, status.ready);
-            if !under_way {
-                status.applied = stream.queue.at();
-            }
-            status.waiting = stream.queue.waiting();
-            let caught_up = !under_way && stream.queue.is_empty() && stream.queue.at() >= seen;
-            if caught_up && !status.ready {
-                info!(revision = seen, "ready: redis holds what etcd holds");
-                status.ready = true;
-            }
-            before != (status.applied, status.waiting, status.ready)
-        });
+        self.status.show_queue(&stream.queue, under_way, seen);
     }
 }
 
