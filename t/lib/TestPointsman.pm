@@ -75,6 +75,9 @@ BEGIN {
 use Test::Nginx::Socket ();
 use Test::Nginx::Util;
 
+# What a scenario waited for in vain stands at the end of a long answer.
+$Test::LongString::Max = 5000;
+
 # nginx looks for an include beside its nginx.conf, where this folder lies in a
 # user's installation, too.
 {
