@@ -291,6 +291,20 @@ function _M.together(...)
 end
 
 
+-- Waits until so many requests wait at a place, see request/waiting.lua.
+function _M.wait_waiting(place, n)
+    return _M.wait(n .. " requests at " .. place, function()
+        local total = 0
+        for _, key in ipairs(ngx.shared.pointsman_flights:get_keys(0)) do
+            if key:match("^%d+ (.*)$") == place then
+                total = total + ngx.shared.pointsman_flights:get(key)
+            end
+        end
+        return total == n, total
+    end)
+end
+
+
 -- How often the edge asked Redis about a host since the test began.
 function _M.lookups()
     return _M.counts:get("lookups") or 0

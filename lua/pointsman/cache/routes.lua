@@ -93,7 +93,7 @@ end
 
 -- Where a route leads to: an app, or rules and the apps that they name. Nil if
 -- one of these cannot be had.
-local function target_of(record, app_of)
+local function target_of(record, pattern, app_of)
     if record.plain then
         return app_of(record.rules[1].to[1].app)
     end
@@ -107,7 +107,8 @@ local function target_of(record, app_of)
     end
     return {
         plain = false, live = 1, rules = rules.compile(record.rules),
-        apps = all, gen = oldest(all),
+        apps = all, gen = oldest(all), pause = record.pause,
+        pattern = pattern,
         is_usable = function(name) return all[name].live > 0 end,
     }
 end
@@ -167,7 +168,7 @@ local function load_route(pattern)
     end
 
     local record = codec.unpack_route(text, decode)
-    local target = record and target_of(record, get_app)
+    local target = record and target_of(record, pattern, get_app)
     if not target then
         return nil
     end
@@ -262,7 +263,8 @@ end
 -- (refresh.lua), but no request need wait for that; or nil and "no_route" or
 -- "miss": Redis must be asked. Unless it is `plain`, it takes more than the
 -- picker's next instance: an app with such a policy, or { rules =, apps =,
--- is_usable =, plain = false }.
+-- is_usable =, pattern =, pause = { max = } if its requests wait, plain = false
+-- }.
 -- The hot path.
 function _M.find_at(host, len)
     local moved = read_generation()
@@ -317,7 +319,7 @@ end
 -- deleted: of that, L2 has a negative entry or nothing, and its stripe has
 -- moved.
 function _M.find_stale(host)
-    local record = resolve(candidates(host), known_at_all)
+    local record, pattern = resolve(candidates(host), known_at_all)
     if record == nil then
         -- It may have been evicted.
         local slot, facts = find_host(host, #host)
@@ -334,21 +336,21 @@ function _M.find_stale(host)
         end
         found[#found + 1] = app
     end
-    return _M.transient(record, found)
+    return _M.transient(record, pattern, found)
 end
 
 
--- syntax: app = cache.transient(route, apps)
+-- syntax: app = cache.transient(route, pattern, apps)
 -- What cache.find would give, of records that cannot be cached: for one
 -- request.
-function _M.transient(route, records)
+function _M.transient(route, pattern, records)
     local by_name = {}
     for _, record in ipairs(records) do
         local app = fill_app({ name = record.name }, record)
         app.ejected = ejected_of(record.name)
         by_name[record.name] = app
     end
-    return target_of(route, function(name) return by_name[name] end)
+    return target_of(route, pattern, function(name) return by_name[name] end)
 end
 
 

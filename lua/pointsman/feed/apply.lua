@@ -93,6 +93,8 @@ local function apply_route(host, to, value, reval)
     if not route then
         complain(err, "route", host)
         return false
+    elseif route.ignored then
+        complain(route.ignored, "route", host)
     end
     if old then
         dicts.routes:put(host, codec.pack_route(route, to, reval))
@@ -120,6 +122,7 @@ local function judge(name, change)
     local read, err
     if not id then
         read, err = codec.policy(decode, value)
+        err = err or read.ignored
     elseif value == null then
         read = false
     else

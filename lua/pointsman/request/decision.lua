@@ -23,10 +23,10 @@ end
 local _M = {}
 
 
--- syntax: app, rule, reason = decision.make(target)
+-- syntax: app, rule, reason, empty = decision.make(target)
 -- `target` is what cache.find_at gave. `rule` is nil if the host has but one
 -- app. Without an app, the rule answers by itself, or there is the reason of an
--- error.
+-- error; `empty` is an app of the rule that has no instance, then.
 function _M.make(target)
     if not target.rules then
         return target
@@ -40,7 +40,7 @@ function _M.make(target)
     local apps = target.apps
     local name = find_target(rule, view, target.is_usable, sticky.app_of, apps)
     if not name then
-        return nil, rule, "no_instance"
+        return nil, rule, "no_instance", apps[find_target(rule, view)]
     end
     -- For sticky.tell: the other apps of the host.
     rule.apps = apps
