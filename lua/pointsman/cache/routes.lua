@@ -81,6 +81,14 @@ local function advance(moved)
 end
 
 
+-- Whether a route is as it was, by what it was read under.
+local function is_current(facts)
+    return not is_stale(facts.reval)
+           and (facts.topology == ANY_TOPOLOGY or facts.topology == topology)
+           and read(facts.stripe) == facts.seen
+end
+
+
 -- As of when all of these were valid.
 local function oldest(all)
     local least = gen
@@ -225,10 +233,7 @@ local function is_valid(slot, facts)
     if slot.gen == gen then
         return true
     end
-    if is_stale(facts.reval)
-            or facts.topology ~= ANY_TOPOLOGY and facts.topology ~= topology
-            or read(facts.stripe) ~= facts.seen
-            or not valid_target(targets[slot.target]) then
+    if not is_current(facts) or not valid_target(targets[slot.target]) then
         return false
     end
     slot.gen = targets[slot.target].gen
@@ -342,7 +347,7 @@ end
 
 -- syntax: app = cache.transient(route, pattern, apps)
 -- What cache.find would give, of records that cannot be cached: for one
--- request.
+-- request. Of the apps, those that are not cached.
 function _M.transient(route, pattern, records)
     local by_name = {}
     for _, record in ipairs(records) do
@@ -350,7 +355,37 @@ function _M.transient(route, pattern, records)
         app.ejected = ejected_of(record.name)
         by_name[record.name] = app
     end
-    return target_of(route, pattern, function(name) return by_name[name] end)
+    return target_of(route, pattern, function(name)
+        return by_name[name] or known_apps.peek(name)
+    end)
+end
+
+
+-- syntax: found, how = cache.peek(host, is_any?)
+-- What cache.find would give, for a dry run: { target =, record =, pattern =,
+-- asof = the revision, how = "l1" or "l2" }, or nil and "no_route" or "miss".
+-- No host is kept, nor counts as asked for. With `is_any`, records will do that
+-- Redis should be asked for again.
+function _M.peek(host, is_any)
+    local moved = read_generation()
+    if moved ~= gen then
+        advance(moved)
+    end
+    local record, pattern = resolve(candidates(host),
+                                    is_any and known_at_all or known)
+    if record == false then
+        return nil, "no_route"
+    end
+    local target = record and target_of(record, pattern, known_apps.peek)
+    if not target then
+        return nil, "miss"
+    end
+    local facts = hosts.peek(host)
+    return {
+        target = target, record = record, pattern = pattern,
+        asof = stamp(dicts.routes:get(pattern)),
+        how = facts and is_current(facts) and "l1" or "l2",
+    }
 end
 
 

@@ -184,10 +184,10 @@ end
 local _M = {}
 
 
--- syntax: answers.hosts(lookups)
+-- syntax: answers.hosts(lookups, is_dry?)
 -- Each lookup = { name =, patterns = } gets `found` or `reason`, see
--- lookups.host.
-function _M.hosts(lookups)
+-- lookups.host. `is_dry`: nothing is cached.
+function _M.hosts(lookups, is_dry)
     local patterns, places = gather(lookups)
     local before = fill.prepare(patterns)
     local answer, err = redis.lookup(patterns, #lookups > 1)
@@ -208,19 +208,19 @@ function _M.hosts(lookups)
             found, reason = nil, "unavailable"
         end
         if found then
-            found.keep, found.apps = keep, apps
+            found.keep, found.apps, found.asof = keep, apps, answer.rev
         end
         lookup.found, lookup.reason = found, reason
     end
-    if keep then
+    if keep and not is_dry then
         store(before, patterns, facts, apps, answer.rev, lookups)
     end
 end
 
 
--- syntax: answers.app({ lookup })
+-- syntax: answers.app({ lookup }, is_dry?)
 -- lookup = { name = }; see lookups.app.
-function _M.app(lookups)
+function _M.app(lookups, is_dry)
     local lookup = lookups[1]
     local name = lookup.name
     local before = fill.prepare(NO_PATTERNS, name)
@@ -242,7 +242,8 @@ function _M.app(lookups)
     end
     lookup.found = {
         app = app,
-        again = keep and not fill.store_app(before, app, answer.rev),
+        again = keep and not is_dry
+                and not fill.store_app(before, app, answer.rev),
     }
 end
 

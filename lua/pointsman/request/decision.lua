@@ -7,7 +7,6 @@ local view = require("pointsman.request.view")
 
 local find_rule = rules.find
 local find_target = rules.target
-local var = ngx.var
 
 -- Methods that nginx does not repeat once a request was sent. (LOCK is the
 -- third, but no client sends it with an Idempotency-Key.)
@@ -16,7 +15,7 @@ local UNSAFE = { POST = true, PATCH = true }
 
 local function is_repeatable(policy)
     return policy.retry_idempotency_key and UNSAFE[view.method()]
-           and var.http_idempotency_key ~= nil
+           and view.header("Idempotency-Key") ~= nil
 end
 
 

@@ -181,9 +181,6 @@ end
 -- itself what holds now.
 function _M.wait(id, place, most, seconds, is_group_over, about)
     local group = groups[id]
-    if seconds <= 0 or not has_place(place, most) then
-        return false
-    end
     if not group then
         local sema, err = new_semaphore(0)
         if not sema then
@@ -192,8 +189,11 @@ function _M.wait(id, place, most, seconds, is_group_over, about)
         end
         group = { place = place, sema = sema, since = now(), seen = -1,
                   is_over = is_group_over, about = about, is_lost = false }
-        groups[id] = group
     end
+    if seconds <= 0 or not has_place(place, most) then
+        return false
+    end
+    groups[id] = group
     start()
     return group.sema:wait(seconds) == true
 end
