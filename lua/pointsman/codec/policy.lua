@@ -6,6 +6,7 @@ local check = require("pointsman.codec.check")
 local record = require("pointsman.codec.record")
 
 local find = string.find
+local gsub = string.gsub
 local next = next
 local setmetatable = setmetatable
 local type = type
@@ -95,8 +96,19 @@ local function sticky(value)
 end
 
 
+-- Without a user: the slash or question mark ends the host.
+local any_url = check.text("^https?://[%w.%-:%[%]]+/[!-~]*$", 2048)
+
+
+local function url(value)
+    return type(value) == "string"
+           and any_url((gsub(value, "^(%a+://[^/?]*)", "%1/", 1))) and value
+           or nil
+end
+
+
 local wake_fields = check.object {
-    url = check.text("^https?://[%w.%-:%[%]]+[/?]?[!-~]*$", 2048),
+    url = url,
     timeout = function(value)
         return type(value) == "number" and value >= 1 and value <= 300 and value
                or nil

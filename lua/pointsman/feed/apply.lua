@@ -105,9 +105,9 @@ local function apply_route(host, to, value, reval)
 end
 
 
--- An app that loses its policy has the defaults, which Redis knows. Until it was
--- asked, the record is of no revalidation: only if Redis cannot be asked does it
--- serve, and the feed keeps its instances up to date.
+-- An app that loses its policy has the defaults, which Redis knows. Until that
+-- was asked, the record is of no revalidation: it serves only if Redis cannot
+-- be asked, and the feed keeps its instances up to date.
 local function loses_policy(changes)
     for _, change in ipairs(changes) do
         if not change.id and change.value == null then
