@@ -326,15 +326,22 @@ function _M.together(...)
 end
 
 
--- Waits until so many requests wait at a place, see request/waiting.lua.
+-- How many requests wait at a place, see request/waiting.lua.
+function _M.waiting(place)
+    local total, flights = 0, ngx.shared.pointsman_flights
+    for _, key in ipairs(flights:get_keys(0)) do
+        if key:match("^%d+ (.*)$") == place then
+            total = total + flights:get(key)
+        end
+    end
+    return total
+end
+
+
+-- Waits until so many do.
 function _M.wait_waiting(place, n)
     return _M.wait(n .. " requests at " .. place, function()
-        local total = 0
-        for _, key in ipairs(ngx.shared.pointsman_flights:get_keys(0)) do
-            if key:match("^%d+ (.*)$") == place then
-                total = total + ngx.shared.pointsman_flights:get(key)
-            end
-        end
+        local total = _M.waiting(place)
         return total == n, total
     end)
 end

@@ -108,7 +108,10 @@ local function is_over(about, has_moved)
         about.asked = time
         call_once(about)
     end
-    return is_current and false or nil
+    if not is_current then
+        return nil
+    end
+    return false
 end
 
 
