@@ -2,6 +2,7 @@
 -- in nginx/pointsman/.
 
 local balancer = require("pointsman.phases.balancer")
+local explain = require("pointsman.phases.explain")
 local header_filter = require("pointsman.phases.header_filter")
 local init_worker = require("pointsman.phases.init_worker")
 local log = require("pointsman.phases.log")
@@ -38,6 +39,9 @@ local _M = {
     -- syntax: pointsman.metrics()
     -- The same, for Prometheus.
     metrics = status.metrics,
+    -- syntax: pointsman.explain()
+    -- The same: what would become of a request.
+    explain = explain.page,
 }
 
 

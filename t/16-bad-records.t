@@ -328,3 +328,20 @@ t.say(t.show("y.test"))
 --- response_body
 503 unavailable
 503 unavailable
+
+
+
+=== an app that lost its policy serves on when the table cannot be read
+--- records
+route shop.test shop
+app shop retries=0
+inst shop a @a
+--- lua
+t.say(t.show("shop.test"))
+t.change("del app shop\ninst shop a @b")
+t.redis("DEL", t.prefix .. "meta")
+t.redis("SET", t.prefix .. "meta", "not a hash")
+t.say(t.show("shop.test"))
+--- response_body
+200 a
+200 b

@@ -444,3 +444,39 @@ t.say(t.counts:get("refused"))
 --- response_body
 200 a, 404 no_route
 2
+
+
+
+=== such a request goes on asking when its client goes away
+--- without: setup
+--- http_config
+    init_by_lua_block {
+        local timer_at = ngx.timer.at
+        ngx.timer.at = function(delay, handler, ...)
+            local source = debug.getinfo(handler, "S").source
+            if source:find("lookups.lua", 1, true) then
+                return nil, "process exiting"
+            end
+            return timer_at(delay, handler, ...)
+        end
+        require("pointsman").setup {
+            redis = "redis://127.0.0.1:$TEST_NGINX_REDIS_PORT",
+            prefix = "test:",
+        }
+        require("between")
+    }
+--- lua
+t.counts:set("hold_lookups", true)
+local gone = t.connect(0.05)
+pcall(gone.request, gone, "shop.test")
+t.wait("the lookup", function() return t.lookups() == 1 end)
+gone:close()
+t.say(t.together(function()
+    return t.show("shop.test")
+end, function()
+    t.sleep(0.1)
+    t.counts:delete("hold_lookups")
+    return "-"
+end)[1])
+--- response_body
+200 a

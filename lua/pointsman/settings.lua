@@ -129,6 +129,8 @@ local KNOWN = {
     redis_timeout = { default = 1, check = number(0.01, 60) },
     -- Hosts without a cached route that wait for Redis at once in a worker.
     max_misses = { default = 4096, check = number(1, HUGE, true) },
+    -- Seconds that a request to a paused host waits, at most.
+    pause_timeout = { default = 60, check = number(0.1, 3600) },
     -- Where this edge is; what an app with prefer_zone goes by.
     zone = { check = zone },
     -- What the cookies of sticky sessions are made with. The same for all

@@ -169,6 +169,41 @@ function _M.status()
 end
 
 
+-- What the edge explains of a URL, decoded; options: method, headers (a list of
+-- lines), client, connection.
+function _M.explain(url, options)
+    options = options or {}
+    local args = { "url=" .. ngx.escape_uri(url) }
+    for _, line in ipairs(options.headers or {}) do
+        args[#args + 1] = "header=" .. ngx.escape_uri(line)
+    end
+    for _, name in ipairs { "method", "client" } do
+        args[#args + 1] = options[name]
+                          and name .. "=" .. ngx.escape_uri(options[name])
+    end
+    local path = "/pointsman/explain?" .. table.concat(args, "&")
+    local response = options.connection
+                     and options.connection:request("localhost", path)
+                     or _M.get("localhost", path)
+    local body = cjson.decode(response.body)
+    if response.status ~= 200 then
+        error(response.status .. " " .. (body and body.detail or "?"), 2)
+    end
+    -- A JSON null reads as nil.
+    local function strip(value)
+        for name, field in pairs(value) do
+            if field == cjson.null then
+                value[name] = nil
+            elseif type(field) == "table" then
+                strip(field)
+            end
+        end
+        return value
+    end
+    return strip(body), response.body
+end
+
+
 -- Waits until the edge has applied `revision` (default: that of Redis).
 function _M.applied(revision)
     revision = revision or tonumber(_M.redis("HGET", PREFIX .. "meta", "rev"))
@@ -288,6 +323,27 @@ function _M.together(...)
         results[i] = result
     end
     return results
+end
+
+
+-- How many requests wait at a place, see request/waiting.lua.
+function _M.waiting(place)
+    local total, flights = 0, ngx.shared.pointsman_flights
+    for _, key in ipairs(flights:get_keys(0)) do
+        if key:match("^%d+ (.*)$") == place then
+            total = total + flights:get(key)
+        end
+    end
+    return total
+end
+
+
+-- Waits until so many do.
+function _M.wait_waiting(place, n)
+    return _M.wait(n .. " requests at " .. place, function()
+        local total = _M.waiting(place)
+        return total == n, total
+    end)
 end
 
 

@@ -7,9 +7,10 @@
 --   reset   an entry that says: anything may have changed
 --   lost    a batch whose entry never reaches the stream (as if trimmed)
 -- Each line of the text is one change:
---   route <host> <app> [deeper=0|1]
+--   route <host> <app> [deeper=0|1] [pause=<max>]
 --   app <app> [<field>=<number> ...]
 --   rules <host> <the rules as JSON>
+--   record <host> <a route's record as JSON, without its revision>
 --   policy <app> <the policy as JSON, without its revision>; app `*`: defaults
 --   inst <app> <id> <address | @name> [weight=<n>] [zone=<zone>] [draining=1]
 --                                     [down=1]
@@ -84,9 +85,11 @@ local function change(words)
     if what == "route" then
         local deeper = fields.deeper and '"deeper":' .. fields.deeper .. ","
                        or ""
+        local pause = fields.pause
+                      and ',"pause":{"max":' .. fields.pause .. "}" or ""
         set("route:" .. name, string.format(
-            '{"rev":"%s",%s"rules":[{"path":"/","to":[{"app":"%s"}]}]}',
-            rev, deeper, third))
+            '{"rev":"%s",%s"rules":[{"path":"/","to":[{"app":"%s"}]}]%s}',
+            rev, deeper, third, pause))
     elseif what == "app" then
         local parts = { string.format('"rev":"%s"', rev) }
         for field, value in pairs(fields) do
@@ -124,7 +127,7 @@ local function change_json(what, name, json)
         set("route:" .. name,
             string.format('{"rev":"%s","rules":%s}', rev, json))
     else
-        set("app:" .. name,
+        set((what == "record" and "route:" or "app:") .. name,
             (string.gsub(json, "^{", '{"rev":"' .. rev .. '",', 1)
                    :gsub(",}$", "}")))
     end

@@ -14,6 +14,9 @@ local zone = require("pointsman.balance.zone")
 
 local new_table = require("table.new")
 
+local error = error
+local pairs = pairs
+local pcall = pcall
 local type = type
 
 local BY_NAME = {
@@ -112,6 +115,55 @@ function _M.new(policy, peers, previous, options)
     end
     picker.shape = shape
     return picker
+end
+
+
+-- What a pick may change: all that a picker has but the instances, and what
+-- counts their requests.
+local function save(part, saved)
+    local fields = {}
+    saved[part] = fields
+    for name, value in pairs(part) do
+        fields[name] = value
+        if type(value) == "table" and name ~= "peers" and name ~= "flight"
+                and not saved[value] then
+            save(value, saved)
+        end
+    end
+end
+
+
+-- syntax: value = compose.peek(picker, call, argument)
+-- What `call(argument)` returns, which may pick. Afterwards the picker is as it
+-- was before: its next pick will be the same.
+function _M.peek(picker, call, argument)
+    local saved = {}
+    save(picker, saved)
+    local ok, value = pcall(call, argument)
+    for part, fields in pairs(saved) do
+        for name in pairs(part) do
+            if fields[name] == nil then
+                part[name] = nil
+            end
+        end
+        for name, old in pairs(fields) do
+            part[name] = old
+        end
+    end
+    if not ok then
+        error(value, 0)
+    end
+    return value
+end
+
+
+-- syntax: yes = compose.is_warming(picker, id, now)
+-- Whether an instance gets a part of its share only, by slow_start.
+function _M.is_warming(picker, id, now)
+    local inner = picker.near and (picker.is_near[id] and picker.near
+                                   or picker.far) or picker
+    local since = inner.born and inner.born[id]
+    return since ~= nil and now - since < inner.slow_start
 end
 
 

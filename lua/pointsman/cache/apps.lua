@@ -135,6 +135,23 @@ local function get_app(name)
 end
 
 
+-- The worker's own, or one made of what L2 has, which is not kept.
+local function peek_app(name)
+    local app = apps[name]
+    if app and valid_app(app) then
+        return app
+    end
+    local text = l2:get(name)
+    local record = text and unpack_app(text, decode)
+    if not record then
+        return nil
+    end
+    app = fill_app({ name = name }, record)
+    app.ejected = ejected_of(name)
+    return app
+end
+
+
 local _M = {
     EMPTY_SECONDS = EMPTY_SECONDS,
     -- The generation of what needs revalidation.
@@ -146,6 +163,9 @@ local _M = {
     -- syntax: app = known_apps.get(name)
     -- As routes.find describes it. Nil if it is not in L2, or expired there.
     get = get_app,
+    -- syntax: app = known_apps.peek(name)
+    -- The same for a dry run: nothing is kept, and one that expired will do.
+    peek = peek_app,
     -- syntax: yes = known_apps.is_valid(app)
     -- Whether it may be used; it is read again if need be.
     is_valid = valid_app,

@@ -324,6 +324,22 @@ function _M.find(text, len)
 end
 
 
+-- syntax: facts = hosts.peek(name)
+-- Those of a name that is there. It does not count as found.
+function _M.peek(name)
+    local len = #name
+    local hash = hash_of(name, len)
+    local shard = shards[band(hash, SHARDS - 1)]
+    local home = place(hash, shard.size)
+    for i = home, home + WINDOW - 1 do
+        if shard.slots[i].target ~= 0 and is_at(shard, i, hash, name, len) then
+            return shard.facts[i]
+        end
+    end
+    return nil
+end
+
+
 -- syntax: slot, facts = hosts.put(name, target)
 -- Those of the name, for the caller to fill in the rest. A target is a table,
 -- whose field `number` is ours.

@@ -81,6 +81,14 @@ local function advance(moved)
 end
 
 
+-- Whether a route is as it was, by what it was read under.
+local function is_current(facts)
+    return not is_stale(facts.reval)
+           and (facts.topology == ANY_TOPOLOGY or facts.topology == topology)
+           and read(facts.stripe) == facts.seen
+end
+
+
 -- As of when all of these were valid.
 local function oldest(all)
     local least = gen
@@ -93,7 +101,7 @@ end
 
 -- Where a route leads to: an app, or rules and the apps that they name. Nil if
 -- one of these cannot be had.
-local function target_of(record, app_of)
+local function target_of(record, pattern, app_of)
     if record.plain then
         return app_of(record.rules[1].to[1].app)
     end
@@ -107,7 +115,8 @@ local function target_of(record, app_of)
     end
     return {
         plain = false, live = 1, rules = rules.compile(record.rules),
-        apps = all, gen = oldest(all),
+        apps = all, gen = oldest(all), pause = record.pause,
+        pattern = pattern,
         is_usable = function(name) return all[name].live > 0 end,
     }
 end
@@ -167,7 +176,7 @@ local function load_route(pattern)
     end
 
     local record = codec.unpack_route(text, decode)
-    local target = record and target_of(record, get_app)
+    local target = record and target_of(record, pattern, get_app)
     if not target then
         return nil
     end
@@ -224,10 +233,7 @@ local function is_valid(slot, facts)
     if slot.gen == gen then
         return true
     end
-    if is_stale(facts.reval)
-            or facts.topology ~= ANY_TOPOLOGY and facts.topology ~= topology
-            or read(facts.stripe) ~= facts.seen
-            or not valid_target(targets[slot.target]) then
+    if not is_current(facts) or not valid_target(targets[slot.target]) then
         return false
     end
     slot.gen = targets[slot.target].gen
@@ -262,7 +268,8 @@ end
 -- (refresh.lua), but no request need wait for that; or nil and "no_route" or
 -- "miss": Redis must be asked. Unless it is `plain`, it takes more than the
 -- picker's next instance: an app with such a policy, or { rules =, apps =,
--- is_usable =, plain = false }.
+-- is_usable =, pattern =, pause = { max = } if its requests wait, plain = false
+-- }.
 -- The hot path.
 function _M.find_at(host, len)
     local moved = read_generation()
@@ -317,7 +324,7 @@ end
 -- deleted: of that, L2 has a negative entry or nothing, and its stripe has
 -- moved.
 function _M.find_stale(host)
-    local record = resolve(candidates(host), known_at_all)
+    local record, pattern = resolve(candidates(host), known_at_all)
     if record == nil then
         -- It may have been evicted.
         local slot, facts = find_host(host, #host)
@@ -334,21 +341,51 @@ function _M.find_stale(host)
         end
         found[#found + 1] = app
     end
-    return _M.transient(record, found)
+    return _M.transient(record, pattern, found)
 end
 
 
--- syntax: app = cache.transient(route, apps)
+-- syntax: app = cache.transient(route, pattern, apps)
 -- What cache.find would give, of records that cannot be cached: for one
--- request.
-function _M.transient(route, records)
+-- request. Of the apps, those that are not cached.
+function _M.transient(route, pattern, records)
     local by_name = {}
     for _, record in ipairs(records) do
         local app = fill_app({ name = record.name }, record)
         app.ejected = ejected_of(record.name)
         by_name[record.name] = app
     end
-    return target_of(route, function(name) return by_name[name] end)
+    return target_of(route, pattern, function(name)
+        return by_name[name] or known_apps.peek(name)
+    end)
+end
+
+
+-- syntax: found, how = cache.peek(host, is_any?)
+-- What cache.find would give, for a dry run: { target =, record =, pattern =,
+-- asof = the revision, how = "l1" or "l2" }, or nil and "no_route" or "miss".
+-- No host is kept, nor counts as asked for. With `is_any`, records will do that
+-- Redis should be asked for again.
+function _M.peek(host, is_any)
+    local moved = read_generation()
+    if moved ~= gen then
+        advance(moved)
+    end
+    local record, pattern = resolve(candidates(host),
+                                    is_any and known_at_all or known)
+    if record == false then
+        return nil, "no_route"
+    end
+    local target = record and target_of(record, pattern, known_apps.peek)
+    if not target then
+        return nil, "miss"
+    end
+    local facts = hosts.peek(host)
+    return {
+        target = target, record = record, pattern = pattern,
+        asof = stamp(dicts.routes:get(pattern)),
+        how = facts and is_current(facts) and "l1" or "l2",
+    }
 end
 
 

@@ -174,6 +174,16 @@ function _M.only_one(check, fields)
 end
 
 
+-- syntax: check = check.optional(check)
+-- Of a field whose record is better used without it than not at all: false for
+-- what the check refuses.
+function _M.optional(check)
+    return function(value)
+        return check(value) or false
+    end
+end
+
+
 -- A path, as rules have it: decoded, no slash at its end but for "/".
 function _M.path(value)
     if type(value) ~= "string" or #value > 1024

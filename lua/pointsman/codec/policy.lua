@@ -6,10 +6,13 @@ local check = require("pointsman.codec.check")
 local record = require("pointsman.codec.record")
 
 local find = string.find
+local gsub = string.gsub
 local next = next
 local setmetatable = setmetatable
+local type = type
 
 local HOUR = 3600000
+local MAX_WAITING, MOST_WAITING = 1000, 1e6
 local YEAR = 365 * 24 * HOUR
 
 -- What holds where a policy says nothing.
@@ -25,7 +28,7 @@ local POLICY = { __index = DEFAULTS }
 local IN_PLAIN = {
     rev = true, balance = true, retries = true, fail_timeout_ms = true,
     max_fails = true, fail_on = true, retry_budget = true,
-    idle_timeout_ms = true,
+    idle_timeout_ms = true, wake = true,
 }
 
 
@@ -93,6 +96,37 @@ local function sticky(value)
 end
 
 
+-- Without a user: the slash or question mark ends the host.
+local any_url = check.text("^https?://[%w.%-:%[%]]+/[!-~]*$", 2048)
+
+
+local function url(value)
+    return type(value) == "string"
+           and any_url((gsub(value, "^(%a+://[^/?]*)", "%1/", 1))) and value
+           or nil
+end
+
+
+local wake_fields = check.object {
+    url = url,
+    timeout = function(value)
+        return type(value) == "number" and value >= 1 and value <= 300 and value
+               or nil
+    end,
+    max = check.integer(0, MOST_WAITING),
+}
+
+
+local function wake(value)
+    local out = wake_fields(value)
+    if not out or not out.url then
+        return nil
+    end
+    out.timeout, out.max = out.timeout or 30, out.max or MAX_WAITING
+    return out
+end
+
+
 local policy = check.object {
     rev = check.rev,
     balance = check.one_of {
@@ -121,6 +155,7 @@ local policy = check.object {
     server_name = address.name,
     buffering = boolean,
     idle_timeout_ms = check.seconds(1000, 24 * HOUR),
+    wake = check.optional(wake),
 }
 
 -- A field of a record, and what it is called here: seconds.
@@ -195,6 +230,9 @@ function _M.read(json, raw, default_raw)
 
     for field, name in next, SECONDS do
         out[name], out[field] = out[field], nil
+    end
+    if out.wake == false then
+        out.wake, out.ignored = nil, "bad wake"
     end
     out.balance = out.balance or DEFAULTS.balance
     out.retries = out.retries or DEFAULTS.retries

@@ -19,9 +19,10 @@ local _M = {}
 
 
 -- syntax: route, err = codec.route(json, raw)
--- route = { rev =, deeper =, rules =, plain = }, the rules as the record has
--- them. `json(raw)` returns a value, or nil and an error, as cjson.safe.decode
--- does.
+-- route = { rev =, deeper =, rules =, plain =, pause = { max = }, ignored = },
+-- the rules as the record has them. `ignored`: what is wrong with a field that
+-- the record is used without; `pause`, or `wake` of a policy. `json(raw)`
+-- returns a value, or nil and an error, as cjson.safe.decode does.
 --
 -- `plain`: all requests go to one app as they are; nothing of a rule but
 -- rules[1].to[1].app need be looked at.

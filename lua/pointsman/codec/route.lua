@@ -13,6 +13,8 @@ local type = type
 
 local ACTIONS = { "to", "redirect", "maintenance" }
 local MAX_HEADERS = 32
+-- How many requests may wait for a paused host.
+local MAX_WAITING, MOST_WAITING = 1000, 1e6
 local YEAR = 365 * 24 * 3600
 
 -- What the edge itself sets, so that a rule cannot.
@@ -215,8 +217,11 @@ local function rule(value)
 end
 
 
+local pause = check.object { max = check.integer(0, MOST_WAITING) }
+
 local route = check.object {
     rev = check.rev, deeper = deeper, rules = check.list(rule, 1, 64),
+    pause = check.optional(pause),
 }
 
 
@@ -271,7 +276,12 @@ function _M.read(json, raw)
     if not are_in_order(out.rules) then
         return nil, "bad route: rules out of order or out of reach"
     end
-    out.plain = is_plain(out.rules)
+    if out.pause == false then
+        out.pause, out.ignored = nil, "bad pause"
+    elseif out.pause then
+        out.pause.max = out.pause.max or MAX_WAITING
+    end
+    out.plain = is_plain(out.rules) and not out.pause
     if not out.plain then
         out.json = record.line(raw)
     end

@@ -38,6 +38,7 @@ local type = type
 -- Of some 400 instances.
 local LARGE_BYTES = 20000
 local LARGE_SECONDS = 0.1
+local NO_REVALIDATION = 0
 -- Records take some microseconds each; together a millisecond or less.
 local RECORDS, PAUSE_SECONDS = 200, 0.001
 
@@ -93,6 +94,8 @@ local function apply_route(host, to, value, reval)
     if not route then
         complain(err, "route", host)
         return false
+    elseif route.ignored then
+        complain(route.ignored, "route", host)
     end
     if old then
         dicts.routes:put(host, codec.pack_route(route, to, reval))
@@ -102,7 +105,9 @@ local function apply_route(host, to, value, reval)
 end
 
 
--- An app that loses its policy has the defaults, which Redis knows.
+-- An app that loses its policy has the defaults, which Redis knows. Until that
+-- was asked, the record is of no revalidation: it serves only if Redis cannot
+-- be asked, and the feed keeps its instances up to date.
 local function loses_policy(changes)
     for _, change in ipairs(changes) do
         if not change.id and change.value == null then
@@ -118,8 +123,11 @@ end
 local function judge(name, change)
     local id, value = change.id, change.value
     local read, err
-    if not id then
+    if not id and value == null then
+        return nil
+    elseif not id then
         read, err = codec.policy(decode, value)
+        err = err or read.ignored
     elseif value == null then
         read = false
     else
@@ -163,9 +171,7 @@ end
 
 
 local function apply_app(name, changes)
-    if loses_policy(changes) then
-        return forget(name)
-    elseif not dicts.apps:get(name) then
+    if not dicts.apps:get(name) then
         large[name] = nil
         return
     end
@@ -179,6 +185,9 @@ local function apply_app(name, changes)
     local asof, reval = codec.stamp(text or "")
     if not asof then
         return forget(name)
+    end
+    if loses_policy(changes) then
+        reval = NO_REVALIDATION
     end
     local policy, edits, newest = nil, {}, asof
     for _, change in ipairs(changes) do

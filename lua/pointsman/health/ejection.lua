@@ -113,15 +113,16 @@ function _M.of(app)
 end
 
 
--- syntax: yes = ejection.is_out(list, peer, time)
+-- syntax: yes = ejection.is_out(list, peer, time, is_dry?)
 -- Whether the instance must not be picked now: it is ejected, or half-open and
--- being probed.
-function _M.is_out(list, peer, time)
+-- being probed. `is_dry`: no request asks.
+function _M.is_out(list, peer, time, is_dry)
     local entry = entry_of(list, peer)
     if not entry then
         return false
+    elseif not is_dry then
+        entry.asked = time
     end
-    entry.asked = time
     return entry.till > time or dict_get(entry.lease) ~= nil
 end
 

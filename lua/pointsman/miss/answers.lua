@@ -25,11 +25,37 @@ local NO_PATTERNS = {}
 local last_complaint = 0
 
 
+-- Each lookup meets the same error: one line a second is enough.
+local function complain(counter, ...)
+    count(counter)
+    local time = now()
+    if time - last_complaint >= 1 or time < last_complaint then
+        last_complaint = time
+        ngx_log(ngx.ERR, ...)
+    end
+    return nil, "unavailable"
+end
+
+
+local function unusable(name, err)
+    return complain("bad_records", "failed to use what Redis has for ", name,
+                    ": ", err)
+end
+
+
+local function ignored(name, what)
+    complain("bad_records", "used what Redis has for ", name, " without its ",
+             what)
+end
+
+
 -- A bad instance is left out; the others are used.
 local function decode_app(record, defaults)
     local policy, err = codec.policy(decode, record.policy, defaults)
     if not policy then
         return nil, err
+    elseif policy.ignored then
+        ignored("app " .. record.name, policy.ignored)
     end
     local instances = record.instances
     if type(instances) ~= "table" then
@@ -47,24 +73,6 @@ local function decode_app(record, defaults)
     end
     codec.sort_peers(peers)
     return { name = record.name, policy = policy, peers = peers }
-end
-
-
--- Each lookup meets the same error: one line a second is enough.
-local function complain(counter, ...)
-    count(counter)
-    local time = now()
-    if time - last_complaint >= 1 or time < last_complaint then
-        last_complaint = time
-        ngx_log(ngx.ERR, ...)
-    end
-    return nil, "unavailable"
-end
-
-
-local function unusable(name, err)
-    return complain("bad_records", "failed to use what Redis has for ", name,
-                    ": ", err)
 end
 
 
@@ -112,6 +120,8 @@ local function find_route(lookup, answer, places, facts)
                 local route, err = codec.route(decode, raw)
                 if not route then
                     return unusable(lookup.name, err)
+                elseif route.ignored then
+                    ignored(lookup.name, route.ignored)
                 end
                 facts[i] = route
             end
@@ -174,10 +184,10 @@ end
 local _M = {}
 
 
--- syntax: answers.hosts(lookups)
+-- syntax: answers.hosts(lookups, is_dry?)
 -- Each lookup = { name =, patterns = } gets `found` or `reason`, see
--- lookups.host.
-function _M.hosts(lookups)
+-- lookups.host. `is_dry`: nothing is cached.
+function _M.hosts(lookups, is_dry)
     local patterns, places = gather(lookups)
     local before = fill.prepare(patterns)
     local answer, err = redis.lookup(patterns, #lookups > 1)
@@ -198,19 +208,19 @@ function _M.hosts(lookups)
             found, reason = nil, "unavailable"
         end
         if found then
-            found.keep, found.apps = keep, apps
+            found.keep, found.apps, found.asof = keep, apps, answer.rev
         end
         lookup.found, lookup.reason = found, reason
     end
-    if keep then
+    if keep and not is_dry then
         store(before, patterns, facts, apps, answer.rev, lookups)
     end
 end
 
 
--- syntax: answers.app({ lookup })
+-- syntax: answers.app({ lookup }, is_dry?)
 -- lookup = { name = }; see lookups.app.
-function _M.app(lookups)
+function _M.app(lookups, is_dry)
     local lookup = lookups[1]
     local name = lookup.name
     local before = fill.prepare(NO_PATTERNS, name)
@@ -232,7 +242,8 @@ function _M.app(lookups)
     end
     lookup.found = {
         app = app,
-        again = keep and not fill.store_app(before, app, answer.rev),
+        again = keep and not is_dry
+                and not fill.store_app(before, app, answer.rev),
     }
 end
 

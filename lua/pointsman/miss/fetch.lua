@@ -92,7 +92,7 @@ function _M.fetch(host)
         end
         -- The route was deleted while its apps were looked up.
     end
-    return cache.transient(found.route, apps)
+    return cache.transient(found.route, found.pattern, apps)
 end
 
 

@@ -20,6 +20,7 @@ local max = math.max
 local new_semaphore = semaphore.new
 local ngx_log = ngx.log
 local now = ngx.now
+local on_abort = ngx.on_abort
 local pcall = pcall
 local sleep = ngx.sleep
 local timer_at = ngx.timer.at
@@ -208,9 +209,14 @@ local function new_lookup(all, name)
 end
 
 
+local function ignore() end
+
+
 local function wait_for(lookup)
     if not start() then
-        -- The request itself asks.
+        -- The request itself asks, for others as well: it goes on if its
+        -- client goes away.
+        on_abort(ignore)
         work()
     end
     if not lookup.is_done then

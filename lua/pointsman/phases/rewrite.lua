@@ -10,12 +10,14 @@ local decision = require("pointsman.request.decision")
 local headers = require("pointsman.request.headers")
 local metrics = require("pointsman.metrics")
 local miss = require("pointsman.miss.fetch")
+local paused = require("pointsman.request.paused")
 local records = require("pointsman.request.record")
 local refresh = require("pointsman.miss.refresh")
 local respond = require("pointsman.request.respond")
 local rules = require("pointsman.routing.rules")
 local variables = require("pointsman.request.variables")
 local view = require("pointsman.request.view")
+local wake = require("pointsman.request.wake")
 
 local begin_headers = headers.begin
 local counts = metrics.counts
@@ -30,6 +32,9 @@ local read_host = variables.host
 local set_uri = ngx.req.set_uri
 local var = ngx.var
 
+-- Of an app that was woken in vain.
+local WAKE_RETRY_SECONDS = 5
+
 
 -- A main request counts once; subrequests have no log phase, and do not count.
 local function count_hit(level)
@@ -40,14 +45,18 @@ end
 
 
 -- Answers instead of an app, whose errors it counts as.
-local function refuse(app, rule, reason)
+local function refuse(app, rule, reason, retry_after)
+    if rule and rule.response_headers then
+        headers.announce(rule.response_headers)
+    end
     records.answer(app, rule)
-    return fail(reason)
+    return fail(reason, retry_after)
 end
 
 
 -- A host that is not cached. Returns its target, or nil and the reason of an
 -- error; with the target, whether the balancer phase will find it in the cache.
+-- Then where it came from.
 local function fetch(host)
     local target, reason = miss.fetch(host)
     local level = "hits_redis"
@@ -55,13 +64,39 @@ local function fetch(host)
         target = cache.find_stale(host)
         level = target and "hits_stale" or "hits_none"
     end
-    count_hit(level)
     if not target then
-        return nil, reason
+        return nil, reason, level
     end
     -- It may be newer than what Redis has said.
     local cached = cache.find(host)
-    return cached or target, cached ~= nil
+    return cached or target, cached ~= nil, level
+end
+
+
+-- The same of a host that is cached or not, for a request that has waited.
+local function find_again(host)
+    local target, how = cache.find(host)
+    if target then
+        return target, true
+    elseif how == "no_route" then
+        return nil, how
+    end
+    return fetch(host)
+end
+
+
+-- Where requests to a paused host go once it is resumed, or nil and the reason
+-- of an error.
+local function resume(target, host)
+    local deadline = paused.deadline()
+    while paused.wait(host, target, deadline) do
+        local found, is_kept = find_again(host)
+        if not found or not found.pause then
+            return found, is_kept
+        end
+        target = found
+    end
+    return nil, "paused"
 end
 
 
@@ -89,15 +124,15 @@ local function apply(record, app, rule)
 end
 
 
+-- Returns instead the app that the request may wait for, and the rule.
 local function decide(target, is_upgrade)
-    local app, rule, reason = decision.make(target)
+    local app, rule, reason, empty = decision.make(target)
     if app then
-        reason = choice.refusal(app)
+        reason, empty = choice.refusal(app), app
     end
-    if reason then
-        if rule and rule.response_headers then
-            headers.announce(rule.response_headers)
-        end
+    if reason == "no_instance" and empty and empty.policy.wake then
+        return empty, rule
+    elseif reason then
         return refuse(app, rule, reason)
     elseif app then
         local record = records.decide(app, rule)
@@ -105,13 +140,51 @@ local function decide(target, is_upgrade)
         -- Before a rule edits the headers that these go by.
         choice.note(record)
         record.location = decision.location(record)
-        return apply(record, app, rule)
+        apply(record, app, rule)
+        return nil
     end
     records.answer(nil, rule)
     if rule.redirect then
         return ngx.redirect(rules.location(rule, view), rule.redirect.status)
     end
-    return respond.maintenance(rule.maintenance)
+    respond.maintenance(rule.maintenance)
+    return nil
+end
+
+
+-- Sends a request on to where its host leads to, or answers it. A paused host,
+-- or an app that must be woken, is waited for.
+local function serve(target, is_kept, host, len, is_upgrade)
+    local name, since
+    while true do
+        if target and target.pause then
+            name = name or ffi_string(host, len)
+            target, is_kept = resume(target, name)
+        end
+        if not target then
+            return fail(is_kept)
+        end
+        local empty, rule = target, nil
+        if not target.plain then
+            empty, rule = decide(target, is_upgrade)
+        elseif target.live > 0 then
+            if is_kept and not is_upgrade then
+                return is_subrequest() or keep(target, now())
+            end
+            empty = decide(target, is_upgrade)
+        elseif not target.policy.wake then
+            return refuse(target, nil, "no_instance")
+        end
+        if not empty then
+            return
+        end
+        since = since or now()
+        name = name or ffi_string(host, len)
+        if not wake.wait(empty, name, since) then
+            return refuse(empty, rule, "no_instance", WAKE_RETRY_SECONDS)
+        end
+        target, is_kept = find_again(name)
+    end
 end
 
 
@@ -123,7 +196,9 @@ local function route_on(target, how, host, len, is_upgrade)
             count_hit("hits_negative")
             return fail("no_route")
         end
-        target, is_kept = fetch(ffi_string(host, len))
+        local level
+        target, is_kept, level = fetch(ffi_string(host, len))
+        count_hit(level)
         if not target then
             return fail(is_kept)
         end
@@ -133,15 +208,7 @@ local function route_on(target, how, host, len, is_upgrade)
     else
         count_hit(how == "l1" and "hits_l1" or "hits_l2")
     end
-
-    if target.plain then
-        if target.live == 0 then
-            return refuse(target, nil, "no_instance")
-        elseif is_kept and not is_upgrade then
-            return is_subrequest() or keep(target, now())
-        end
-    end
-    return decide(target, is_upgrade)
+    return serve(target, is_kept, host, len, is_upgrade)
 end
 
 

@@ -1,6 +1,7 @@
 -- Which instance of its app a request gets. For the rewrite and balancer
 -- phases; nothing here yields.
 
+local compose = require("pointsman.balance.compose")
 local draining = require("pointsman.cache.draining")
 local ejection = require("pointsman.health.ejection")
 local in_flight = require("pointsman.request.in_flight")
@@ -22,6 +23,7 @@ local MAX_PICKS = 4
 -- What the skip functions look at: a closure for each request would be garbage
 -- for each.
 local app, ejected, tried, n_tried, time, limit, keeps_drained, is_unsure
+local is_dry = false
 
 
 local function was_tried(peer)
@@ -47,7 +49,7 @@ end
 
 
 local function skip(peer)
-    return was_tried(peer) or ejected and is_out(ejected, peer, time)
+    return was_tried(peer) or ejected and is_out(ejected, peer, time, is_dry)
            or at_limit(peer) or has_drained(peer)
 end
 
@@ -59,7 +61,7 @@ end
 
 
 local function prepare(its_app, record)
-    app, ejected, time = its_app, its_app.ejected, now()
+    app, ejected, time, is_dry = its_app, its_app.ejected, now(), false
     limit = its_app.policy.max_conns
     if record then
         tried, n_tried = record.tried, record.n_tried
@@ -112,7 +114,6 @@ local function pick(record)
     if session then
         keeps_drained = app.policy.sticky.drain == "keep"
         if keeps_session(session) then
-            in_flight.keep(app, session)
             return session
         end
     end
@@ -203,11 +204,28 @@ function _M.take(record)
             peer = pick(record)
         end
         record.peer = peer or false
+        if peer and peer.id == record.session then
+            in_flight.keep(app, peer)
+        end
         if not peer or not ejected or picked(record) then
             return peer
         end
     end
     return peer
+end
+
+
+-- syntax: peer = choice.peek(record)
+-- What choice.take would return now, of a record without instances tried. It
+-- changes nothing.
+function _M.peek(record)
+    prepare(record.app, record)
+    if record.pin then
+        local peer = with_id(record.pin)
+        return peer and not at_limit(peer) and peer or nil
+    end
+    is_dry = true
+    return compose.peek(app.picker, pick, record)
 end
 
 

@@ -7,7 +7,6 @@ local view = require("pointsman.request.view")
 
 local find_rule = rules.find
 local find_target = rules.target
-local var = ngx.var
 
 -- Methods that nginx does not repeat once a request was sent. (LOCK is the
 -- third, but no client sends it with an Idempotency-Key.)
@@ -16,17 +15,17 @@ local UNSAFE = { POST = true, PATCH = true }
 
 local function is_repeatable(policy)
     return policy.retry_idempotency_key and UNSAFE[view.method()]
-           and var.http_idempotency_key ~= nil
+           and view.header("Idempotency-Key") ~= nil
 end
 
 
 local _M = {}
 
 
--- syntax: app, rule, reason = decision.make(target)
+-- syntax: app, rule, reason, empty = decision.make(target)
 -- `target` is what cache.find_at gave. `rule` is nil if the host has but one
 -- app. Without an app, the rule answers by itself, or there is the reason of an
--- error.
+-- error; `empty` is an app of the rule that has no instance, then.
 function _M.make(target)
     if not target.rules then
         return target
@@ -40,7 +39,7 @@ function _M.make(target)
     local apps = target.apps
     local name = find_target(rule, view, target.is_usable, sticky.app_of, apps)
     if not name then
-        return nil, rule, "no_instance"
+        return nil, rule, "no_instance", apps[find_target(rule, view)]
     end
     -- For sticky.tell: the other apps of the host.
     rule.apps = apps

@@ -40,6 +40,9 @@ local REASONS = {
         status = UNAVAILABLE, retry_after = 1,
         message = "all instances of this app are at their limit",
     },
+    paused = {
+        status = UNAVAILABLE, retry_after = 1, message = "this host is paused",
+    },
     no_such_instance = {
         status = UNAVAILABLE, message = "this app has no such instance",
         is_text = true,
@@ -81,23 +84,30 @@ end
 local _M = {}
 
 
--- syntax: respond.tell(reason)
--- For whatever error is answered then.
-function _M.tell(reason)
+-- syntax: status = respond.status(reason)
+function _M.status(reason)
+    return REASONS[reason].status
+end
+
+
+-- syntax: respond.tell(reason, retry_after?)
+-- For whatever error is answered then. `retry_after` in seconds, where it is
+-- not that of the reason.
+function _M.tell(reason, retry_after)
     local name = "errors_" .. reason
     counts[name] = counts[name] + 1
     if not is_subrequest() then
         var.pointsman_error = reason
     end
     ngx.header["X-Pointsman-Error"] = reason
-    ngx.header["Retry-After"] = REASONS[reason].retry_after
+    ngx.header["Retry-After"] = retry_after or REASONS[reason].retry_after
 end
 
 
--- syntax: return respond.fail(reason)
-function _M.fail(reason)
+-- syntax: return respond.fail(reason, retry_after?)
+function _M.fail(reason, retry_after)
     local answer = REASONS[reason]
-    _M.tell(reason)
+    _M.tell(reason, retry_after)
     -- First: a subrequest has its client's headers.
     if is_subrequest() or answer.is_text then
         return say(answer.status, answer.message .. "\n")

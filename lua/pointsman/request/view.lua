@@ -1,16 +1,26 @@
--- What rules and pickers may ask of the request under way. For all phases that
--- have one. One object for all requests of a worker: nothing of it may be kept.
+-- What rules and pickers may ask of the request under way, or of one that is
+-- explained. For all phases that have one. One object for all requests of a
+-- worker: nothing of it may be kept.
+--
+-- X-Request-Id is the one that the edge logs and tells the app: its own if the
+-- client sent none. So what was decided by it can be explained from the log.
 
 local values = require("pointsman.routing.values")
 
+local error = error
 local get_headers = ngx.req.get_headers
 local gsub = string.gsub
 local lower = string.lower
 local match = string.match
 local ngx = ngx
+local pcall = pcall
 local random = math.random
 local type = type
-local var = ngx.var
+
+local REQUEST_ID = "pointsman_request_id"
+
+-- What nginx's variables are read from, and headers of several lines.
+local var, lines_of = ngx.var, get_headers
 
 -- Header names as nginx's variables spell them.
 local header_variables = {}
@@ -18,6 +28,9 @@ local header_variables = {}
 
 local function header_variable(name)
     local variable = "http_" .. gsub(lower(name), "-", "_")
+    if variable == "http_x_request_id" then
+        variable = REQUEST_ID
+    end
     header_variables[name] = variable
     return variable
 end
@@ -27,7 +40,7 @@ local _M = {
     -- For pickers: seconds, and what a consistent hash goes by.
     now = 0, key = nil,
     -- Of [0, 1).
-    random = function() return random() end,
+    random = random,
 }
 
 
@@ -52,11 +65,14 @@ end
 -- all headers is made for the others only. (From nginx 1.23 on, the variable
 -- has all values, joined by commas.)
 function _M.header(name, accept, by)
-    local value = var[header_variables[name] or header_variable(name)]
+    local variable = header_variables[name] or header_variable(name)
+    local value = var[variable]
     if not value or not accept or accept(value, by) then
         return value
+    elseif variable == REQUEST_ID then
+        return nil
     end
-    local lines = get_headers(0)[lower(name)]
+    local lines = lines_of(0)[lower(name)]
     if type(lines) == "table" then
         for i = 1, #lines do
             if accept(lines[i], by) then
@@ -130,6 +146,27 @@ end
 -- Path and query as they came.
 function _M.request_uri()
     return var.request_uri
+end
+
+
+local function first()
+    return 0
+end
+
+
+-- syntax: value = view.of(request, call)
+-- What `call()` returns, where the view shows that request instead: { vars =
+-- nginx's variables, lines = { header = its value or a list } }. It must not
+-- yield. random() is 0 meanwhile: what is left to chance is not drawn.
+function _M.of(request, call)
+    var, _M.random = request.vars, first
+    lines_of = function() return request.lines end
+    local ok, value = pcall(call)
+    var, lines_of, _M.random = ngx.var, get_headers, random
+    if not ok then
+        error(value, 0)
+    end
+    return value
 end
 
 

@@ -86,14 +86,20 @@ local function compile_rule(given, number)
 end
 
 
-local function fits(rule, path, req)
+local function has_path(rule, path)
     local length = rule.length
     if length > 0 then
         local border = byte(path, length + 1)
-        if border and border ~= SLASH
-                or sub(path, 1, length) ~= rule.path then
-            return false
-        end
+        return (not border or border == SLASH)
+               and sub(path, 1, length) == rule.path
+    end
+    return true
+end
+
+
+local function fits(rule, path, req)
+    if not has_path(rule, path) then
+        return false
     end
     local when = rule.when
     if when then
@@ -159,7 +165,46 @@ function _M.find(compiled, req)
 end
 
 
--- syntax: app = rules.target(rule, req, usable?, session_of?, apps?)
+local function conditions_of(rule, path, req)
+    local list = { { on = "path", is = rule.path, value = path,
+                     matches = has_path(rule, path) } }
+    for i, condition in ipairs(rule.when or {}) do
+        list[i + 1] = test.describe(condition, req)
+    end
+    if rule.redirect then
+        list[#list + 1] = {
+            on = "redirect", is = "leads elsewhere",
+            value = location.url(rule.redirect, req),
+            matches = leads_elsewhere(rule.redirect, req) and true or false,
+        }
+    end
+    return list
+end
+
+
+-- syntax: steps = rules.trace(compiled, req)
+-- What rules.find looks at, up to the rule that fits: for each rule { number =,
+-- matches =, conditions = { { on =, is =, value =, matches = }, ... } }.
+function _M.trace(compiled, req)
+    local path, steps = req.path(), {}
+    for i = 1, #compiled do
+        local rule = compiled[i]
+        steps[i] = { number = i, matches = fits(rule, path, req),
+                     conditions = conditions_of(rule, path, req) }
+        if steps[i].matches then
+            break
+        end
+    end
+    return steps
+end
+
+
+-- syntax: facts = rules.describe(rule, req, app, how, usable)
+-- How rules.target came to its app, see rules/split.lua.
+_M.describe = split.describe
+
+
+-- syntax: app, how = rules.target(rule, req, usable?, session_of?, apps?)
 -- The app to which a request goes. A target that is forced comes first, then
 -- the side of the session: session_of(targets, apps, usable), which returns an
 -- app or nil; targets of weight 0 are not among them. In the split, apps are

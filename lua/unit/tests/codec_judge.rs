@@ -409,3 +409,53 @@ fn an_instance_may_be_draining_or_down() {
         "#,
     );
 }
+
+#[test]
+fn a_pause_is_read_and_a_bad_one_is_left_out() {
+    check_judge(
+        r#"
+        local function paused(pause)
+            return codec.route(json, '{"rev":"7","rules":[{"path":"/","to":'
+                .. '[{"app":"a"}]}],"pause":' .. pause .. "}")
+        end
+        local got = paused '{"max":5}'
+        same({ got.pause, got.plain, got.ignored }, { { max = 5 }, false })
+        same(codec.unpack_route(codec.pack_route(got, 9, 1), json).pause,
+             { max = 5 })
+        same(paused("{}").pause, { max = 1000 })
+        for _, bad in ipairs { "1", "true", "null", '{"max":-1}',
+                               '{"max":0.5}', '{"max":"5"}', '{"later":1}' } do
+            got = paused(bad)
+            same({ got.ignored, got.plain }, { "bad pause", true }, bad)
+            same(got.pause, nil, bad)
+        end
+        same(route('[{"path":"/","to":[{"app":"a"}]}]').ignored, nil)
+        "#,
+    );
+}
+
+#[test]
+fn a_wake_is_read_and_a_bad_one_is_left_out() {
+    check_judge(
+        r#"
+        local got = policy ',"wake":{"url":"http://a.example:80/x?y"}'
+        same({ got.wake, got.plain },
+             { { url = "http://a.example:80/x?y", timeout = 30, max = 1000 },
+               true })
+        same(policy(',"wake":{"url":"https://[::1]:8","timeout":1.5,"max":0}')
+                 .wake, { url = "https://[::1]:8", timeout = 1.5, max = 0 })
+        for _, bad in ipairs { "1", "null", "{}", '{"timeout":3}',
+                '{"url":"ftp://a"}', '{"url":"http://"}',
+                '{"url":"http://a b"}', '{"url":"http://u:p@a/"}',
+                '{"url":"http://a\\r\\nX: y"}',
+                '{"url":"http://a/","timeout":0.9}',
+                '{"url":"http://a/","timeout":301}',
+                '{"url":"http://a/","timeout":"30s"}',
+                '{"url":"http://a/","max":-1}',
+                '{"url":"http://a/","later":1}' } do
+            got = policy(',"retries":3,"wake":' .. bad)
+            same({ got.ignored, got.retries, got.wake }, { "bad wake", 3 }, bad)
+        end
+        "#,
+    );
+}

@@ -210,3 +210,79 @@ fn a_new_instance_is_not_filled_as_full_as_the_others() {
         "#,
     );
 }
+
+#[test]
+fn a_peek_is_what_the_next_pick_will_be_and_changes_nothing() {
+    check_pickers(
+        r#"
+        local function snapshot(value, seen)
+            if type(value) ~= "table" or seen[value] then
+                return value
+            end
+            seen[value] = true
+            local copy = {}
+            for key, field in pairs(value) do
+                copy[key] = snapshot(field, seen)
+            end
+            return copy
+        end
+        local request = { now = 100 }
+        for _, balance in ipairs(ALL) do
+            for n = 2, 40, 38 do
+                local list = many(n)
+                for i, peer in ipairs(list) do
+                    peer.weight, peer.zone = i % 7 + 1, i % 2 == 0 and "w" or "e"
+                end
+                local policy = { balance = balance, slow_start = 60,
+                                 prefer_zone = true }
+                local options = { flight = flights(), zone = "w", seed = 0.5,
+                                  now = 90 }
+                local picker = compose.new(policy, list, 0.3, options)
+                -- young ones, too
+                list = many(n + 5)
+                picker = compose.new(policy, list, picker, options)
+                for i = 1, 50 do
+                    request.key = "key " .. i
+                    local function pick() return picker:pick(nil, request) end
+                    local before = snapshot(picker, {})
+                    local peeked
+                    for _ = 1, 3 do
+                        peeked = compose.peek(picker, pick)
+                        same(snapshot(picker, {}), before, balance)
+                    end
+                    same(pick().id, peeked.id, balance)
+                end
+                same(pcall(compose.peek, picker, function()
+                    picker:pick(nil, request)
+                    error("x")
+                end), false)
+            end
+        end
+        "#,
+    );
+}
+
+#[test]
+fn who_is_warming_is_known_through_zones() {
+    check_pickers(
+        r#"
+        for _, zone in ipairs { false, "w" } do
+            local policy = { balance = "round_robin", slow_start = 10,
+                             prefer_zone = zone and true or nil }
+            local options = { flight = flights(), zone = zone or nil,
+                              seed = 0.5, now = 5 }
+            local list = peers { a = 1 }
+            list[1].zone = "w"
+            local picker = compose.new(policy, list, 0.1, options)
+            list = peers { a = 1, b = 1 }
+            list[1].zone = "w"
+            picker = compose.new(policy, list, picker, options)
+            same(compose.is_warming(picker, "a", 6), false)
+            same(compose.is_warming(picker, "b", 6), true)
+            same(compose.is_warming(picker, "b", 16), false)
+        end
+        local bare = new("round_robin", peers { a = 1 }, 0.1)
+        same(compose.is_warming(bare, "a", 1), false)
+        "#,
+    );
+}

@@ -94,13 +94,14 @@ function _M.compile(to, split_by)
 end
 
 
--- syntax: app = split.choose(rule, req, usable?, session_of?, apps?)
+-- syntax: app, how = split.choose(rule, req, usable?, session_of?, apps?)
+-- how: "force", "session", "hash" or "random"; nil if there is but one target.
 function _M.choose(rule, req, usable, session_of, apps)
     local self = rule.split
     local forced = self.forced
     for i = 1, #forced do
         if holds(forced[i].condition, req) then
-            return forced[i].app
+            return forced[i].app, "force"
         end
     end
 
@@ -112,7 +113,7 @@ function _M.choose(rule, req, usable, session_of, apps)
     end
     local side = session_of and session_of(targets, apps, usable)
     if side then
-        return side
+        return side, "session"
     end
 
     turn = turn + 1
@@ -123,11 +124,50 @@ function _M.choose(rule, req, usable, session_of, apps)
                   or by_chance(targets, req.random())
         local app = targets[i].app
         if not usable or usable(app) then
-            return app
+            return app, key and "hash" or "random"
         end
         left_out[i] = turn
     end
     return nil
+end
+
+
+-- syntax: facts = split.describe(rule, req, app, how, usable)
+-- How choose() came to its app: { app =, by =, value =, share =, shares = };
+-- nil if there is but one target. A share is of the targets that can be used,
+-- and weights 0 have none.
+function _M.describe(rule, req, app, how, usable)
+    local self = rule.split
+    if not how then
+        return nil
+    end
+    local by, value = how, nil
+    if how == "hash" then
+        by = self.by .. (self.by == "client" and "" or " " .. self.name)
+        value = req[self.by](self.name, is_not_empty)
+    elseif how == "force" then
+        for i = 1, #self.forced do
+            local forced = self.forced[i]
+            if forced.app == app and holds(forced.condition, req) then
+                local facts = test.describe(forced.condition, req)
+                by, value = "force " .. facts.on, facts.value
+                break
+            end
+        end
+    end
+    local total, shares = 0, {}
+    for i = 1, #self.targets do
+        local target = self.targets[i]
+        if usable(target.app) then
+            total = total + target.weight
+        end
+    end
+    for i = 1, #self.targets do
+        local target = self.targets[i]
+        shares[target.app] = usable(target.app) and target.weight / total or 0
+    end
+    return { app = app, by = by, value = value, share = shares[app],
+             shares = shares }
 end
 
 

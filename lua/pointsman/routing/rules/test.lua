@@ -2,6 +2,9 @@
 
 local find = string.find
 local gmatch = string.gmatch
+local concat = table.concat
+local pairs = pairs
+local sort = table.sort
 local sub = string.sub
 
 
@@ -70,6 +73,32 @@ function _M.holds(condition, req)
     end
     local value = req[condition.of](condition.name, condition.accept, condition)
     return (value ~= nil) == condition.wanted
+end
+
+
+-- syntax: facts = test.describe(condition, req)
+-- { on = what is looked at, is = what it must be, value = what the request has,
+-- matches = }
+function _M.describe(condition, req)
+    local matches = _M.holds(condition, req)
+    if condition.methods then
+        local names = {}
+        for name in pairs(condition.methods) do
+            names[#names + 1] = name
+        end
+        sort(names)
+        return { on = "method", is = concat(names, ", "), value = req.method(),
+                 matches = matches }
+    end
+    local of, name, text = condition.of, condition.name, condition.text
+    local is = condition.wanted and "present" or "absent"
+    if text then
+        is = (condition.is_prefix and "prefix " or "exact ") .. text
+    end
+    return {
+        on = of .. " " .. name, is = is, matches = matches,
+        value = req[of](name, condition.accept, condition) or req[of](name),
+    }
 end
 
 
