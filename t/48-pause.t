@@ -111,6 +111,31 @@ true
 
 
 
+=== an error page that leads back here does not wait again
+--- setup: pause_timeout = 1,
+--- config
+    location / {
+        error_page 503 @again;
+        include pointsman/location.conf;
+    }
+    location @again {
+        include pointsman/location.conf;
+    }
+--- records
+route shop.test shop pause=3
+inst shop a @a
+--- lua
+local began = ngx.now()
+t.say(t.show("shop.test"))
+ngx.update_time()
+local seconds = ngx.now() - began
+t.say(seconds >= 1 and seconds < 1.9 or seconds)
+--- response_body
+503 paused
+true
+
+
+
 === the hosts of a paused wildcard share its places
 --- records
 route *.shop.test shop pause=2
