@@ -41,7 +41,7 @@ local came
 local results = t.together(function()
     local shown = t.show("shop.test", "/echo", { body = "x" })
     ngx.update_time()
-    return shown:match("^%d+ %S+") .. " " .. tostring(ngx.now() - came < 0.3)
+    return shown:match("^%d+ %S+") .. " " .. tostring(ngx.now() - came < 1)
 end, function()
     return t.show("shop.test")
 end, function()
@@ -112,7 +112,7 @@ local function ask()
     ngx.update_time()
     return response.status .. " " .. response.headers["x-pointsman-error"]
            .. " " .. response.headers["retry-after"] .. " "
-           .. (ngx.now() - began >= 1 and "late" or "at once")
+           .. (ngx.now() - began > 0.9 and "late" or "at once")
 end
 local results = t.together(ask, function()
     t.wait_waiting("waking shop", 1)

@@ -153,7 +153,6 @@ local function state()
     table.sort(parts)
     return table.concat(parts, "\n")
 end
-t.sleep(1.1)        -- what was counted is added up each second
 local before = state()
 for _ = 1, 5 do
     for _, url in ipairs { "http://shop.test", "http://rules.test/",
@@ -162,7 +161,6 @@ for _ = 1, 5 do
     end
 end
 t.say(t.lookups() > 5)
-t.sleep(1.1)
 local after = state()
 t.say(before == after or before .. "\n---\n" .. after)
 -- Nothing was cached.

@@ -12,7 +12,7 @@ local setmetatable = setmetatable
 local type = type
 
 local HOUR = 3600000
-local MAX_WAITING, MOST_WAITING = 1000, 1e6
+local MAX_WAITING, MOST_WAITING = 1000, 2 ^ 31
 local YEAR = 365 * 24 * HOUR
 
 -- What holds where a policy says nothing.

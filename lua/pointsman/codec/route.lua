@@ -14,7 +14,7 @@ local type = type
 local ACTIONS = { "to", "redirect", "maintenance" }
 local MAX_HEADERS = 32
 -- How many requests may wait for a paused host.
-local MAX_WAITING, MOST_WAITING = 1000, 1e6
+local MAX_WAITING, MOST_WAITING = 1000, 2 ^ 31
 local YEAR = 365 * 24 * 3600
 
 -- What the edge itself sets, so that a rule cannot.

@@ -85,11 +85,17 @@ local function find_again(host)
 end
 
 
+-- A request that an error page of the user's leads back here has waited enough.
+local function has_failed()
+    return not is_subrequest() and var.pointsman_error ~= ""
+end
+
+
 -- Where requests to a paused host go once it is resumed, or nil and the reason
 -- of an error.
 local function resume(target, host)
     local deadline = paused.deadline()
-    while paused.wait(host, target, deadline) do
+    while not has_failed() and paused.wait(host, target, deadline) do
         local found, is_kept = find_again(host)
         if not found or not found.pause then
             return found, is_kept
@@ -180,7 +186,7 @@ local function serve(target, is_kept, host, len, is_upgrade)
         end
         since = since or now()
         name = name or ffi_string(host, len)
-        if not wake.wait(empty, name, since) then
+        if has_failed() or not wake.wait(empty, name, since) then
             return refuse(empty, rule, "no_instance", WAKE_RETRY_SECONDS)
         end
         target, is_kept = find_again(name)
