@@ -1,6 +1,5 @@
-//! `pointsman serve`: the sync, the prober, the follower of edges and the admin
-//! API, side by side
-//! until told to stop.
+//! `pointsman serve`: the sync, the prober, the followers of edges and events,
+//! and the admin API, side by side until told to stop.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -11,11 +10,12 @@ use pointsman_api::listen::{self, Limits};
 use pointsman_api::readiness::Readiness;
 use pointsman_edges::EdgeFollower;
 use pointsman_edges::source::ReportSource;
+use pointsman_events::EventFollower;
 use pointsman_mirror::Mirror;
 use pointsman_probe::Prober;
 use pointsman_publish::Publisher;
 use pointsman_publish::sink::Sink;
-use pointsman_store::Store;
+use pointsman_store::{SignedStore, Store};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -51,16 +51,19 @@ pub async fn run(
     stop: CancellationToken,
 ) -> Result<(), TaskError> {
     let counted = Counters::new();
-    let mirror = Mirror::new(Arc::clone(&agent.store));
+    // What the agent writes by itself is its own.
+    let own: Arc<dyn Store> = Arc::new(SignedStore::of_agent(Arc::clone(&agent.store), &agent.id));
+    let mirror = Mirror::new(Arc::clone(&own));
     let (table, probed) = (Arc::clone(mirror.table()), mirror.subscribe());
     let (publisher, status) = Publisher::new(&agent.id, mirror, agent.sink, counted.publish);
-    let prober = Prober::new(&agent.id, Arc::clone(&agent.store), probed, counted.probe);
-    let (follower, edges) =
-        EdgeFollower::new(Arc::clone(&agent.store), agent.reports, Arc::clone(&table));
+    let prober = Prober::new(&agent.id, Arc::clone(&own), probed, counted.probe);
+    let (follower, edges) = EdgeFollower::new(own, agent.reports, Arc::clone(&table));
+    let (event_follower, events) = EventFollower::new(Arc::clone(&agent.store));
     let state = ApiState {
-        store: agent.store,
+        store: pointsman_api::signed(agent.store, &agent.id),
         table,
         edges,
+        events,
         readiness: Readiness::new(status, stop.clone()),
         metrics: counted.shown,
         agent: agent.id,
@@ -76,6 +79,11 @@ pub async fn run(
     let token = stop.clone();
     tasks.spawn("edges", async move {
         follower.run(token).await;
+        Ok::<_, Infallible>(())
+    });
+    let token = stop.clone();
+    tasks.spawn("events", async move {
+        event_follower.run(token).await;
         Ok::<_, Infallible>(())
     });
     let token = stop.clone();

@@ -300,6 +300,7 @@ impl AgentClient {
         for (name, values) in [
             ("method", query.method.as_slice()),
             ("header", &*query.header),
+            ("client", query.client.as_slice()),
         ] {
             for value in values {
                 path = format!("{path}&{name}={}", segment(value));

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use crate::InstanceItem;
 
 /// The query of explain: a request.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ExplainQuery {
     /// The absolute URL, `http://host/path?query`.
@@ -19,6 +19,10 @@ pub struct ExplainQuery {
     /// A header, `Name: value`; may be repeated.
     #[serde(default)]
     pub header: Vec<String>,
+    /// The client's IP address, for what goes by it.
+    #[serde(default)]
+    #[schema(nullable = false)]
+    pub client: Option<String>,
 }
 
 /// What would become of a request: as this agent's table has it, and as each
