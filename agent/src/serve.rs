@@ -17,11 +17,15 @@ use pointsman_publish::Publisher;
 use pointsman_publish::sink::Sink;
 use pointsman_store::{SignedStore, Store};
 use tokio::net::TcpListener;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::metrics::Counters;
 use crate::shutdown::{TaskError, Tasks};
+
+/// How long the events wait for the sync; it may be held up for ever.
+const SYNC_FIRST: Duration = Duration::from_secs(10);
 
 /// What an agent is made of.
 #[derive(Debug)]
@@ -59,6 +63,7 @@ pub async fn run(
     let prober = Prober::new(&agent.id, Arc::clone(&own), probed, counted.probe);
     let (follower, edges) = EdgeFollower::new(own, agent.reports, Arc::clone(&table));
     let (event_follower, events) = EventFollower::new(Arc::clone(&agent.store));
+    let mut synced = status.clone();
     let state = ApiState {
         store: pointsman_api::signed(agent.store, &agent.id),
         table,
@@ -83,6 +88,9 @@ pub async fn run(
     });
     let token = stop.clone();
     tasks.spawn("events", async move {
+        // The history is long, and the sync comes first.
+        let synced = timeout(SYNC_FIRST, synced.wait_for(|status| status.ready));
+        token.run_until_cancelled(synced).await;
         event_follower.run(token).await;
         Ok::<_, Infallible>(())
     });

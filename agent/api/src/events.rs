@@ -38,6 +38,10 @@ pub(super) async fn list(
         let detail = "since must be a revision, or 0 for all events that are known";
         return Err(Problem::new(Code::BadQuery, detail).field("since"));
     }
+    // An agent that has just become ready is about to read them.
+    let begun = state.events.begun();
+    let begun = tokio::time::timeout(state.patience, begun).await;
+    begun.map_err(|_| unread())?;
     let accepted = headers.get_all(header::ACCEPT).iter();
     let mut accepted = accepted.filter_map(|value| value.to_str().ok());
     if accepted.any(|value| value.contains(STREAM)) {

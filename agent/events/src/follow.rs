@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use crate::log::{EventPage, Log};
+use crate::log::{EventLog, EventPage};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
@@ -20,7 +20,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// The last changes, for others to ask. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Events {
-    log: Arc<Mutex<Log>>,
+    log: Arc<Mutex<EventLog>>,
     moved: watch::Receiver<()>,
 }
 
@@ -28,7 +28,7 @@ pub struct Events {
 #[derive(Debug)]
 pub struct EventFollower {
     store: Arc<dyn Store>,
-    log: Arc<Mutex<Log>>,
+    log: Arc<Mutex<EventLog>>,
     moved: watch::Sender<()>,
 }
 
@@ -36,7 +36,7 @@ impl EventFollower {
     /// A follower of what `store` has; nothing happens before
     /// [`EventFollower::run`].
     pub fn new(store: Arc<dyn Store>) -> (Self, Events) {
-        let log = Arc::new(Mutex::new(Log::default()));
+        let log = Arc::new(Mutex::new(EventLog::default()));
         let (moved, receiver) = watch::channel(());
         let events = Events {
             log: Arc::clone(&log),
@@ -116,6 +116,14 @@ impl Events {
         self.ask(|log| log.last(limit))
     }
 
+    /// Waits until etcd is read. Cancel safe.
+    pub async fn begun(&self) {
+        let mut events = self.clone();
+        while events.ask(|_| ()).is_none() {
+            events.moved().await;
+        }
+    }
+
     /// Waits until there may be more. Cancel safe. Never ready once the follower
     /// has ended.
     pub async fn moved(&mut self) {
@@ -124,12 +132,12 @@ impl Events {
         }
     }
 
-    fn ask<T>(&self, question: impl FnOnce(&Log) -> T) -> Option<T> {
+    fn ask<T>(&self, question: impl FnOnce(&EventLog) -> T) -> Option<T> {
         let log = lock(&self.log);
         log.has_begun().then(|| question(&log))
     }
 }
 
-fn lock(log: &Mutex<Log>) -> MutexGuard<'_, Log> {
+fn lock(log: &Mutex<EventLog>) -> MutexGuard<'_, EventLog> {
     log.lock().unwrap_or_else(PoisonError::into_inner)
 }

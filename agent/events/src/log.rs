@@ -62,7 +62,7 @@ pub struct EventPage {
 
 /// The last changes of one registry.
 #[derive(Debug, Default)]
-pub(crate) struct Log {
+pub(crate) struct EventLog {
     events: VecDeque<Arc<LoggedEvent>>,
     bytes: usize,
     epoch: String,
@@ -73,7 +73,7 @@ pub(crate) struct Log {
     begun: u64,
 }
 
-impl Log {
+impl EventLog {
     /// Whether it follows a registry.
     pub(crate) fn has_begun(&self) -> bool {
         self.begun > 0

@@ -154,6 +154,7 @@ async fn a_list_is_read_page_by_page() {
 #[tokio::test(start_paused = true)]
 async fn an_agent_that_has_not_read_them_says_so() {
     let api = Api::new();
+    // It waits for them, but not for ever.
     api.get("/v1/events").await.refused(503, "not_ready");
 }
 
