@@ -1,6 +1,5 @@
-//! `pointsman serve`: the sync, the prober, the follower of edges and the admin
-//! API, side by side
-//! until told to stop.
+//! `pointsman serve`: the sync, the prober, the followers of edges and events,
+//! and the admin API, side by side until told to stop.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -11,17 +10,22 @@ use pointsman_api::listen::{self, Limits};
 use pointsman_api::readiness::Readiness;
 use pointsman_edges::EdgeFollower;
 use pointsman_edges::source::ReportSource;
+use pointsman_events::EventFollower;
 use pointsman_mirror::Mirror;
 use pointsman_probe::Prober;
 use pointsman_publish::Publisher;
 use pointsman_publish::sink::Sink;
-use pointsman_store::Store;
+use pointsman_store::{SignedStore, Store};
 use tokio::net::TcpListener;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::metrics::Counters;
 use crate::shutdown::{TaskError, Tasks};
+
+/// How long the events wait for the sync; it may be held up for ever.
+const SYNC_FIRST: Duration = Duration::from_secs(10);
 
 /// What an agent is made of.
 #[derive(Debug)]
@@ -51,16 +55,20 @@ pub async fn run(
     stop: CancellationToken,
 ) -> Result<(), TaskError> {
     let counted = Counters::new();
-    let mirror = Mirror::new(Arc::clone(&agent.store));
+    // What the agent writes by itself is its own.
+    let own: Arc<dyn Store> = Arc::new(SignedStore::of_agent(Arc::clone(&agent.store), &agent.id));
+    let mirror = Mirror::new(Arc::clone(&own));
     let (table, probed) = (Arc::clone(mirror.table()), mirror.subscribe());
     let (publisher, status) = Publisher::new(&agent.id, mirror, agent.sink, counted.publish);
-    let prober = Prober::new(&agent.id, Arc::clone(&agent.store), probed, counted.probe);
-    let (follower, edges) =
-        EdgeFollower::new(Arc::clone(&agent.store), agent.reports, Arc::clone(&table));
+    let prober = Prober::new(&agent.id, Arc::clone(&own), probed, counted.probe);
+    let (follower, edges) = EdgeFollower::new(own, agent.reports, Arc::clone(&table));
+    let (event_follower, events) = EventFollower::new(Arc::clone(&agent.store));
+    let mut synced = status.clone();
     let state = ApiState {
-        store: agent.store,
+        store: pointsman_api::signed(agent.store, &agent.id),
         table,
         edges,
+        events,
         readiness: Readiness::new(status, stop.clone()),
         metrics: counted.shown,
         agent: agent.id,
@@ -76,6 +84,14 @@ pub async fn run(
     let token = stop.clone();
     tasks.spawn("edges", async move {
         follower.run(token).await;
+        Ok::<_, Infallible>(())
+    });
+    let token = stop.clone();
+    tasks.spawn("events", async move {
+        // The history is long, and the sync comes first.
+        let synced = timeout(SYNC_FIRST, synced.wait_for(|status| status.ready));
+        token.run_until_cancelled(synced).await;
+        event_follower.run(token).await;
         Ok::<_, Infallible>(())
     });
     let token = stop.clone();

@@ -71,7 +71,7 @@ pub(super) async fn get(
 
 /// All instances of an app, page by page: the table is held for one page at a
 /// time. They are as of the revision or later.
-fn instances_of(state: &ApiState, app: &str) -> (Vec<InstanceView>, Revision) {
+pub(super) fn instances_of(state: &ApiState, app: &str) -> (Vec<InstanceView>, Revision) {
     let mut instances: Vec<InstanceView> = Vec::new();
     let mut at = None;
     loop {
@@ -124,7 +124,7 @@ pub(super) async fn list(
     }))
 }
 
-fn item(view: InstanceView) -> InstanceItem {
+pub(super) fn item(view: InstanceView) -> InstanceItem {
     let (mut shadowed_by, mut why) = (None, None);
     let state = match view.state {
         InstanceState::Live => InstanceWord::Live,

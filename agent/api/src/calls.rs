@@ -12,7 +12,9 @@ use pointsman_wire as wire;
 use utoipa::ToSchema;
 use utoipa::openapi::{Ref, RefOr, Schema};
 
-use super::{ApiState, apps, draining, edges, instances, openapi, routes, settings, status};
+use super::{
+    ApiState, apps, draining, edges, events, explain, instances, openapi, routes, settings, status,
+};
 
 /// What a client must be allowed to do, to make a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -196,6 +198,10 @@ pub(crate) fn all() -> Vec<ApiCall> {
             .writes(),
         ApiCall::new(GET, "/v1/wait", Read, "Wait until a revision is live on every edge", edges::wait)
             .query::<wire::WaitQuery>().answers::<wire::WaitAnswer>(),
+        ApiCall::new(GET, "/v1/events", Read, "List the last changes, or follow them", events::list)
+            .query::<wire::EventsQuery>().answers::<wire::EventList>(),
+        ApiCall::new(GET, "/v1/explain", Read, "Explain what becomes of a request", explain::get)
+            .query::<wire::ExplainQuery>().answers::<wire::ExplainAnswer>(),
         ApiCall::new(PUT, settings_path, Admin, "Set what holds for the whole registry", settings::put)
             .takes::<wire::SettingsBody>().writes(),
         ApiCall::new(GET, settings_path, Read, "Show the settings", settings::get)

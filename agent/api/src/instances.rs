@@ -15,6 +15,7 @@ use serde_json::Value;
 use tracing::Instrument as _;
 
 use super::ApiState;
+use super::caller::Caller;
 use super::extract::{InstanceParam, JsonBody, Precondition};
 use super::problem::{Code, Problem};
 use super::registering::{InstanceKeys, Registering, deregister};
@@ -68,6 +69,7 @@ async fn whole<F>(patience: Duration, calls: F) -> Result<Response, Problem>
 where
     F: Future<Output = Result<Response, Problem>> + Send + 'static,
 {
+    let calls = Caller::current().serve(calls);
     let calls = tokio::spawn(calls.in_current_span());
     match tokio::time::timeout(patience, calls).await {
         Ok(Ok(answer)) => answer,

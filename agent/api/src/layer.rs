@@ -1,11 +1,12 @@
 //! Around every handler: request id, span, limits on the head, panics,
 //! the body of a problem, and the count of requests.
 
+use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::extract::{FromRequestParts as _, MatchedPath, Request, State};
+use axum::extract::{ConnectInfo, FromRequestParts as _, MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -15,6 +16,7 @@ use pointsman_wire::WriteQuery;
 use tracing::Instrument as _;
 
 use super::ApiState;
+use super::caller::Caller;
 use super::edges::{MadeAt, patience};
 use super::extract::Params;
 use super::problem::{Code, Problem};
@@ -48,7 +50,12 @@ pub(super) async fn around(
         method = method.as_str(),
         path = request.uri().path()
     );
-    async {
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    let caller = Caller {
+        address: peer.map(|ConnectInfo(address)| *address),
+        request: id.clone(),
+    };
+    let served = async {
         let mut response = match around.refuse(&request, route) {
             Some(problem) => problem.into_response(),
             // The handlers share nothing that a panic could leave half done:
@@ -83,9 +90,8 @@ pub(super) async fn around(
             .count(method_label(&method), route, status, took);
         tracing::debug!(status, ?took, "answered");
         response
-    }
-    .instrument(span)
-    .await
+    };
+    caller.serve(served).instrument(span).await
 }
 
 impl Around {

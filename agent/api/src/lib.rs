@@ -7,6 +7,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::middleware;
 use pointsman_edges::Edges;
+use pointsman_events::Events;
 use pointsman_mirror::SharedTable;
 use pointsman_store::Store;
 
@@ -14,9 +15,12 @@ use crate::metrics::Metrics;
 use crate::readiness::Readiness;
 
 mod apps;
+mod caller;
 mod calls;
 mod draining;
 mod edges;
+mod events;
+mod explain;
 mod extract;
 mod instances;
 mod layer;
@@ -33,18 +37,23 @@ mod storage;
 #[cfg(test)]
 mod tests;
 
+pub use caller::signed;
+
 use calls::ApiCall;
 use problem::{Code, Problem};
 
 /// What the handlers share.
 #[derive(Debug)]
 pub struct ApiState {
-    /// Where things are written to and read from.
+    /// Where things are written to and read from; writes say who calls
+    /// ([`signed`]).
     pub store: Arc<dyn Store>,
     /// Where lists are read from.
     pub table: SharedTable,
     /// What edges report.
     pub edges: Edges,
+    /// What was changed lately.
+    pub events: Events,
     /// Whether the agent is ready, and what the sync says.
     pub readiness: Readiness,
     /// What is counted.

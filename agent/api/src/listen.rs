@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use axum::extract::ConnectInfo;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -108,7 +109,11 @@ async fn connection(
     let at_work = AtomicUsize::new(0);
     let service = service_fn(|request: hyper::Request<Incoming>| {
         at_work.fetch_add(1, Ordering::Relaxed);
-        let answer = router.clone().oneshot(request.map(Body::new));
+        let mut request = request.map(Body::new);
+        if let Some(peer) = peer {
+            request.extensions_mut().insert(ConnectInfo(peer));
+        }
+        let answer = router.clone().oneshot(request);
         let at_work = &at_work;
         async move {
             let answer = answer.await;

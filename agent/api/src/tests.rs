@@ -7,6 +7,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
 use pointsman_edges::EdgeFollower;
+use pointsman_events::EventFollower;
 use pointsman_memory::MemoryStore;
 use pointsman_mirror::table::Table;
 use pointsman_publish::SyncStatus;
@@ -23,6 +24,8 @@ mod docs;
 mod draining;
 mod edges;
 mod errors;
+mod events;
+mod explain;
 mod instances;
 mod parsers;
 mod routes;
@@ -38,6 +41,9 @@ struct Api {
     reports: edges::Reports,
     /// To be run where a test is about edges.
     follower: Option<EdgeFollower>,
+    /// To be run where a test is about events.
+    event_follower: Option<EventFollower>,
+    stop: CancellationToken,
     router: Router,
 }
 
@@ -106,11 +112,14 @@ impl Api {
             Arc::new(reports.clone()),
             Arc::clone(&table),
         );
+        let (event_follower, events) = EventFollower::new(Arc::clone(&shared));
+        let stop = CancellationToken::new();
         let state = ApiState {
-            store: shared,
+            store: signed(shared, "agent-1"),
             table: Arc::clone(&table),
             edges,
-            readiness: Readiness::new(receiver, CancellationToken::new()),
+            events,
+            readiness: Readiness::new(receiver, stop.clone()),
             metrics: Arc::new(Metrics::new(|_| ()).0),
             agent: "agent-1".to_owned(),
             body_limit: 1 << 20,
@@ -122,6 +131,8 @@ impl Api {
             status,
             reports,
             follower: Some(follower),
+            event_follower: Some(event_follower),
+            stop,
             router: router(Arc::new(state)),
         }
     }

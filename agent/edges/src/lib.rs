@@ -7,6 +7,7 @@
 //! one that has fallen silent may still be serving, so it counts until it is
 //! back, has said goodbye, or an operator removes it.
 
+pub mod ask;
 mod fleet;
 mod follow;
 mod report;

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use pointsman_store::{
-    Compare, Condition, KeyValue, Lease, LeaseId, Op, Page, Revision, Store, StoreError, Watch,
-    WatchItem, Written,
+    Compare, Condition, KeyValue, Lease, LeaseId, Op, Page, RecordedEvent, Revision, Store,
+    StoreError, Watch, WatchItem, Written,
 };
 
 use crate::MemoryStore;
@@ -90,8 +90,8 @@ impl Fake {
 struct DeafWatch;
 
 #[async_trait]
-impl Watch for DeafWatch {
-    async fn next(&mut self) -> Result<Option<WatchItem>, StoreError> {
+impl<E: Send + 'static> Watch<E> for DeafWatch {
+    async fn next(&mut self) -> Result<Option<WatchItem<E>>, StoreError> {
         std::future::pending().await
     }
 
@@ -130,6 +130,15 @@ impl Store for Fake {
             Some(Fault::Deaf) => Ok(Box::new(DeafWatch)),
             Some(Fault::Blind) => Err(StoreError::Unavailable("no watch".into())),
             _ => self.inner.watch(from).await,
+        }
+    }
+
+    async fn history(&self, from: Revision) -> Result<Box<dyn Watch<RecordedEvent>>, StoreError> {
+        self.stumble().await?;
+        match self.fault() {
+            Some(Fault::Deaf) => Ok(Box::new(DeafWatch)),
+            Some(Fault::Blind) => Err(StoreError::Unavailable("no watch".into())),
+            _ => self.inner.history(from).await,
         }
     }
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use pointsman_store::{
-    Compare, Event, KeyValue, LeaseId, Op, Page, Revision, Store, StoreError, Watch, WatchItem,
-    Written,
+    Compare, Event, KeyValue, LeaseId, Op, Page, RecordedEvent, Revision, Store, StoreError, Watch,
+    WatchItem, Written,
 };
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -247,6 +247,21 @@ impl State {
         }
     }
 
+    /// What the key of an event was before it, unless that is compacted away.
+    fn before(&self, event: &Event) -> Option<KeyValue> {
+        let (Event::Put(KeyValue { key, .. }) | Event::Delete { key, .. }) = event;
+        let older = self.log.iter().rev();
+        let mut older = older.filter(|old| old.revision() < event.revision());
+        let last = older.find(|old| match old {
+            Event::Put(kv) => kv.key == *key,
+            Event::Delete { key: gone, .. } => gone == key,
+        });
+        match last {
+            Some(Event::Put(kv)) if event.revision() > self.compacted => Some(kv.clone()),
+            _ => None,
+        }
+    }
+
     fn at(&self, revision: Revision) -> BTreeMap<String, KeyValue> {
         let mut keys = BTreeMap::new();
         for event in self.log.iter().filter(|e| e.revision() <= revision) {
@@ -310,6 +325,16 @@ impl Store for MemoryStore {
             generation,
             pinged: false,
         }))
+    }
+
+    async fn history(&self, from: Revision) -> Result<Box<dyn Watch<RecordedEvent>>, StoreError> {
+        let generation = self.up()?.generation;
+        Ok(Box::new(MemoryHistory(MemoryWatch {
+            store: self.clone(),
+            next: from,
+            generation,
+            pinged: false,
+        })))
     }
 
     async fn txn(&self, compares: &[Compare], ops: &[Op]) -> Result<Written, StoreError> {
@@ -438,6 +463,30 @@ impl Watch for MemoryWatch {
     async fn ping(&mut self) -> Result<(), StoreError> {
         self.pinged = true;
         Ok(())
+    }
+}
+
+/// A watch that also tells what was there before.
+struct MemoryHistory(MemoryWatch);
+
+#[async_trait]
+impl Watch<RecordedEvent> for MemoryHistory {
+    async fn next(&mut self) -> Result<Option<WatchItem<RecordedEvent>>, StoreError> {
+        let events = match self.0.next().await? {
+            Some(WatchItem::Events(events)) => events,
+            Some(WatchItem::Alive) => return Ok(Some(WatchItem::Alive)),
+            None => return Ok(None),
+        };
+        let state = self.0.store.state();
+        let recorded = events.into_iter().map(|event| RecordedEvent {
+            before: state.before(&event),
+            event,
+        });
+        Ok(Some(WatchItem::Events(recorded.collect())))
+    }
+
+    async fn ping(&mut self) -> Result<(), StoreError> {
+        self.0.ping().await
     }
 }
 

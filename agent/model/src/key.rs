@@ -6,15 +6,8 @@ use super::{AppName, Bad, BadCode, EdgeName, Host, InstanceId, quoted};
 impl Key {
     /// Reads a key. What is not in canonical form is refused, not folded.
     pub fn parse(key: &str) -> Result<Self, Bad> {
-        for kind in Kind::ALL {
-            let declaration = kind.declaration();
-            let is_one = declaration.prefix() == declaration.form;
-            match key.strip_prefix(declaration.prefix()) {
-                Some(rest) if !is_one || rest.is_empty() => {
-                    return Key::from_names(*kind, &mut Names::new(*kind, rest));
-                }
-                _ => {}
-            }
+        if let Some((kind, rest)) = Kind::of(key) {
+            return Key::from_names(kind, &mut Names::new(kind, rest));
         }
         let forms = Kind::ALL.iter().map(|kind| kind.declaration());
         let forms = forms.filter(|d| d.weight > 0).map(|d| d.form);
@@ -24,6 +17,34 @@ impl Key {
             forms.collect::<Vec<_>>().join(", ")
         );
         Err(Bad::new(BadCode::UnknownKey, detail))
+    }
+}
+
+impl Kind {
+    /// The kind of a key, and what stands behind its prefix, canonical or not.
+    pub fn of(key: &str) -> Option<(Self, &str)> {
+        let mut kinds = Kind::ALL.iter().copied();
+        kinds.find_map(|kind| {
+            let declaration = kind.declaration();
+            let is_one = declaration.prefix() == declaration.form;
+            let rest = key.strip_prefix(declaration.prefix())?;
+            (!is_one || rest.is_empty()).then_some((kind, rest))
+        })
+    }
+
+    /// The word for one: what its keys begin with, in the singular.
+    pub fn word(self) -> &'static str {
+        let prefix = self.declaration().prefix();
+        match prefix.strip_suffix('/') {
+            Some(several) => several.strip_suffix('s').unwrap_or(several),
+            None => prefix,
+        }
+    }
+
+    /// Whether a change of such a key is an event. (The rest is what agents
+    /// agree on among themselves.)
+    pub fn is_event(self) -> bool {
+        self.declaration().api.is_some() || self == Kind::Health
     }
 }
 
@@ -99,5 +120,32 @@ impl Name for InstanceId {
 impl Name for Box<str> {
     fn read(text: &str) -> Result<Self, Bad> {
         Ok(text.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_are_of_what_users_know_by_these_words() {
+        let events = Kind::ALL.iter().filter(|kind| kind.is_event());
+        let words: Vec<_> = events.map(|kind| kind.word()).collect();
+        for word in [
+            "route", "app", "instance", "override", "health", "settings", "edge",
+        ] {
+            assert!(words.contains(&word), "{word} is not in {words:?}");
+        }
+        for none in [Kind::Actor, Kind::Agent, Kind::Epoch, Kind::Rebuild] {
+            assert!(!none.is_event(), "{none:?}");
+        }
+    }
+
+    #[test]
+    fn the_kind_of_a_key_is_told_by_its_prefix() {
+        assert_eq!(Kind::of("routes/UPPER"), Some((Kind::Route, "UPPER")));
+        assert_eq!(Kind::of("settings"), Some((Kind::Settings, "")));
+        assert_eq!(Kind::of("settings/x"), None);
+        assert_eq!(Kind::of("other"), None);
     }
 }

@@ -243,6 +243,17 @@ kinds! {
         absent: "nothing is adopted",
         weight: 0,
     }
+    /// Who makes a change: written in the same transaction.
+    Actor {
+        form: "actor",
+        value: none,
+        element: None,
+        touches: None,
+        api: None,
+        noun: "the actor",
+        absent: "no change says who made it",
+        weight: 0,
+    }
     /// An edge that was heard from.
     Edge(edge: EdgeName) {
         form: "edges/<edge>",

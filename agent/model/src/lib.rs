@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+mod actor;
 mod address;
 mod chain;
 mod coordination;
@@ -24,6 +25,7 @@ mod route;
 mod settings;
 mod values;
 
+pub use actor::Actor;
 pub use address::Address;
 pub use chain::Chain;
 pub use coordination::{Adoption, Confirmation};

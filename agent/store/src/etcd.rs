@@ -16,7 +16,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use etcd_client::{
     Client, CompareOp, ConnectOptions, EventType, GetOptions, LeaseGrantOptions,
-    LeaseTimeToLiveOptions, PutOptions, Txn, TxnOp, TxnOpResponse, WatchOptions,
+    LeaseTimeToLiveOptions, PutOptions, Txn, TxnOp, TxnOpResponse, WatchOptions, WatchStream,
 };
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
@@ -28,8 +28,8 @@ pub use self::options::{EtcdOptions, EtcdTls};
 use self::unanswered::Unanswered;
 use self::watch::EtcdWatch;
 use super::{
-    Compare, Condition, Event, KeyValue, Lease, LeaseId, Op, Page, Revision, Store, StoreError,
-    Watch, Written,
+    Compare, Condition, Event, KeyValue, Lease, LeaseId, Op, Page, RecordedEvent, Revision, Store,
+    StoreError, Watch, Written,
 };
 
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
@@ -185,6 +185,27 @@ impl EtcdStore {
         })
     }
 
+    fn recorded(&self, event: &etcd_client::Event) -> Option<RecordedEvent> {
+        Some(RecordedEvent {
+            event: self.event(event)?,
+            before: event.prev_kv().map(|kv| self.key_value(kv.clone())),
+        })
+    }
+
+    /// Opens a watch of all keys.
+    async fn open(&self, options: WatchOptions) -> Result<WatchStream, StoreError> {
+        let options = options.with_range(self.range_end());
+        let client = self.client().await?;
+        let open = || {
+            let mut client = client
+                .watch_client()
+                .max_decoding_message_size(DECODE_LIMIT);
+            let (key, options) = (self.full(""), options.clone());
+            async move { client.watch(key, Some(options)).await }
+        };
+        self.hedged(client, &open).await
+    }
+
     /// etcd has one code for both ends of its history; tells them apart.
     async fn either_end<T>(
         &self,
@@ -312,21 +333,20 @@ impl Store for EtcdStore {
     }
 
     async fn watch(&self, from: Revision) -> Result<Box<dyn Watch>, StoreError> {
-        let options = WatchOptions::new()
-            .with_range(self.range_end())
-            .with_start_revision(from);
-        let client = self.client().await?;
-        let open = || {
-            let mut client = client
-                .watch_client()
-                .max_decoding_message_size(DECODE_LIMIT);
-            let (key, options) = (self.full(""), options.clone());
-            async move { client.watch(key, Some(options)).await }
-        };
-        let stream = self.hedged(client, &open).await?;
+        let options = WatchOptions::new().with_start_revision(from);
         Ok(Box::new(EtcdWatch {
-            stream,
+            stream: self.open(options).await?,
             store: self.clone(),
+            read: Self::event,
+        }))
+    }
+
+    async fn history(&self, from: Revision) -> Result<Box<dyn Watch<RecordedEvent>>, StoreError> {
+        let options = WatchOptions::new().with_start_revision(from);
+        Ok(Box::new(EtcdWatch {
+            stream: self.open(options.with_prev_key()).await?,
+            store: self.clone(),
+            read: Self::recorded,
         }))
     }
 

@@ -10,8 +10,10 @@ use async_trait::async_trait;
 
 pub mod etcd;
 pub mod pauses;
+mod signed;
 
 pub use pointsman_model::Revision;
+pub use signed::SignedStore;
 
 /// An etcd lease id. Zero means "no lease".
 pub type LeaseId = i64;
@@ -194,11 +196,20 @@ pub enum StoreError {
     Other(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
+/// A change of one key, with what the key was before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordedEvent {
+    /// The change.
+    pub event: Event,
+    /// The key before it; `None` if it was not there, or that is compacted away.
+    pub before: Option<KeyValue>,
+}
+
 /// What a watch yields.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum WatchItem {
+pub enum WatchItem<E = Event> {
     /// Changes in order; never part of a revision without the rest of it.
-    Events(Vec<Event>),
+    Events(Vec<E>),
     /// A sign of life without content: an answer to a progress request, or
     /// "created". It must never advance a position.
     Alive,
@@ -206,9 +217,9 @@ pub enum WatchItem {
 
 /// A watch that is open. It ends by an error or, at `Ok(None)`, silently.
 #[async_trait]
-pub trait Watch: Send {
+pub trait Watch<E = Event>: Send {
     /// Waits for the next item.
-    async fn next(&mut self) -> Result<Option<WatchItem>, StoreError>;
+    async fn next(&mut self) -> Result<Option<WatchItem<E>>, StoreError>;
     /// Asks the store for a sign of life ([`WatchItem::Alive`]).
     async fn ping(&mut self) -> Result<(), StoreError>;
 }
@@ -252,6 +263,11 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// Watches all keys from `from` on (inclusive).
     async fn watch(&self, from: Revision) -> Result<Box<dyn Watch>, StoreError>;
+
+    /// The same, with what the keys were before.
+    async fn history(&self, _from: Revision) -> Result<Box<dyn Watch<RecordedEvent>>, StoreError> {
+        Err(StoreError::Other("this store has no history".into()))
+    }
 
     /// Makes all writes in one revision if all conditions hold, otherwise none.
     async fn txn(&self, compares: &[Compare], ops: &[Op]) -> Result<Written, StoreError>;

@@ -9,6 +9,8 @@ mod agents;
 mod bad_input;
 mod dev;
 mod etcd;
+mod events;
+mod explain;
 mod idle;
 mod main_job;
 mod nginx;

@@ -16,13 +16,18 @@ type Fields = Vec<(String, String)>;
 pub(super) struct Reports {
     hashes: Arc<Mutex<BTreeMap<String, Fields>>>,
     channel: broadcast::Sender<Announcement>,
+    status_url: Arc<Mutex<String>>,
 }
 
 impl Default for Reports {
     fn default() -> Self {
         let (channel, _) = broadcast::channel(1000);
-        let hashes = Arc::default();
-        Self { hashes, channel }
+        let url = "http://10.0.0.1:8082/pointsman/status";
+        Self {
+            hashes: Arc::default(),
+            channel,
+            status_url: Arc::new(Mutex::new(url.to_owned())),
+        }
     }
 }
 
@@ -44,7 +49,7 @@ impl Reports {
             ("version", "0.1.0".to_owned()),
             ("started", "1700000000".to_owned()),
             ("workers", "2".to_owned()),
-            ("status", "http://10.0.0.1:8082".to_owned()),
+            ("status", self.status_url.lock().unwrap().clone()),
             ("draining", draining.to_owned()),
             ("seq", seq.to_string()),
         ];
@@ -54,6 +59,11 @@ impl Reports {
         self.channel
             .send(Announcement::Report(edge.to_owned()))
             .ok();
+    }
+
+    /// Reports from now on say that this is where the status listener is.
+    pub(super) fn status_url(&self, url: &str) {
+        url.clone_into(&mut self.status_url.lock().unwrap());
     }
 
     fn expire(&self, edge: &str) {
@@ -150,7 +160,7 @@ async fn each_edge_is_listed_with_its_report() {
             "report": {
                 "epoch": "e", "applied": 100, "version": "0.1.0",
                 "started": "2023-11-14T22:13:20Z", "workers": 2,
-                "status_url": "http://10.0.0.1:8082", "reads_replica": false,
+                "status_url": "http://10.0.0.1:8082/pointsman/status", "reads_replica": false,
                 "draining": {"shop/1": 3},
             },
         }])

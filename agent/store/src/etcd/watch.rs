@@ -9,14 +9,15 @@ use super::{CALL_TIMEOUT, EtcdStore};
 use crate::{StoreError, Watch, WatchItem};
 
 /// A watch that is open.
-pub(super) struct EtcdWatch {
+pub(super) struct EtcdWatch<E> {
     pub(super) stream: WatchStream,
     pub(super) store: EtcdStore,
+    pub(super) read: fn(&EtcdStore, &etcd_client::Event) -> Option<E>,
 }
 
 #[async_trait]
-impl Watch for EtcdWatch {
-    async fn next(&mut self) -> Result<Option<WatchItem>, StoreError> {
+impl<E: Send> Watch<E> for EtcdWatch<E> {
+    async fn next(&mut self) -> Result<Option<WatchItem<E>>, StoreError> {
         let Some(answer) = self.stream.message().await.map_err(classify)? else {
             return Ok(None);
         };
@@ -40,7 +41,7 @@ impl Watch for EtcdWatch {
         let events: Vec<_> = answer
             .events()
             .iter()
-            .filter_map(|event| self.store.event(event))
+            .filter_map(|event| (self.read)(&self.store, event))
             .collect();
         if events.is_empty() {
             return Ok(Some(WatchItem::Alive));
