@@ -1,5 +1,5 @@
--- What is asked of the explain page: a request that is not made. As nginx would
--- see it, for view.of(). Pure but for the codec of the query.
+-- What is asked of the explain page: a request that is not made, as nginx would
+-- see it, for view.of(). Pure Lua.
 
 local char = string.char
 local concat = table.concat
