@@ -25,6 +25,7 @@ mod edges;
 mod errors;
 mod instances;
 mod parsers;
+mod pausing;
 mod routes;
 mod settings;
 mod status;

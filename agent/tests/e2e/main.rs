@@ -13,6 +13,7 @@ mod idle;
 mod main_job;
 mod nginx;
 mod openapi;
+mod pauses;
 mod protocols;
 mod redis_lost;
 mod register;
