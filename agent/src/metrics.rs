@@ -56,7 +56,7 @@ mod tests {
         metrics.probe.ended("timeout", took);
         metrics.probe.late(6);
         metrics.probe.held_back();
-        metrics.probe.set(9, 8);
+        metrics.probe.set(9, 1, 7);
         let reading = Readings {
             ready: true,
             seen: 12,
@@ -83,7 +83,8 @@ mod tests {
             "pointsman_agent_probes_late_total 6",
             "pointsman_agent_probe_doubts_total 1",
             "pointsman_agent_probed_instances 9",
-            "pointsman_agent_unhealthy_instances 8",
+            "pointsman_agent_pending_instances 1",
+            "pointsman_agent_unhealthy_instances 7",
         ] {
             assert!(text.lines().any(|l| l == line), "{line}\nnot in\n{text}");
         }

@@ -135,6 +135,10 @@ pub(super) fn item(view: InstanceView) -> InstanceItem {
             shadowed_by = Some(OwnerName { app, id });
             InstanceWord::Shadowed
         }
+        InstanceState::Pending { reason } => {
+            why = reason;
+            InstanceWord::Pending
+        }
         InstanceState::Unhealthy { reason } => {
             why = reason;
             InstanceWord::Unhealthy

@@ -13,7 +13,8 @@ use utoipa::ToSchema;
 use utoipa::openapi::{Ref, RefOr, Schema};
 
 use super::{
-    ApiState, apps, draining, edges, events, explain, instances, openapi, routes, settings, status,
+    ApiState, apps, draining, edges, events, explain, instances, openapi, pausing, routes,
+    settings, status,
 };
 
 /// What a client must be allowed to do, to make a call.
@@ -164,7 +165,7 @@ pub(crate) fn all() -> Vec<ApiCall> {
     let (route_path, app_path, instance_path) =
         (path(Kind::Route), path(Kind::App), path(Kind::Instance));
     let (draining_path, settings_path) = (path(Kind::Override), path(Kind::Settings));
-    let edge_path = path(Kind::Edge);
+    let (edge_path, pause_path) = (path(Kind::Edge), path(Kind::Pause));
     vec![
         ApiCall::new(GET, "/v1/routes", Read, "List routes", routes::list)
             .query::<wire::ListQuery>().answers::<wire::RouteList>(),
@@ -173,6 +174,10 @@ pub(crate) fn all() -> Vec<ApiCall> {
         ApiCall::new(GET, route_path, Read, "Show a route", routes::get)
             .answers::<wire::RouteAnswer>().cached(),
         ApiCall::new(DELETE, route_path, Write, "Unbind a host", routes::delete)
+            .writes(),
+        ApiCall::new(PUT, pause_path, Write, "Let a route's requests wait", pausing::put)
+            .query::<wire::PauseQuery>().answers::<wire::Changed>(),
+        ApiCall::new(DELETE, pause_path, Write, "Resume a route", pausing::delete)
             .writes(),
         ApiCall::new(GET, "/v1/apps", Read, "List apps", apps::list)
             .query::<wire::ListQuery>().answers::<wire::AppList>(),

@@ -65,7 +65,7 @@ pub(super) async fn delete(
 /// Runs several calls to the store, which share the patience of one request.
 /// They go on to their end when the client, or its patience, is gone: half of
 /// them would leave a lease, or no instance.
-async fn whole<F>(patience: Duration, calls: F) -> Result<Response, Problem>
+pub(super) async fn whole<F>(patience: Duration, calls: F) -> Result<Response, Problem>
 where
     F: Future<Output = Result<Response, Problem>> + Send + 'static,
 {

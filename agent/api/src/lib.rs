@@ -27,6 +27,7 @@ mod layer;
 pub mod listen;
 pub mod metrics;
 mod openapi;
+mod pausing;
 pub mod problem;
 pub mod readiness;
 mod registering;

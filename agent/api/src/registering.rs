@@ -21,7 +21,7 @@ use super::storage::{Thing, deleted};
 
 /// How often a write is tried that others come in between, or whose answer is
 /// lost.
-const TRIES: usize = 5;
+pub(super) const TRIES: usize = 5;
 const PAUSES: [Duration; 2] = [Duration::from_millis(20), Duration::from_millis(500)];
 
 /// The keys of an instance.
@@ -236,7 +236,11 @@ pub(super) async fn set_draining(
 }
 
 impl ApiState {
-    async fn txn(&self, compares: &[Compare], ops: &[Op]) -> Result<Written, StoreError> {
+    pub(super) async fn txn(
+        &self,
+        compares: &[Compare],
+        ops: &[Op],
+    ) -> Result<Written, StoreError> {
         self.call(self.store.txn(compares, ops)).await
     }
 
@@ -271,7 +275,7 @@ impl ApiState {
 
     /// Revokes a lease, unless a key hangs on it: it may be that of others, or
     /// ours, by a write whose answer was lost.
-    async fn release(&self, lease: LeaseId) {
+    pub(super) async fn release(&self, lease: LeaseId) {
         let mut pauses = Pauses::new(PAUSES[0], PAUSES[1]);
         for _ in 0..TRIES {
             let released = async {
@@ -293,14 +297,14 @@ impl ApiState {
 }
 
 /// That a key is as it was when it was read.
-fn still(thing: &Thing, now: Option<&KeyValue>) -> Compare {
+pub(super) fn still(thing: &Thing, now: Option<&KeyValue>) -> Compare {
     let condition = now.map_or(Condition::Absent, |kv| {
         Condition::ModRevision(kv.mod_revision)
     });
     Compare::new(thing.stored(), condition)
 }
 
-fn done(thing: &Thing, written: Written) -> Option<Revision> {
+pub(super) fn done(thing: &Thing, written: Written) -> Option<Revision> {
     match written {
         Written::Done(revision) => {
             note(thing, revision);
@@ -314,7 +318,7 @@ fn note(thing: &Thing, revision: Revision) {
     tracing::info!(key = thing.stored(), revision, "put");
 }
 
-fn contended() -> Problem {
-    let busy = "others write the same instance all the time";
+pub(super) fn contended() -> Problem {
+    let busy = "others write the same keys all the time";
     StoreError::Unavailable(busy.into()).into()
 }

@@ -3,6 +3,7 @@
 use std::sync::{Arc, PoisonError};
 
 use axum::extract::State;
+use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use pointsman_model::{Key, Route};
 use pointsman_store::Condition;
@@ -10,6 +11,7 @@ use pointsman_wire::{ListQuery, RouteAnswer, RouteItem, RouteList};
 
 use super::ApiState;
 use super::extract::{Cached, HostParam, JsonBody, Params, Precondition};
+use super::pausing;
 use super::problem::{Code, Problem};
 use super::storage::{Thing, bad_value, json_body, not_modified, of_model, shown};
 
@@ -58,7 +60,9 @@ pub(super) async fn get(
 ) -> Result<Response, Problem> {
     let thing = Thing::new(Key::Route(host.clone()));
     let kv = state.read(&thing).await?.ok_or_else(|| thing.not_found())?;
-    if cached.has(kv.mod_revision) {
+    let pause = state.pause_of(host.clone()).await?;
+    // A pause moves no revision of the route.
+    if pause.is_none() && cached.has(kv.mod_revision) {
         return Ok(not_modified(kv.mod_revision));
     }
     let (rules, bad) = match Route::from_value(&kv.value) {
@@ -69,9 +73,15 @@ pub(super) async fn get(
         host: host.as_str().to_owned(),
         revision: kv.mod_revision,
         rules,
+        pause,
         bad,
     };
-    Ok(shown(&body, Some(kv.mod_revision)))
+    let mut response = shown(&body, Some(kv.mod_revision));
+    if body.pause.is_some() {
+        let never = HeaderValue::from_static("no-store");
+        response.headers_mut().insert(header::CACHE_CONTROL, never);
+    }
+    Ok(response)
 }
 
 pub(super) async fn delete(
@@ -79,7 +89,7 @@ pub(super) async fn delete(
     HostParam(host): HostParam,
     Precondition(condition): Precondition,
 ) -> Result<Response, Problem> {
-    state.delete(&Thing::new(Key::Route(host)), condition).await
+    pausing::unbind(&state, host, condition).await
 }
 
 pub(super) async fn list(

@@ -81,7 +81,7 @@ impl Thing {
     }
 
     /// The answer to a write that was refused for its condition.
-    fn refused(&self, condition: Condition, now: Option<&KeyValue>) -> Problem {
+    pub(super) fn refused(&self, condition: Condition, now: Option<&KeyValue>) -> Problem {
         let shown = self.shown();
         let detail = match (condition, now) {
             (Condition::Absent, _) => format!("{shown} exists already"),

@@ -28,6 +28,7 @@ mod events;
 mod explain;
 mod instances;
 mod parsers;
+mod pausing;
 mod routes;
 mod settings;
 mod status;

@@ -9,6 +9,8 @@ use pointsman_store::{Condition, Revision, Store, StoreError};
 use tokio::time::{sleep, timeout};
 use tracing::debug;
 
+use crate::claims;
+
 /// Seconds after which an agent that is gone is forgotten.
 const TTL: u64 = 15;
 const RENEW: Duration = Duration::from_secs(5);
@@ -31,6 +33,7 @@ async fn hold_once(agent: &str, store: &dyn Store, format: u32) -> Result<(), St
     if store.get("epoch").await?.0.is_none() {
         return Ok(());
     }
+    claims::begin_pending(store).await?;
     let lease = store.lease_grant(TTL).await?;
     let value = serde_json::json!({ "format": format, "version": env!("CARGO_PKG_VERSION") });
     let key = format!("agents/{agent}");

@@ -391,6 +391,10 @@ impl Store for MemoryStore {
         let held = state.leases.get(&lease).ok_or(StoreError::NoLease(lease))?;
         Ok(pointsman_store::Lease {
             ttl: held.ttl,
+            left: held
+                .until
+                .saturating_duration_since(Instant::now())
+                .as_secs(),
             keys: held.keys.len(),
         })
     }

@@ -15,7 +15,8 @@ use std::ops::Bound;
 use std::sync::{Arc, RwLock};
 
 use pointsman_model::{
-    Bad, Change, Element, Health, Instance, Key, Kind, Override, Policy, Settings,
+    Bad, Change, Element, Health, InitialState, Instance, Key, Kind, Override, Pause, Policy,
+    Settings,
 };
 use pointsman_store::{Event, KeyValue, Revision};
 
@@ -41,7 +42,7 @@ use apps::Apps;
 use derivation::Derivation;
 use frozen::Frozen;
 use index::TableIndex;
-pub use probed::{OrphansPage, Probed, ProbedPage};
+pub use probed::{OrphansPage, Probed, ProbedPage, Standing};
 use recent::{Recent, TouchedBy};
 use routes::Routes;
 use settings::Shaping;
@@ -105,11 +106,26 @@ impl Table {
             Key::App(app) => {
                 let (policy, bad) = Stored::read(kv, |raw| Policy::from_value(raw).map(Box::new));
                 let before = self.before(name, &key, bad);
-                self.apps.set_policy(app.as_str(), policy, touched);
-                // A policy also says whether what probes found counts.
-                for id in self.annotations.health.ids(app.as_str()) {
-                    touched.instance(app.as_str(), id);
+                let app = app.as_str();
+                let initial = self.initial(app);
+                self.apps.set_policy(app, policy, touched);
+                // A policy also says whether what probes found counts, and since
+                // when new instances are pending: without it, perhaps for longer.
+                let after = self.initial(app);
+                if kv.is_none() && after == Some(Some(InitialState::Pending)) {
+                    let members = self.apps.members_of(app, None);
+                    touched.extend(members.map(|member| member.element()));
+                } else if after != initial {
+                    touched.extend(self.probed_out(app));
+                } else {
+                    touched.extend(self.idle(app));
                 }
+                before
+            }
+            Key::Pause(host) => {
+                let (pause, bad) = Stored::read(kv, Pause::from_value);
+                let before = self.before(name, &key, bad);
+                self.routes.set_pause(host.as_str(), pause, touched);
                 before
             }
             Key::Instance(app, id) => {
@@ -160,6 +176,11 @@ impl Table {
                 };
                 return;
             }
+            Key::Pending => {
+                self.apps.pending_since = kv.map(|kv| kv.create_revision);
+                touched.extend(self.index.all_idle());
+                return;
+            }
             Key::Actor | Key::Rebuild | Key::Confirm | Key::Adopt => return,
         };
         self.keep(before);
@@ -170,6 +191,7 @@ impl Table {
         let [_, policies, instances] = self.apps.counts();
         match kind {
             Kind::Route => self.routes.len(),
+            Kind::Pause => self.routes.pause_count(),
             Kind::App => policies,
             Kind::Instance => instances,
             Kind::Override => self.annotations.overrides.len(),
@@ -177,7 +199,12 @@ impl Table {
             Kind::Settings => usize::from(self.shaping.revision().is_some()),
             Kind::Agent => self.agents.len(),
             Kind::Edge => self.edges.len(),
-            Kind::Actor | Kind::Epoch | Kind::Rebuild | Kind::Confirm | Kind::Adopt => 0,
+            Kind::Actor
+            | Kind::Epoch
+            | Kind::Pending
+            | Kind::Rebuild
+            | Kind::Confirm
+            | Kind::Adopt => 0,
         }
     }
 
@@ -185,6 +212,7 @@ impl Table {
     pub fn key_revision(&self, key: &str) -> Option<Revision> {
         match Key::parse(key).ok()? {
             Key::Route(host) => self.routes.revision(host.as_str()),
+            Key::Pause(host) => self.routes.pause_revision(host.as_str()),
             Key::App(app) => {
                 let policy = self.apps.policy(app.as_str());
                 policy.map(|policy| policy.mod_revision)
@@ -197,9 +225,13 @@ impl Table {
             Key::Health(app, id) => self.annotations.health.revision(app.as_str(), id.as_str()),
             Key::Settings => self.shaping.revision(),
             Key::Edge(name) => self.edges.get(name.as_str()).copied(),
-            Key::Actor | Key::Epoch | Key::Rebuild | Key::Confirm | Key::Adopt | Key::Agent(_) => {
-                None
-            }
+            Key::Actor
+            | Key::Epoch
+            | Key::Pending
+            | Key::Rebuild
+            | Key::Confirm
+            | Key::Adopt
+            | Key::Agent(_) => None,
         }
     }
 }
@@ -287,11 +319,33 @@ impl Table {
     fn concerned(&self, key: &Key) -> Vec<Element> {
         let mut concerned: Vec<_> = key.touches().into_iter().collect();
         if let Key::App(app) = key {
-            let found = self.annotations.health.ids(app.as_str());
-            let found = found.into_iter();
-            concerned.extend(found.map(|id| Element::Instance(app.as_str().into(), id.into())));
+            concerned.extend(self.probed_out(app.as_str()));
         }
         concerned
+    }
+
+    /// What the app's instances are until their first good probe, if they are
+    /// probed; `None` while that cannot be known.
+    fn initial(&self, app: &str) -> Option<Option<InitialState>> {
+        let app = self.apps.get(app)?;
+        let derivation = self.derivation();
+        derivation.has_check(app)?;
+        Some(derivation.health_check(app).map(|check| check.initial))
+    }
+
+    /// The app's instances of which probes found nothing good, or nothing yet:
+    /// those that its health check concerns.
+    fn probed_out(&self, app: &str) -> Vec<Element> {
+        let down = self.annotations.health.ids(app, |found| !found.up);
+        let down = down.into_iter();
+        let down = down.map(|id| Element::Instance(app.into(), id.into()));
+        down.chain(self.idle(app)).collect()
+    }
+
+    /// The app's instances that are not routed to.
+    fn idle(&self, app: &str) -> impl Iterator<Item = Element> {
+        let ids = self.index.idle_ids(app);
+        ids.map(|id| Element::Instance(app.into(), id.into()))
     }
 
     /// Notes whether a key's value is bad, and what the elements that it
@@ -417,6 +471,17 @@ impl Table {
         self.recent.since(revision)
     }
 
+    /// Whether there is a key that an element comes from, also if the element
+    /// has no value: an instance may be pending, or lack its address.
+    pub fn has_key_of(&self, element: &Element) -> bool {
+        match element {
+            Element::Route(host) => self.routes.get(host).is_some(),
+            element if element.is_defaults() => self.shaping.defaults_record() != Held::Nothing,
+            Element::App(app) => self.apps.policy(app).is_some(),
+            Element::Instance(app, id) => self.apps.member(app, id).is_some(),
+        }
+    }
+
     /// The last good records of frozen elements, as far as this table saw them:
     /// for a Redis that has lost them. An instance whose address has got
     /// another owner since is left out.
@@ -472,6 +537,11 @@ impl Table {
     /// The same of instances; `after` is `<app>/<id>`.
     pub fn instance_keys(&self, after: Option<&str>, limit: usize) -> Keys {
         self.apps.instance_keys(after, limit)
+    }
+
+    /// The same of pauses.
+    pub fn pause_keys(&self, after: Option<&str>, limit: usize) -> Keys {
+        self.routes.pause_keys(after, limit)
     }
 
     /// The same of overrides; `after` is `<app>/<id>`.
@@ -578,7 +648,7 @@ impl Table {
     }
 
     /// An instance, if it is to be probed: its app has a health check, and it
-    /// is routed to, unless it is unhealthy or draining.
+    /// is routed to, unless it is pending, unhealthy or draining.
     pub fn probed(&self, app: &str, id: &str) -> Option<Probed<'_>> {
         Probed::of(self.derivation(), self.apps.member(app, id)?)
     }

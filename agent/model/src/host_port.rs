@@ -36,6 +36,15 @@ impl HostPort {
         }
     }
 
+    /// The host alone, without brackets.
+    pub fn host(&self) -> &str {
+        let host = match self.0.rsplit_once(':') {
+            Some((host, _)) if !self.0.ends_with(']') => host,
+            _ => &self.0,
+        };
+        host.trim_matches(['[', ']'])
+    }
+
     /// As it stands in a `Host` header.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -6,8 +6,8 @@ use std::fmt;
 
 use super::key::Names;
 use super::{
-    AppName, Bad, EdgeName, Element, Health, Host, Instance, InstanceId, Override, Policy, Route,
-    Settings,
+    AppName, Bad, EdgeName, Element, Health, Host, Instance, InstanceId, Override, Pause, Policy,
+    Route, Settings,
 };
 
 /// What a kind of key is.
@@ -144,6 +144,17 @@ kinds! {
         absent: "no route is bound to {host}",
         weight: 1,
     }
+    /// That a route's requests wait at the edges, until this goes.
+    Pause(host: Host) {
+        form: "pauses/<host>",
+        value: |raw| Pause::from_value(raw).map(drop),
+        element: None,
+        touches: Some(Element::Route(host.into())),
+        api: Some("/v1/routes/{host}/pause"),
+        noun: "the pause of the route {host}",
+        absent: "the route {host} is not paused",
+        weight: 1,
+    }
     /// The policy of an app.
     App(app: AppName) {
         form: "apps/<app>",
@@ -208,6 +219,17 @@ kinds! {
         api: None,
         noun: "the epoch",
         absent: "the registry has no epoch",
+        weight: 0,
+    }
+    /// Instances that were registered before this key are never pending.
+    Pending {
+        form: "pending",
+        value: none,
+        element: None,
+        touches: None,
+        api: None,
+        noun: "the beginning of pending instances",
+        absent: "no instance is ever pending",
         weight: 0,
     }
     /// The claim on a rebuild.

@@ -19,6 +19,7 @@ mod name;
 #[cfg(test)]
 mod parsers;
 mod path;
+mod pause;
 mod policy;
 mod record;
 mod route;
@@ -38,8 +39,10 @@ pub use kind::{Declaration, Key, Kind};
 pub use marks::{Health, Marks, Override};
 pub use name::{AppName, EdgeName, InstanceId};
 pub use path::Path;
+pub use pause::Pause;
 pub use policy::{
-    Balance, CheckKind, CheckStatus, FailOn, Failure, HealthCheck, Policy, SameSite, Scheme, Sticky,
+    Balance, CheckKind, CheckStatus, FailOn, Failure, HealthCheck, InitialState, Policy, SameSite,
+    Scheme, ServerName, Sticky, WakeUp,
 };
 pub use record::{Change, Element, changes_json};
 pub use route::{

@@ -39,6 +39,8 @@ impl Override {
 pub struct Health {
     /// Whether the instance is healthy.
     pub up: bool,
+    /// Whether no probe of it was good yet; then it is not up.
+    pub pending: bool,
     /// Why not.
     pub reason: Option<Box<str>>,
 }
@@ -48,8 +50,14 @@ impl Health {
     pub fn from_value(raw: &[u8]) -> Result<Self, Bad> {
         let mut fields = Fields::parse("an instance's health", raw)?;
         let up = boolean("up", fields.require("up")?)?;
+        let pending = fields.take("pending").map(|v| boolean("pending", v));
+        let pending = pending.transpose()?.unwrap_or(false);
         let reason = fields.take_string("reason")?;
-        fields.finish("up, reason")?;
+        fields.finish("up, pending, reason")?;
+        if up && pending {
+            let detail = "\"pending\" and \"up\" exclude each other";
+            return Err(bad_value("pending", detail));
+        }
         if reason
             .as_ref()
             .is_some_and(|text| text.len() > LONGEST_REASON)
@@ -58,12 +66,19 @@ impl Health {
             return Err(bad_value("reason", detail));
         }
         let reason = reason.map(Into::into);
-        Ok(Self { up, reason })
+        Ok(Self {
+            up,
+            pending,
+            reason,
+        })
     }
 
     /// The value to write.
     pub fn to_value(&self) -> String {
         let mut value = json!({ "up": self.up });
+        if self.pending {
+            value["pending"] = json!(true);
+        }
         if let Some(reason) = &self.reason {
             value["reason"] = json!(reason);
         }

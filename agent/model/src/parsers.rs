@@ -102,6 +102,15 @@ fn policy_of(record: &str) -> Policy {
                 None if name == "sticky" => {
                     (name, in_ms(value.as_object().unwrap().clone()).into())
                 }
+                None if name == "wake" => {
+                    let ms = value["timeout"].as_f64().unwrap() * 1_000.0;
+                    let timeout = format!("{ms}ms");
+                    let (url, max) = (&value["url"], &value["max"]);
+                    (
+                        name,
+                        json!({"url": url, "timeout": timeout, "max_waiting": max}),
+                    )
+                }
                 None => (name, value),
             });
         fields.collect()
@@ -152,7 +161,7 @@ proptest! {
             prop_assert_eq!(Route::only_app(&raw), None);
             return Ok(());
         };
-        let record = Route::record(&route.record_rules(), 7, Some(true));
+        let record = Route::record(&route.record_rules(), 7, Some(true), None);
         prop_assert_eq!(route_of(&record), as_recorded(route.clone()));
         if let Some(app) = Route::only_app(&raw) {
             prop_assert_eq!(Route::rules_to(&app), route.rules_json());
@@ -223,9 +232,12 @@ proptest! {
     fn marks(raw in nearly(vec![
         json!({"draining": true}),
         json!({"up": false, "reason": "status 500"}),
+        json!({"up": false, "pending": true}),
+        json!({"max": 7}),
     ])) {
         read(&raw, Override::from_value, |word| word.to_value())?;
         read(&raw, Health::from_value, Health::to_value)?;
+        read(&raw, Pause::from_value, |pause| pause.to_value())?;
     }
 
     #[test]

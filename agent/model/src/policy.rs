@@ -18,13 +18,15 @@ mod protocol;
 mod sticky;
 #[cfg(test)]
 mod tests;
+mod wake;
 
 pub use balance::Balance;
-pub use health_check::{CheckKind, CheckStatus, HealthCheck};
+pub use health_check::{CheckKind, CheckStatus, HealthCheck, InitialState};
 use kinds::{HeaderName, Millis, PolicyField, Whole};
 pub use passive::{FailOn, Failure};
 pub use protocol::{Scheme, ServerName};
 pub use sticky::{SameSite, Sticky};
+pub use wake::WakeUp;
 
 const HOUR: u64 = 3_600_000;
 const DAY: u64 = 24 * HOUR;
@@ -126,6 +128,8 @@ policy! {
     buffering: bool = Some(true);
     /// How agents probe instances; not a matter of the edge.
     health_check: HealthCheck = None;
+    /// What starts the app when it has no instance.
+    wake: WakeUp = None;
 }
 
 impl Policy {

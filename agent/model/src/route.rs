@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::fields::{Fields, string};
 use super::values::{array, bad_value};
-use super::{AppName, Bad, BadCode};
+use super::{AppName, Bad, BadCode, Pause};
 use crate::Revision;
 
 mod condition;
@@ -79,14 +79,20 @@ impl Route {
 
     /// The record in Redis, from [`Route::record_rules`]. `deeper` is for
     /// wildcards only: whether any other route key lies beneath it.
-    pub fn record(rules: &str, rev: Revision, deeper: Option<bool>) -> String {
-        match deeper {
-            None => format!(r#"{{"rev":"{rev}","rules":{rules}}}"#),
-            Some(deeper) => {
-                let deeper = u8::from(deeper);
-                format!(r#"{{"rev":"{rev}","deeper":{deeper},"rules":{rules}}}"#)
-            }
-        }
+    pub fn record(
+        rules: &str,
+        rev: Revision,
+        deeper: Option<bool>,
+        pause: Option<Pause>,
+    ) -> String {
+        let deeper = match deeper {
+            None => "",
+            Some(false) => r#""deeper":0,"#,
+            Some(true) => r#""deeper":1,"#,
+        };
+        let pause = pause.map(|pause| format!(r#""pause":{},"#, pause.to_value()));
+        let pause = pause.unwrap_or_default();
+        format!(r#"{{"rev":"{rev}",{deeper}{pause}"rules":{rules}}}"#)
     }
 }
 

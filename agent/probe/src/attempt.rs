@@ -1,5 +1,6 @@
-//! One probe of one instance: a connection, or a GET on a connection of its
-//! own. It follows no redirect and keeps nothing open.
+//! One probe of one instance: a connection, or a GET or a gRPC call on a
+//! connection of its own, perhaps over TLS. It follows no redirect and keeps
+//! nothing open.
 
 use std::fmt;
 use std::io;
@@ -16,8 +17,12 @@ use hyper_util::rt::TokioIo;
 use nix::errno::Errno;
 use pointsman_model::Chain;
 use pointsman_model::{CheckKind, HealthCheck};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
+
+mod grpc;
+mod tls;
 
 const USER_AGENT: &str = "pointsman-probe";
 /// Only so much of a body is looked through.
@@ -44,13 +49,15 @@ pub(super) enum Outcome {
 pub(super) enum ProbeFault {
     /// There is no connection to it.
     Connect,
+    /// TLS failed, or the certificate is not to be trusted.
+    Tls,
     /// Not done in time.
     Timeout,
-    /// A status that is not expected.
+    /// A status that is not expected, of HTTP or gRPC.
     Status,
     /// The body lacks what is expected.
     Body,
-    /// No HTTP, or it broke off.
+    /// No HTTP or gRPC, or it broke off.
     Broken,
 }
 
@@ -60,6 +67,7 @@ impl Outcome {
         match self {
             Outcome::Good => "good",
             Outcome::Bad(ProbeFault::Connect, _) => "connect",
+            Outcome::Bad(ProbeFault::Tls, _) => "tls",
             Outcome::Bad(ProbeFault::Timeout, _) => "timeout",
             Outcome::Bad(ProbeFault::Status, _) => "status",
             Outcome::Bad(ProbeFault::Body, _) => "body",
@@ -93,9 +101,11 @@ async fn attempt(check: &HealthCheck, addr: SocketAddr) -> Outcome {
     let patience = check.timeout();
     let outcome = timeout(patience, async {
         let stream = TcpStream::connect(addr).await.map_err(not_connected)?;
-        match check.kind {
-            CheckKind::Tcp => Ok(()),
-            CheckKind::Http => get(check, addr, stream).await,
+        if check.tls {
+            let stream = tls::handshake(check, addr, stream).await?;
+            talk(check, addr, stream).await
+        } else {
+            talk(check, addr, stream).await
         }
     });
     match outcome.await {
@@ -108,6 +118,32 @@ async fn attempt(check: &HealthCheck, addr: SocketAddr) -> Outcome {
             let patience = humantime::format_duration(patience);
             Outcome::Bad(ProbeFault::Timeout, format!("no answer within {patience}"))
         }
+    }
+}
+
+/// What is spoken over: TCP, or TLS.
+trait ProbeStream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> ProbeStream for S {}
+
+/// Tries what is to be tried over a connection that stands.
+async fn talk(
+    check: &HealthCheck,
+    addr: SocketAddr,
+    stream: impl ProbeStream,
+) -> Result<(), Outcome> {
+    match check.kind {
+        CheckKind::Tcp => Ok(()),
+        CheckKind::Http => get(check, addr, stream).await,
+        CheckKind::Grpc => grpc::ask(check, addr, stream).await,
+    }
+}
+
+/// The host that is asked for.
+fn host(check: &HealthCheck, addr: SocketAddr) -> String {
+    match &check.host {
+        Some(host) => host.as_str().to_owned(),
+        None => addr.to_string(),
     }
 }
 
@@ -140,13 +176,13 @@ fn broken(error: hyper::Error) -> Outcome {
     Outcome::Bad(ProbeFault::Broken, format!("no answer: {}", Chain(&error)))
 }
 
-async fn get(check: &HealthCheck, addr: SocketAddr, stream: TcpStream) -> Result<(), Outcome> {
-    let host = match &check.host {
-        Some(host) => host.as_str().to_owned(),
-        None => addr.to_string(),
-    };
+async fn get(
+    check: &HealthCheck,
+    addr: SocketAddr,
+    stream: impl ProbeStream,
+) -> Result<(), Outcome> {
     let request = Request::get(check.path())
-        .header(header::HOST, host)
+        .header(header::HOST, host(check, addr))
         .header(header::USER_AGENT, USER_AGENT)
         .header(header::CONNECTION, "close")
         .body(Empty::<Bytes>::new())
@@ -160,6 +196,14 @@ async fn get(check: &HealthCheck, addr: SocketAddr, stream: TcpStream) -> Result
         let answer = sender.send_request(request).await.map_err(broken)?;
         judge(check, answer).await
     };
+    driven(exchange, connection).await
+}
+
+/// What is exchanged over a connection that must be driven meanwhile.
+async fn driven<C: Future>(
+    exchange: impl Future<Output = Result<(), Outcome>>,
+    connection: C,
+) -> Result<(), Outcome> {
     tokio::pin!(exchange, connection);
     let mut open = true;
     loop {

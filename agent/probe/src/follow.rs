@@ -8,7 +8,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use pointsman_coordinate::assign::prober;
-use pointsman_mirror::table::Probed;
+use pointsman_mirror::table::{Probed, Standing};
 use pointsman_model::{Element, HealthCheck};
 use pointsman_store::Revision;
 use tokio::task::yield_now;
@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use super::mark::Mark;
 use super::verdict::{Counted, Streak};
-use super::{Prober, Target, halves};
+use super::{Prober, Standings, Target, halves};
 
 /// How often all is looked at, for what nobody told.
 const RELIST: Duration = Duration::from_secs(60);
@@ -70,7 +70,8 @@ impl Prober {
             }
             News::All => self.look_at_all().await,
         }
-        self.metrics.set(self.targets.len(), self.unhealthy);
+        let Standings { pending, unhealthy } = self.standings;
+        self.metrics.set(self.targets.len(), pending, unhealthy);
     }
 
     fn news(&mut self) -> News {
@@ -177,32 +178,31 @@ impl Prober {
             self.drop_target(name);
             return;
         };
-        let unhealthy = seen.unhealthy.is_some();
         if let Some(target) = self.targets.get_mut(name)
             && target.is(&seen)
         {
             target.listing = self.followed.listing;
-            let before = std::mem::replace(&mut target.unhealthy, unhealthy);
-            self.unhealthy = self.unhealthy + usize::from(unhealthy) - usize::from(before);
+            let before = std::mem::replace(&mut target.standing, seen.standing);
+            self.count(Some(before), Some(seen.standing));
             return;
         }
         self.drop_target(name);
         self.tokens += 1;
         let now = Instant::now();
         let check = self.followed.share(seen.check);
-        let due = if at_once {
+        let due = if at_once || seen.standing == Standing::Pending {
             now
         } else {
             self.schedule.turn(name, check.interval(), now)
         };
         self.schedule.add(name, due);
-        self.unhealthy += usize::from(unhealthy);
+        self.count(None, Some(seen.standing));
         let target = Target {
             token: self.tokens,
             created: seen.created,
             addr: seen.addr,
             check,
-            unhealthy,
+            standing: seen.standing,
             due,
             at_once,
             listing: self.followed.listing,
@@ -215,10 +215,20 @@ impl Prober {
         self.targets.insert(Arc::clone(name), target);
     }
 
+    /// Counts a target that was `before` and is `now`.
+    fn count(&mut self, before: Option<Standing>, now: Option<Standing>) {
+        if let Some(count) = now.and_then(|now| self.standings.of(now)) {
+            *count += 1;
+        }
+        if let Some(count) = before.and_then(|before| self.standings.of(before)) {
+            *count -= 1;
+        }
+    }
+
     fn drop_target(&mut self, name: &Arc<str>) {
         if let Some(target) = self.targets.remove(name) {
             self.schedule.remove(name, target.due);
-            self.unhealthy -= usize::from(target.unhealthy);
+            self.count(Some(target.standing), None);
             if let Some(probe) = target.probe {
                 probe.abort();
             }

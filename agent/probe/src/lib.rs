@@ -13,10 +13,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLockReadGuard};
 use std::time::Duration;
 
-use pointsman_mirror::table::{Probed, Table};
+use pointsman_mirror::table::{Probed, Standing, Table};
 use pointsman_mirror::{SharedTable, Subscription};
 use pointsman_model::Chain;
-use pointsman_model::{Address, HealthCheck};
+use pointsman_model::{Address, Health, HealthCheck, InitialState};
 use pointsman_store::{Revision, Store, StoreError};
 use tokio::sync::Semaphore;
 use tokio::task::{AbortHandle, JoinError, JoinSet};
@@ -42,6 +42,8 @@ use verdict::{Counted, Doubt, Streak};
 
 /// How many results are written to etcd at the same time.
 const WRITES: usize = 16;
+/// How often an instance is probed until its first good probe.
+const PENDING_INTERVAL: Duration = Duration::from_secs(1);
 /// What goes on for long is not logged more often than this.
 const LOG_AGAIN: Duration = Duration::from_secs(60);
 
@@ -57,8 +59,8 @@ pub struct Prober {
     limit: usize,
     /// What this agent probes, by `<app>/<id>`.
     targets: HashMap<Arc<str>, Target>,
-    /// How many of them are marked unhealthy.
-    unhealthy: usize,
+    /// How many of them are pending, and how many unhealthy.
+    standings: Standings,
     schedule: ProbeSchedule,
     doubt: Doubt,
     probes: JoinSet<ProbeAnswer>,
@@ -81,8 +83,8 @@ struct Target {
     created: Revision,
     addr: Address,
     check: Arc<HealthCheck>,
-    /// Whether etcd has it as unhealthy.
-    unhealthy: bool,
+    /// What it is by what etcd has.
+    standing: Standing,
     due: Instant,
     /// Whether `due` is no turn of its own, but the moment it appeared.
     at_once: bool,
@@ -97,7 +99,40 @@ struct Target {
     marked: Revision,
 }
 
+/// How many targets are of a standing that is not the usual one.
+#[derive(Clone, Copy, Debug, Default)]
+struct Standings {
+    pending: usize,
+    unhealthy: usize,
+}
+
+impl Standings {
+    /// The count of those of `standing`.
+    fn of(&mut self, standing: Standing) -> Option<&mut usize> {
+        match standing {
+            Standing::Pending => Some(&mut self.pending),
+            Standing::Unhealthy => Some(&mut self.unhealthy),
+            Standing::Healthy => None,
+        }
+    }
+}
+
 impl Target {
+    fn is_pending(&self) -> bool {
+        self.standing == Standing::Pending
+    }
+
+    /// How often it is probed: the sooner a pending one is found good, the
+    /// sooner it gets requests.
+    fn interval(&self) -> Duration {
+        let interval = self.check.interval();
+        if self.is_pending() {
+            interval.min(PENDING_INTERVAL)
+        } else {
+            interval
+        }
+    }
+
     /// Whether this is what the table has.
     fn is(&self, probed: &Probed<'_>) -> bool {
         is_same(self.created, self.addr, &self.check, probed)
@@ -150,7 +185,7 @@ impl Prober {
             ask: Arc::new(Network),
             limit: limit::probes(),
             targets: HashMap::new(),
-            unhealthy: 0,
+            standings: Standings::default(),
             schedule: ProbeSchedule::new(),
             doubt: Doubt::new(),
             probes: JoinSet::new(),
@@ -218,9 +253,9 @@ impl Prober {
             let Some(target) = self.targets.get_mut(&name) else {
                 continue;
             };
-            let interval = target.check.interval();
+            let interval = target.interval();
             // An instance that has just been probed has half an interval.
-            let rest = if target.at_once {
+            let rest = if target.at_once && !target.is_pending() {
                 interval / 2
             } else {
                 Duration::ZERO
@@ -230,7 +265,8 @@ impl Prober {
             self.schedule.add(&name, target.due);
             let mut left_out = missed(due, now, interval);
             if under_way(target.probe.as_ref()) {
-                left_out += 1;
+                // An instance that is booting may well be slow.
+                left_out += u64::from(!target.is_pending());
             } else {
                 let probe = probe(
                     Arc::clone(&name),
@@ -271,7 +307,10 @@ impl Prober {
             }
         };
         target.streak.push(good);
-        self.doubt.note(good, &mut target.counted);
+        // That an instance is booting says nothing about the agent.
+        if good || !target.is_pending() {
+            self.doubt.note(good, &mut target.counted);
+        }
         self.judge(&name, outcome);
     }
 
@@ -281,18 +320,22 @@ impl Prober {
             return;
         };
         let (app, id) = halves(name);
-        let health = {
+        let (standing, found_at) = {
             let table = self.mirror.read();
             match table.probed(app, id) {
                 Some(probed) if target.is(&probed) && table.revision() >= target.marked => {
-                    probed.unhealthy
+                    (probed.standing, probed.found_at)
                 }
                 _ => return,
             }
         };
-        let turns = target.streak.turns(health.is_none(), &target.check);
-        let mark = match (turns, health, outcome) {
-            (Some(false), None, Outcome::Bad(_, reason)) => {
+        let found = |pending, reason| Mark::found(target.created, target.addr, pending, reason);
+        let is_up = standing != Standing::Unhealthy;
+        let turns = target.streak.turns(is_up, &target.check).is_some();
+        let mark = match (standing, &outcome, found_at) {
+            (Standing::Pending, Outcome::Good, _) => found(false, None),
+            (Standing::Pending, Outcome::Bad(_, reason), None) => found(true, Some(reason)),
+            (Standing::Healthy, Outcome::Bad(_, reason), _) if turns => {
                 if self.doubt.doubts(&target.streak) {
                     self.metrics.held_back();
                     if often_enough(&mut self.doubted) {
@@ -300,13 +343,15 @@ impl Prober {
                     }
                     return;
                 }
-                Mark::Unhealthy {
-                    created: target.created,
-                    addr: target.addr,
-                    reason,
+                found(false, Some(reason))
+            }
+            (Standing::Unhealthy, Outcome::Good, Some(revision)) if turns => {
+                match target.check.initial {
+                    // Without a mark it would be pending again.
+                    InitialState::Pending => found(false, None),
+                    InitialState::Healthy => Mark::Healthy { revision },
                 }
             }
-            (Some(true), Some(revision), _) => Mark::Healthy { revision },
             _ => return,
         };
         if under_way(target.write.as_ref()) {
@@ -352,10 +397,8 @@ impl Prober {
                     return;
                 };
                 match &mark {
-                    Mark::Unhealthy { reason, .. } => {
-                        info!(instance = %name, %reason, "unhealthy");
-                    }
-                    Mark::Healthy { .. } => info!(instance = %name, "healthy again"),
+                    Mark::Found { health, .. } => note(&name, health),
+                    Mark::Healthy { .. } => info!(instance = %name, "healthy"),
                     Mark::Orphan { .. } => debug!(instance = %name, "its mark is removed"),
                 }
                 if let Some(target) = self.targets.get_mut(&name)
@@ -400,6 +443,16 @@ fn probe(
             None
         };
         ProbeAnswer { name, token, found }
+    }
+}
+
+/// Logs what was found about an instance.
+fn note(instance: &str, found: &Health) {
+    let reason = found.reason.as_deref().unwrap_or_default();
+    match found {
+        Health { up: true, .. } => info!(instance, "healthy"),
+        Health { pending: true, .. } => info!(instance, reason, "pending: not ready yet"),
+        Health { .. } => info!(instance, reason, "unhealthy"),
     }
 }
 

@@ -14,11 +14,11 @@ const LONGEST_REASON: usize = 256;
 /// A change of an instance's health in etcd.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Mark {
-    /// It is unhealthy: the instance that was created and lay there.
-    Unhealthy {
+    /// This was found about the instance that was created and lay there.
+    Found {
         created: Revision,
         addr: Address,
-        reason: String,
+        health: Health,
     },
     /// It is healthy again: the mark of this mod revision goes.
     Healthy { revision: Revision },
@@ -36,15 +36,35 @@ pub(super) enum Marked {
 }
 
 impl Mark {
+    /// That a probe was good, or that it was not, for a reason.
+    pub(super) fn found(
+        created: Revision,
+        addr: Address,
+        pending: bool,
+        reason: Option<&str>,
+    ) -> Self {
+        let reason = reason.map(|text| text.chars().take(LONGEST_REASON).collect::<String>());
+        let health = Health {
+            up: reason.is_none(),
+            pending,
+            reason: reason.map(Into::into),
+        };
+        Self::Found {
+            created,
+            addr,
+            health,
+        }
+    }
+
     /// Writes it for the instance named `<app>/<id>`.
     pub(super) async fn write(&self, store: &dyn Store, name: &str) -> Result<Marked, StoreError> {
         let written = timeout(PATIENCE, async {
             match self {
-                Mark::Unhealthy {
+                Mark::Found {
                     created,
                     addr,
-                    reason,
-                } => unhealthy(store, name, *created, *addr, reason).await,
+                    health,
+                } => found(store, name, *created, *addr, health).await,
                 Mark::Healthy { revision } => {
                     remove(store, &format!("health/{name}"), *revision).await
                 }
@@ -75,12 +95,12 @@ async fn remove(store: &dyn Store, key: &str, at: Revision) -> Result<Marked, St
 /// The mark hangs on the instance's own lease, so that it goes with it. The
 /// transaction compares the mod revision that was just read, which includes
 /// the create revision, the address and the lease.
-async fn unhealthy(
+async fn found(
     store: &dyn Store,
     name: &str,
     created: Revision,
     addr: Address,
-    reason: &str,
+    health: &Health,
 ) -> Result<Marked, StoreError> {
     let instance = format!("instances/{name}");
     let (Some(kv), _) = store.get(&instance).await? else {
@@ -90,14 +110,8 @@ async fn unhealthy(
     if kv.create_revision != created || !lies_there {
         return Ok(Marked::Not);
     }
-    let reason: String = reason.chars().take(LONGEST_REASON).collect();
-    let found = Health {
-        up: false,
-        reason: Some(reason.into()),
-    };
-    let value = found.to_value();
     let unchanged = Compare::new(instance, Condition::ModRevision(kv.mod_revision));
-    let put = Op::put(format!("health/{name}"), value, kv.lease);
+    let put = Op::put(format!("health/{name}"), health.to_value(), kv.lease);
     match store.txn(&[unchanged], &[put]).await {
         Ok(written) => Ok(written.into()),
         // The instance went with its lease.
@@ -128,11 +142,12 @@ mod tests {
     }
 
     fn mark(created: Revision) -> Mark {
-        Mark::Unhealthy {
+        Mark::found(
             created,
-            addr: Address::new(ADDR).unwrap(),
-            reason: "status 503".into(),
-        }
+            Address::new(ADDR).unwrap(),
+            false,
+            Some("status 503"),
+        )
     }
 
     #[tokio::test(start_paused = true)]
@@ -183,11 +198,8 @@ mod tests {
     async fn whatever_the_reason_the_mark_can_be_read() {
         let store = MemoryStore::new();
         let created = put(&store, ADDR, 0).await;
-        let mark = Mark::Unhealthy {
-            created,
-            addr: Address::new(ADDR).unwrap(),
-            reason: "\u{10348}\"\n".repeat(1_000),
-        };
+        let reason = "\u{10348}\"\n".repeat(1_000);
+        let mark = Mark::found(created, Address::new(ADDR).unwrap(), true, Some(&reason));
         mark.write(&store, "shop/a").await.unwrap();
         let found = store.get("health/shop/a").await.unwrap().0.unwrap();
         assert!(!Health::from_value(&found.value).unwrap().up);

@@ -18,6 +18,7 @@ pub struct ProbeMetrics {
     late: Counter,
     held_back: Counter,
     probed: Gauge,
+    pending: Gauge,
     unhealthy: Gauge,
 }
 
@@ -36,6 +37,7 @@ impl ProbeMetrics {
             late: Counter::default(),
             held_back: Counter::default(),
             probed: Gauge::default(),
+            pending: Gauge::default(),
             unhealthy: Gauge::default(),
         };
         let probes = all.probes.clone();
@@ -71,6 +73,11 @@ impl ProbeMetrics {
                 &all.probed,
             ),
             (
+                "pending_instances",
+                "Those of them that wait for their first good probe",
+                &all.pending,
+            ),
+            (
                 "unhealthy_instances",
                 "Those of them that are marked unhealthy",
                 &all.unhealthy,
@@ -102,10 +109,12 @@ impl ProbeMetrics {
         self.held_back.inc();
     }
 
-    /// How many instances are probed, and how many of them are unhealthy.
-    pub fn set(&self, probed: usize, unhealthy: usize) {
+    /// How many instances are probed, and how many of them are pending, and
+    /// unhealthy.
+    pub fn set(&self, probed: usize, pending: usize, unhealthy: usize) {
         let number = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
         self.probed.set(number(probed));
+        self.pending.set(number(pending));
         self.unhealthy.set(number(unhealthy));
     }
 }

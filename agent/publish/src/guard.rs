@@ -50,7 +50,7 @@ impl Losses {
     /// Counts what Redis holds; the table lacks what it knows nothing of.
     pub(super) fn count_elements(&mut self, table: &Table, elements: &[Element]) {
         for element in elements {
-            let lacking = table.held(element) == Held::Nothing;
+            let lacking = table.held(element) == Held::Nothing && !table.has_key_of(element);
             self.count(element.kind(), 1, usize::from(lacking));
         }
     }
@@ -166,6 +166,8 @@ impl Publisher {
 
 #[cfg(test)]
 mod tests {
+    use pointsman_store::KeyValue;
+
     use super::*;
 
     fn losses(of: &[(Kind, usize, usize)]) -> Losses {
@@ -174,6 +176,31 @@ mod tests {
             losses.count(*kind, *held, *lacking);
         }
         losses
+    }
+
+    #[test]
+    fn an_instance_that_is_pending_is_not_lacking() {
+        let mut table = Table::new();
+        for (revision, key, value) in [
+            (2, "pending", "{}"),
+            (3, "apps/a", r#"{"health_check":{}}"#),
+            (4, "instances/a/1", "10.0.0.1:80"),
+        ] {
+            let (key, value) = (key.to_owned(), value.as_bytes().to_vec());
+            table.load(&KeyValue {
+                key,
+                value,
+                create_revision: revision,
+                mod_revision: revision,
+                lease: 0,
+            });
+        }
+        table.loaded(4);
+        let elements = ["1", "2"].map(|id| Element::Instance("a".into(), id.into()));
+        assert_eq!(table.held(&elements[0]), Held::Nothing);
+        let mut losses = Losses::default();
+        losses.count_elements(&table, &elements);
+        assert_eq!(losses.total(), (2, 1));
     }
 
     #[test]

@@ -127,6 +127,12 @@ impl Reconciler {
         )
         .await?;
         self.check_names(
+            Kind::Pause.declaration().prefix(),
+            Table::pause_keys,
+            &mut findings,
+        )
+        .await?;
+        self.check_names(
             Kind::App.declaration().prefix(),
             Table::policy_keys,
             &mut findings,

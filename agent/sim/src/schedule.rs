@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 pub const AGENTS: usize = 2;
 
 /// Keys that schedules write: few, so that everything meets everything.
-pub const KEYS: [&str; 18] = [
+pub const KEYS: [&str; 22] = [
     "routes/a.example.com",
     "routes/*.example.com",
     "routes/b.a.example.com",
@@ -26,10 +26,14 @@ pub const KEYS: [&str; 18] = [
     "overrides/blog/1",
     "health/shop/1",
     "health/shop/2",
+    "health/blog/1",
+    "pauses/a.example.com",
+    "pauses/*.example.com",
+    "pending",
 ];
 
 /// Values for [`KEYS`]; which of them are valid depends on the key.
-pub const VALUES: [&str; 12] = [
+pub const VALUES: [&str; 15] = [
     r#"{"app":"shop"}"#,
     r#"{"rules":[{"path":"/","to":[{"app":"blog"}]}]}"#,
     "10.0.0.1:80",
@@ -42,6 +46,9 @@ pub const VALUES: [&str; 12] = [
     r#"{"draining":true}"#,
     r#"{"up":false,"reason":"status 503"}"#,
     r#"{"rules":[{"path":"/a","to":[{"app":"shop"},{"app":"blog"}]},{"redirect":{"path":"/a"}}]}"#,
+    r#"{"up":true}"#,
+    r#"{"up":false,"pending":true,"reason":"no connection"}"#,
+    r#"{"max":5}"#,
 ];
 
 /// A write to a key: a value, or its deletion.
@@ -105,7 +112,8 @@ fn write() -> impl Strategy<Value = SimWrite> {
             (_, Some("routes")) => [0, 1, 11][any % 3],
             (_, Some("instances")) => 2 + any % 2,
             (_, Some("overrides")) => 9,
-            (_, Some("health")) => 10,
+            (_, Some("health")) => [10, 12, 13][any % 3],
+            (_, Some("pauses")) => 14,
             (_, Some(_)) => [4, 8][any % 2],
             (_, None) => 6 + any % 2,
         };

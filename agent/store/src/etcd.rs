@@ -427,6 +427,7 @@ impl Store for EtcdStore {
         }
         Ok(Lease {
             ttl: u64::try_from(answer.granted_ttl()).unwrap_or(0),
+            left: u64::try_from(answer.ttl()).unwrap_or(0),
             keys: answer.keys().len(),
         })
     }

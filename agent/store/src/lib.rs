@@ -159,6 +159,8 @@ pub enum Written {
 pub struct Lease {
     /// The time to live that it was granted with, in seconds.
     pub ttl: u64,
+    /// How many seconds of it are left.
+    pub left: u64,
     /// How many keys hang on it, also keys of others.
     pub keys: usize,
 }

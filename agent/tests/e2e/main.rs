@@ -15,6 +15,7 @@ mod idle;
 mod main_job;
 mod nginx;
 mod openapi;
+mod pauses;
 mod protocols;
 mod redis_lost;
 mod register;

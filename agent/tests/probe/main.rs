@@ -5,6 +5,7 @@
 #![allow(clippy::print_stderr, reason = "a failed test shows its logs")]
 
 mod instance;
+mod pending;
 mod scale;
 mod transitions;
 mod world;

@@ -12,6 +12,7 @@ use crate::world::{World, until};
 use pointsman_harness::registry::PREFIX;
 
 const CHECK: &str = r#"{"health_check":{"path":"/up","interval":"1s","rise":2,"fall":2}}"#;
+const UP: &str = r#"{"up":true}"#;
 const MARK: &str = r#"{"up":false,"reason":"status 503"}"#;
 /// So many more probes of an instance show that time has passed.
 const SEVERAL: usize = 4;
@@ -30,6 +31,9 @@ async fn shop(agents: usize, count: usize) -> (World, Vec<Instance>, i64) {
         instances.push(instance);
     }
     probed(&world, count).await;
+    for n in 0..count {
+        marked(&world, &format!("i{n}"), false).await;
+    }
     (world, instances, lease)
 }
 
@@ -63,15 +67,19 @@ async fn asked_again<'a>(instances: impl IntoIterator<Item = &'a Instance>, time
     .await;
 }
 
-/// Waits until the mark is there, or gone, in etcd and in Redis's record.
+/// Waits until etcd's mark says that the instance is down, or up, and Redis's
+/// record too.
 async fn marked(world: &World, id: &str, down: bool) -> Option<(String, i64)> {
-    until(&format!("{id} is marked: {down}"), async || {
+    let wanted = if down { MARK } else { UP };
+    until(&format!("{id} is marked: {wanted}"), async || {
         let mark = world.registry.get(&format!("health/shop/{id}")).await;
-        let record = world.record("shop", id).await.unwrap_or_default();
-        if mark.is_some() == down && record.contains(r#""down":1"#) == down {
+        let record = world.record("shop", id).await;
+        let is_marked = mark.as_ref().is_some_and(|(value, _)| value == wanted);
+        let is_down = record.as_ref().map(|text| text.contains(r#""down":1"#));
+        if is_marked && is_down == Some(down) {
             return Ok(mark);
         }
-        Err(format!("{mark:?} in etcd, {record} in redis"))
+        Err(format!("{mark:?} in etcd, {record:?} in redis"))
     })
     .await
 }

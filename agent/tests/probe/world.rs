@@ -1,12 +1,14 @@
 //! etcd, Redis and agents, without nginx.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use pointsman_harness::certificates::Certificates;
 use pointsman_harness::records::{self, REDIS_PREFIX};
 use pointsman_harness::registry::Registry;
 use pointsman_harness::sandbox::Sandbox;
 use pointsman_harness::services::{AgentProcess, EtcdProcess, RedisProcess, Service};
-use pointsman_harness::{http, wait};
+use pointsman_harness::{Process, Spec, http, launcher, pointsman, ports, wait};
 use serde_json::Value;
 
 /// Nothing in these tests takes longer: the lease of an agent that was killed
@@ -64,6 +66,40 @@ impl World {
         let (etcd, redis) = (self.etcd.url(), self.redis.url());
         let agent = self.sandbox.agent(id, &etcd, &redis, &[]);
         self.agents.push(agent.unwrap());
+    }
+
+    /// Starts one with a variable in its environment; it is not one of
+    /// `agents`. Answers where its API is.
+    pub fn spawn_agent(&self, id: &str, name: &str, value: &str) -> (Process, SocketAddr) {
+        let admin = ports::free_loopback();
+        let (etcd, redis, listen) = (self.etcd.url(), self.redis.url(), admin.to_string());
+        let args = [
+            "serve",
+            "--id",
+            id,
+            "--etcd-endpoints",
+            &etcd,
+            "--redis-url",
+            &redis,
+        ];
+        let args = args.into_iter().chain(["--admin-listen", &listen]);
+        let spec = Spec::new(id, pointsman(), args, &self.sandbox.logs());
+        let process = Process::spawn(&launcher(), spec.env(name, value));
+        (process.unwrap(), admin)
+    }
+
+    /// Starts a server that answers 200 over TLS, by its certificate for
+    /// 127.0.0.1.
+    pub fn tls_server(&self, certificates: &Certificates) -> (Process, SocketAddr) {
+        let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, ports::free_loopback().port()));
+        let (accept, cert) = (addr.to_string(), certificates.path("server.pem"));
+        let key = certificates.path("server.key");
+        let args = [
+            "s_server", "-www", "-accept", &accept, "-cert", &cert, "-key", &key,
+        ];
+        let spec = Spec::new("openssl", "openssl", args, &self.sandbox.logs());
+        let process = Process::spawn(&launcher(), spec);
+        (process.unwrap(), addr)
     }
 
     /// An instance's record in Redis.

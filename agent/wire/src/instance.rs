@@ -97,6 +97,8 @@ pub struct InstanceItem {
 pub enum InstanceWord {
     /// It does.
     Live,
+    /// It waits for its first good probe.
+    Pending,
     /// It gets no new ones.
     Draining,
     /// Probes found that it does not answer as it should.

@@ -26,13 +26,13 @@ pub use explain::{ExplainAnswer, ExplainQuery, ExplainedEdge, ExplainedInstance}
 pub use instance::{AppAnswer, DrainingBody, InstanceBody, InstanceItem, InstanceWord, OwnerName};
 pub use list::{AppItem, AppList, ListQuery, RouteItem, RouteList};
 pub use policy::{
-    BalanceWord, CheckType, DrainWord, FailureWord, HealthCheckBody, PolicyBody, SameSiteWord,
-    SchemeWord, StatusSet, StickyBody,
+    BalanceWord, CheckType, DrainWord, FailureWord, HealthCheckBody, InitialWord, PolicyBody,
+    SameSiteWord, SchemeWord, StatusSet, StickyBody, WakeBody,
 };
 pub use problem::{Code, ProblemBody};
 pub use route::{
-    ConditionBody, EditsBody, HashByBody, HeadersBody, MaintenanceBody, RedirectBody, RouteAnswer,
-    RouteBody, RuleBody, TargetBody,
+    ConditionBody, EditsBody, HashByBody, HeadersBody, MaintenanceBody, PauseItem, PauseQuery,
+    RedirectBody, RouteAnswer, RouteBody, RuleBody, TargetBody,
 };
 pub use settings::{SettingsAnswer, SettingsBody};
 pub use status::{

@@ -82,6 +82,9 @@ pub struct PolicyBody {
     /// How agents probe the instances.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health_check: Option<HealthCheckBody>,
+    /// What starts the app when it has no instance.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wake: Option<WakeBody>,
 }
 
 // A `literal` would reach utoipa in a group, which it does not look into.
@@ -119,7 +122,11 @@ words! {
 }
 words! {
     /// How an instance is probed.
-    CheckType { Http "http", Tcp "tcp" }
+    CheckType { Http "http", Tcp "tcp", Grpc "grpc" }
+}
+words! {
+    /// What a new instance is until its first good probe.
+    InitialWord { Pending "pending", Healthy "healthy" }
 }
 
 /// Sessions that stay with an instance, by a cookie.
@@ -150,9 +157,15 @@ pub struct StickyBody {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HealthCheckBody {
-    /// `http`, the default, or `tcp`.
+    /// `http`, the default, `tcp` or `grpc`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub r#type: Option<CheckType>,
+    /// Whether over TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<bool>,
+    /// With `tls`: the name that is asked for and verified.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_name: Option<String>,
     /// The path, perhaps with a query.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
@@ -166,6 +179,10 @@ pub struct HealthCheckBody {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(min_length = 1, max_length = 256)]
     pub body: Option<String>,
+    /// With `grpc`: the service that is asked about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 1, max_length = 256)]
+    pub service: Option<String>,
     /// How often.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interval: Option<String>,
@@ -180,6 +197,24 @@ pub struct HealthCheckBody {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1, maximum = 10)]
     pub fall: Option<u32>,
+    /// What a new instance is until its first good probe, `pending` by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub initial: Option<InitialWord>,
+}
+
+/// What edges call when a request finds no instance of the app.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WakeBody {
+    /// An absolute URL, `http` or `https`.
+    pub url: String,
+    /// How long a request waits for an instance, `1s` to `5m`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<String>,
+    /// How many requests may wait at each edge.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 100_000)]
+    pub max_waiting: Option<u32>,
 }
 
 /// Statuses: a range like `200-299`, or a list.

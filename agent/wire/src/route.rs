@@ -190,8 +190,42 @@ pub struct RouteAnswer {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub rules: Option<Vec<RuleBody>>,
+    /// That its requests wait.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub pause: Option<PauseItem>,
     /// Why the value in etcd is no route.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub bad: Option<BadValue>,
+}
+
+/// A pause of a route.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PauseItem {
+    /// How many requests may wait at each edge.
+    pub max: u32,
+    /// How long it lasts unless it is ended before, in whole seconds: `29s`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub left: Option<String>,
+}
+
+/// The query of a pause.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PauseQuery {
+    /// How long, in whole seconds from `1s` to `1h`; `30s` by default.
+    #[serde(default)]
+    #[schema(nullable = false)]
+    pub r#for: Option<String>,
+    /// How many requests may wait at each edge, 1000 by default.
+    #[serde(default)]
+    #[schema(nullable = false, minimum = 1, maximum = 100_000)]
+    pub max: Option<u32>,
+    /// Waits for so long until every edge has applied the write, as
+    /// `/v1/wait` does.
+    #[serde(default)]
+    #[schema(nullable = false)]
+    pub wait: Option<String>,
 }

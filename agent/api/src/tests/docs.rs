@@ -311,7 +311,8 @@ fn the_words_of_the_document_are_those_of_the_bodies() {
             assert!(Policy::from_value(body.as_bytes()).is_ok(), "{body}");
         }
     }
-    assert_eq!(words("CheckType"), json!(["http", "tcp"]));
+    assert_eq!(words("CheckType"), json!(["http", "tcp", "grpc"]));
+    assert_eq!(words("InitialWord"), json!(["pending", "healthy"]));
     assert_eq!(words("SameSiteWord"), json!(["lax", "strict", "none"]));
     assert_eq!(words("FailureWord"), json!(["connect", "timeout", "5xx"]));
     assert_eq!(words("DrainWord"), json!(["keep"]));
@@ -345,6 +346,7 @@ fn the_types_have_the_fields_that_the_model_reads() {
         ("HashByBody", policy(r#"{"hash_by":{"?":1}}"#)),
         ("StickyBody", policy(r#"{"sticky":{"?":1}}"#)),
         ("HealthCheckBody", policy(r#"{"health_check":{"?":1}}"#)),
+        ("WakeBody", policy(r#"{"wake":{"url":"http://a","?":1}}"#)),
         (
             "SettingsBody",
             Settings::from_value(br#"{"?":1}"#).unwrap_err(),

@@ -69,13 +69,17 @@ impl<T> PerInstance<T> {
         self.0.get(&name(app, id))
     }
 
-    /// The ids of the app's instances about which there is something.
-    pub(super) fn ids(&self, app: &str) -> Vec<&str> {
+    /// The ids of the app's instances about which there is something that is
+    /// `wanted`.
+    pub(super) fn ids(&self, app: &str, wanted: impl Fn(&T) -> bool) -> Vec<&str> {
         let prefix = name(app, "");
         let from: (Bound<&str>, Bound<&str>) = (Bound::Included(&prefix), Bound::Unbounded);
         let found = self.0.range::<str, _>(from);
-        let ids = found.map_while(|(name, _)| name.strip_prefix(&*prefix));
-        ids.collect()
+        let of_app = found.map_while(|(name, stored)| Some((name.strip_prefix(&*prefix)?, stored)));
+        of_app
+            .filter(|(_, stored)| stored.value.as_ref().is_some_and(&wanted))
+            .map(|(id, _)| id)
+            .collect()
     }
 
     /// The names behind `after`.

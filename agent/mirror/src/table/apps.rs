@@ -44,6 +44,9 @@ pub(super) struct Apps {
     owners: Owners,
     policies: usize,
     instances: usize,
+    /// Instances that were registered before this revision are never pending;
+    /// `None`: none is.
+    pub(super) pending_since: Option<Revision>,
 }
 
 impl Apps {

@@ -1,14 +1,14 @@
 //! What an element follows from, and how: pure functions of apps, annotations
 //! and settings. So a change of the settings can be judged before it is made.
 
-use pointsman_model::{Element, Health, HealthCheck, Marks};
+use pointsman_model::{Element, Health, HealthCheck, InitialState, Marks};
 use pointsman_store::Revision;
 
 use super::annotations::Annotations;
 use super::apps::{App, Apps, Member};
 use super::settings::Shaping;
 use super::stored::Stored;
-use super::{Held, InstanceState};
+use super::{Held, InstanceState, Standing};
 
 /// What policies and instances derive from.
 #[derive(Clone, Copy, Debug)]
@@ -66,7 +66,15 @@ impl<'a> Derivation<'a> {
             Some(instance) if !self.shaping.allow(instance.addr) || self.is_shadowed(member) => {
                 Verdict::Nothing
             }
-            Some(_) => self.marks(member).map_or(Verdict::Frozen, Verdict::Record),
+            Some(_) => match (self.standing(member), self.is_draining(member)) {
+                (None, _) => Verdict::Frozen,
+                // Edges count what is in flight on draining instances.
+                (Some(Standing::Pending), false) => Verdict::Nothing,
+                (Some(standing), draining) => Verdict::Record(Marks {
+                    draining,
+                    down: standing != Standing::Healthy,
+                }),
+            },
         }
     }
 
@@ -89,11 +97,11 @@ impl<'a> Derivation<'a> {
         if self.is_draining(member) {
             return InstanceState::Draining;
         }
-        match self.found_down(member) {
-            Some(found) if self.has_check(member.app) != Some(false) => InstanceState::Unhealthy {
-                reason: found.reason.as_deref().map(str::to_owned),
-            },
-            _ => InstanceState::Live,
+        let found = || self.found(member)?.reason.as_deref().map(str::to_owned);
+        match self.standing(member) {
+            Some(Standing::Healthy) => InstanceState::Live,
+            Some(Standing::Pending) => InstanceState::Pending { reason: found() },
+            Some(Standing::Unhealthy) | None => InstanceState::Unhealthy { reason: found() },
         }
     }
 
@@ -109,15 +117,6 @@ impl<'a> Derivation<'a> {
         })
     }
 
-    /// What holds for an instance; `None` while it cannot be known, since its
-    /// app's policy is bad.
-    fn marks(self, member: Member<'_>) -> Option<Marks> {
-        Some(Marks {
-            draining: self.is_draining(member),
-            down: self.found_down(member).is_some() && self.has_check(member.app)?,
-        })
-    }
-
     fn is_draining(self, member: Member<'_>) -> bool {
         let created = member.stored.create_revision;
         let overrides = &self.annotations.overrides;
@@ -125,18 +124,41 @@ impl<'a> Derivation<'a> {
         found.is_some_and(|found| found.draining)
     }
 
-    /// What probes found, if that was nothing good.
-    fn found_down(self, member: Member<'_>) -> Option<&'a Health> {
+    /// What an instance is by what probes found; `None` while it cannot be known,
+    /// since its app's policy is bad. Where they have found nothing yet, it is
+    /// pending if it was registered after all that asks for it: so a check that
+    /// is added, or changed, takes no instance out.
+    pub(super) fn standing(self, member: Member<'_>) -> Option<Standing> {
+        if self.has_check(member.app).is_none() {
+            let is_known = self.found(member).is_none_or(|found| found.up);
+            return is_known.then_some(Standing::Healthy);
+        }
+        let Some((check, since)) = self.check_since(member.app) else {
+            return Some(Standing::Healthy);
+        };
         let created = member.stored.create_revision;
-        let health = &self.annotations.health;
-        let found = health.about(member.name, member.id, created);
-        found.filter(|found| !found.up)
+        let begun = self.apps.pending_since;
+        let may_be_pending = check.initial == InitialState::Pending;
+        let is_new = || created > since && begun.is_some_and(|begun| created > begun);
+        Some(match self.found(member) {
+            Some(found) if found.up => Standing::Healthy,
+            Some(found) if found.pending && may_be_pending => Standing::Pending,
+            Some(_) => Standing::Unhealthy,
+            None if may_be_pending && is_new() => Standing::Pending,
+            None => Standing::Healthy,
+        })
     }
 
-    /// The mod revision of the key by which an instance is unhealthy.
-    pub(super) fn unhealthy(self, member: Member<'_>) -> Option<Revision> {
+    /// What probes found.
+    fn found(self, member: Member<'_>) -> Option<&'a Health> {
         let health = &self.annotations.health;
-        self.found_down(member)
+        health.about(member.name, member.id, member.stored.create_revision)
+    }
+
+    /// The mod revision of the key with what probes found.
+    pub(super) fn found_at(self, member: Member<'_>) -> Option<Revision> {
+        let health = &self.annotations.health;
+        self.found(member)
             .and(health.revision(member.name, member.id))
     }
 
@@ -150,10 +172,24 @@ impl<'a> Derivation<'a> {
 
     /// How an app's instances are probed, by its policy or by the defaults.
     pub(super) fn health_check(self, app: &'a App) -> Option<&'a HealthCheck> {
+        self.check_since(app).map(|(check, _)| check)
+    }
+
+    /// The same, and the last change of the key that says so.
+    fn check_since<'b>(self, app: &'b App) -> Option<(&'b HealthCheck, Revision)>
+    where
+        'a: 'b,
+    {
         let own = match &app.policy {
             None => None,
-            Some(stored) => stored.value.as_ref()?.health_check.as_ref(),
+            Some(stored) => {
+                let check = stored.value.as_ref()?.health_check.as_ref();
+                check.map(|check| (check, stored.mod_revision))
+            }
         };
-        own.or_else(|| self.shaping.defaults()?.health_check.as_ref())
+        own.or_else(|| {
+            let check = self.shaping.defaults()?.health_check.as_ref()?;
+            Some((check, self.shaping.revision()?))
+        })
     }
 }

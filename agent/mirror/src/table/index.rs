@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pointsman_model::{Address, Bad, Marks};
+use pointsman_model::{Address, Bad, Element, Marks};
 
 use super::InstanceState;
 use super::apps::{Apps, Member};
@@ -97,6 +97,21 @@ impl TableIndex {
     /// How many of an app's instances are not routed to.
     pub(super) fn idle(&self, app: &str) -> usize {
         self.idle.get(app).map_or(0, BTreeSet::len)
+    }
+
+    /// The ids of an app's instances that are not routed to.
+    pub(super) fn idle_ids(&self, app: &str) -> impl Iterator<Item = &str> {
+        let idle = self.idle.get(app).into_iter().flatten();
+        idle.map(|id| &**id)
+    }
+
+    /// All instances that are not routed to.
+    pub(super) fn all_idle(&self) -> impl Iterator<Item = Element> {
+        let apps = self.idle.keys();
+        apps.flat_map(|app| {
+            let ids = self.idle_ids(app);
+            ids.map(|id| Element::Instance(app.clone(), id.into()))
+        })
     }
 
     pub(super) fn refused(&self) -> &BTreeMap<Box<str>, Bad> {

@@ -18,8 +18,21 @@ pub struct Probed<'a> {
     pub addr: Address,
     /// How it is probed.
     pub check: &'a HealthCheck,
-    /// The mod revision of the key by which it is unhealthy.
-    pub unhealthy: Option<Revision>,
+    /// What it is by what probes have found so far.
+    pub standing: Standing,
+    /// The mod revision of the key with what probes found.
+    pub found_at: Option<Revision>,
+}
+
+/// What an instance that is probed is by what probes have found so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It waits for its first good probe.
+    Pending,
+    /// It is healthy.
+    Healthy,
+    /// It is unhealthy.
+    Unhealthy,
 }
 
 /// A part of all instances that are to be probed.
@@ -46,12 +59,14 @@ impl<'a> Probed<'a> {
     pub(super) fn of(derivation: Derivation<'a>, member: Member<'a>) -> Option<Self> {
         let check = derivation.health_check(member.app)?;
         let addr = member.stored.value.as_ref()?.addr;
+        let standing = derivation.standing(member)?;
         let routed_to = derivation.shaping.allow(addr) && !derivation.is_shadowed(member);
         routed_to.then(|| Probed {
             created: member.stored.create_revision,
             addr,
             check,
-            unhealthy: derivation.unhealthy(member),
+            standing,
+            found_at: derivation.found_at(member),
         })
     }
 }

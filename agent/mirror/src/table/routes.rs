@@ -1,10 +1,10 @@
-//! The routes in the table, and what lies beneath a wildcard: whether a lookup of
-//! a more specific route can be spared.
+//! The routes in the table with their pauses, and what lies beneath a wildcard:
+//! whether a lookup of a more specific route can be spared.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 
-use pointsman_model::{Element, Route};
+use pointsman_model::{Element, Pause, Route};
 use pointsman_store::Revision;
 
 use super::stored::Stored;
@@ -19,6 +19,8 @@ pub(super) struct Routes {
     /// For each domain: how many route keys lie beneath `*.<domain>`, that
     /// one itself not counted. The domain of `*` is the empty string.
     beneath: HashMap<Box<str>, u32>,
+    /// By host, whether there is such a route or not.
+    pauses: BTreeMap<Box<str>, Stored<Pause>>,
 }
 
 impl Routes {
@@ -40,6 +42,37 @@ impl Routes {
         if has != old.is_some() {
             self.count_beneath(host, has, touched);
         }
+    }
+
+    /// Takes a pause in, or out.
+    pub(super) fn set_pause(
+        &mut self,
+        host: &str,
+        pause: Option<Stored<Pause>>,
+        touched: &mut Touched,
+    ) {
+        match pause {
+            Some(pause) => self.pauses.insert(host.into(), pause),
+            None => self.pauses.remove(host),
+        };
+        if self.hosts.contains_key(host) {
+            touched.insert(|| Element::Route(host.into()));
+        }
+    }
+
+    pub(super) fn pause_count(&self) -> usize {
+        self.pauses.len()
+    }
+
+    pub(super) fn pause_revision(&self, host: &str) -> Option<Revision> {
+        self.pauses.get(host).map(|pause| pause.mod_revision)
+    }
+
+    pub(super) fn pause_keys(&self, after: Option<&str>, limit: usize) -> Keys {
+        let pauses = self.pauses.range::<str, _>(behind(after)).take(limit);
+        pauses
+            .map(|(host, pause)| (format!("pauses/{host}"), pause.mod_revision))
+            .collect()
     }
 
     pub(super) fn get(&self, host: &str) -> Option<&Stored<StoredRules>> {
@@ -81,7 +114,8 @@ impl Routes {
             return Held::Frozen;
         };
         let deeper = domain(host).map(|domain| self.beneath.contains_key(domain));
-        Held::Value(Route::record(&rules.record(), route.mod_revision, deeper).into())
+        let pause = self.pauses.get(host).and_then(|pause| pause.value);
+        Held::Value(Route::record(&rules.record(), route.mod_revision, deeper, pause).into())
     }
 
     /// Counts a route key that came or went for each wildcard above it; one

@@ -2,6 +2,7 @@ mod addresses;
 mod annotations;
 mod frozen;
 mod pages;
+mod pending;
 mod random;
 mod settings;
 mod size;
@@ -102,6 +103,31 @@ fn a_wildcard_tells_whether_another_route_lies_beneath() {
                 .into()
         )
     );
+}
+
+#[test]
+fn a_pause_is_a_part_of_its_routes_record_and_of_no_other() {
+    let mut table = Table::new();
+    let rules = r#""rules":[{"path":"/","to":[{"app":"shop"}]}]}"#;
+    apply(&mut table, &put("routes/a.example", SHOP, 2, 2));
+    let paused =
+        |max: u32| format!(r#"route:a.example={{"rev":"2","pause":{{"max":{max}}},{rules}"#);
+    let plain = format!(r#"route:a.example={{"rev":"2",{rules}"#);
+    let pause = |value: &str, revision| put("pauses/a.example", value, revision, revision);
+    assert_eq!(apply(&mut table, &pause("{}", 3)), [paused(1_000)]);
+    assert_eq!(apply(&mut table, &pause(r#"{"max":5}"#, 4)), [paused(5)]);
+    assert_eq!(apply(&mut table, &delete("pauses/a.example", 5)), [&*plain]);
+    // A bad one is shown, and pauses nothing.
+    assert_eq!(apply(&mut table, &pause(r#"{"max":0}"#, 6)), [&*plain]);
+    let bad: Vec<_> = table.bad().map(|(key, _)| key).collect();
+    assert_eq!(bad, ["pauses/a.example"]);
+    // One without its route is none of the record's; the wildcard has its own.
+    assert!(apply(&mut table, &pause("{}", 7)).len() == 1);
+    apply(&mut table, &delete("routes/a.example", 8));
+    assert!(apply(&mut table, &put("pauses/*.example", "{}", 9, 9)).is_empty());
+    let wild = r#"route:*.example={"rev":"10","deeper":0,"pause":{"max":1000},"#;
+    let rows = apply(&mut table, &put("routes/*.example", SHOP, 10, 10));
+    assert_eq!(rows, [format!("{wild}{rules}")]);
 }
 
 #[test]

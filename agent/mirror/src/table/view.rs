@@ -78,6 +78,11 @@ pub enum InstanceState {
     NotAllowed,
     /// An operator takes it out of use.
     Draining,
+    /// It waits for its first good probe.
+    Pending {
+        /// What was wrong with the first one, if that has ended.
+        reason: Option<String>,
+    },
     /// Probes found that it does not answer as it should.
     Unhealthy {
         /// What they found.

@@ -50,7 +50,7 @@ const CORNERS: &[&str] = &[
 pub fn golden(prefix: &str) -> Vec<Value> {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../t/fixtures/records.json");
     let records: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
-    let rows = ["good", "good_v2"].map(|name| records[name].as_array().unwrap());
+    let rows = ["good", "good_v2", "good_v3"].map(|name| records[name].as_array().unwrap());
     let values: Vec<_> = rows
         .into_iter()
         .flatten()

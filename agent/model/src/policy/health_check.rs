@@ -4,14 +4,25 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
+use super::ServerName;
 use super::kinds::PolicyField;
 use crate::fields::{Fields, kind};
 use crate::path::literal;
-use crate::values::{bad_value, duration, shown, span, whole, word};
-use crate::{Bad, BadCode, HostPort, quoted};
+use crate::values::{bad_value, boolean, duration, printable, shown, span, whole, word, word_of};
+use crate::{Bad, HostPort, quoted};
 
-const FIELDS: &str = "type, path, host, status, body, interval, timeout, rise, fall";
-const KINDS: &[(&str, CheckKind)] = &[("http", CheckKind::Http), ("tcp", CheckKind::Tcp)];
+const FIELDS: &str = "type, tls, server_name, path, host, status, body, service, interval, \
+                      timeout, rise, fall, initial";
+const KINDS: &[(&str, CheckKind)] = &[
+    ("http", CheckKind::Http),
+    ("tcp", CheckKind::Tcp),
+    ("grpc", CheckKind::Grpc),
+];
+const INITIAL: &[(&str, InitialState)] = &[
+    ("pending", InitialState::Pending),
+    ("healthy", InitialState::Healthy),
+];
+const LONGEST_SERVICE: usize = 256;
 const LONGEST_BODY: usize = 256;
 const MOST_STATUSES: usize = 32;
 const INTERVAL: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(3600));
@@ -24,16 +35,36 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(2);
 pub struct HealthCheck {
     /// What is tried.
     pub kind: CheckKind,
+    /// Whether it is tried over TLS; the instance's certificate is verified.
+    pub tls: bool,
+    /// The name that is asked for by SNI and verified; if there is none, that of
+    /// `host`, or the address.
+    pub server_name: Option<ServerName>,
     path: Option<Box<str>>,
     /// The `Host` that is asked for; if there is none, the address.
     pub host: Option<HostPort>,
     status: Option<CheckStatus>,
     /// What the answer's body must hold.
     pub body: Option<Box<str>>,
+    /// The gRPC service that is asked about; if there is none, the server as a
+    /// whole.
+    pub service: Option<Box<str>>,
     interval: Option<Duration>,
     timeout: Option<Duration>,
     rise: Option<u32>,
     fall: Option<u32>,
+    /// What a new instance is until its first good probe.
+    pub initial: InitialState,
+}
+
+/// What a new instance is until its first good probe.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum InitialState {
+    /// It gets no requests.
+    #[default]
+    Pending,
+    /// It gets its share.
+    Healthy,
 }
 
 /// What is tried.
@@ -44,6 +75,8 @@ pub enum CheckKind {
     Http,
     /// A connection.
     Tcp,
+    /// The call `Check` of `grpc.health.v1.Health`.
+    Grpc,
 }
 
 /// The statuses that are good.
@@ -104,7 +137,10 @@ impl PolicyField for HealthCheck {
     }
 
     fn value(&self) -> Value {
-        let kind = (self.kind == CheckKind::Tcp).then(|| json!("tcp"));
+        let kind = (self.kind != CheckKind::Http).then(|| json!(word_of(&self.kind, KINDS)));
+        let name = self.server_name.as_ref().map(PolicyField::value);
+        let initial =
+            (self.initial != InitialState::Pending).then(|| json!(word_of(&self.initial, INITIAL)));
         let status = self.status.as_ref().map(|status| match status {
             CheckStatus::Range(from, to) if from == to => json!(from.to_string()),
             CheckStatus::Range(from, to) => json!(format!("{from}-{to}")),
@@ -112,14 +148,18 @@ impl PolicyField for HealthCheck {
         });
         let rows = [
             ("type", kind),
+            ("tls", self.tls.then(|| json!(true))),
+            ("server_name", name),
             ("path", self.path.as_ref().map(|path| json!(path))),
             ("host", self.host.as_ref().map(|host| json!(host.as_str()))),
             ("status", status),
             ("body", self.body.as_ref().map(|body| json!(body))),
+            ("service", self.service.as_ref().map(|name| json!(name))),
             ("interval", self.interval.map(|d| json!(span(d)))),
             ("timeout", self.timeout.map(|d| json!(span(d)))),
             ("rise", self.rise.map(|n| json!(n))),
             ("fall", self.fall.map(|n| json!(n))),
+            ("initial", initial),
         ];
         let set = rows
             .into_iter()
@@ -137,8 +177,15 @@ fn read(value: Value) -> Result<HealthCheck, Bad> {
     let check = HealthCheck {
         kind: match fields.take_string("type")? {
             None => CheckKind::Http,
-            Some(text) => check_kind(&text)?,
+            Some(text) => word("type", &text, KINDS)?,
         },
+        tls: fields
+            .take("tls")
+            .map_or(Ok(false), |v| boolean("tls", v))?,
+        server_name: fields
+            .take("server_name")
+            .map(|v| ServerName::read("server_name", v))
+            .transpose()?,
         path: fields
             .take_string("path")?
             .map(|text| literal("path", &text, true))
@@ -149,6 +196,10 @@ fn read(value: Value) -> Result<HealthCheck, Bad> {
             .transpose()?,
         status: fields.take("status").map(statuses).transpose()?,
         body: fields.take_string("body")?.map(body).transpose()?,
+        service: fields
+            .take_string("service")?
+            .map(|text| printable("service", &text, LONGEST_SERVICE))
+            .transpose()?,
         interval: fields
             .take("interval")
             .map(|v| duration("interval", &v, INTERVAL.0, INTERVAL.1))
@@ -159,6 +210,10 @@ fn read(value: Value) -> Result<HealthCheck, Bad> {
             .transpose()?,
         rise: fields.take("rise").map(|v| number("rise", v)).transpose()?,
         fall: fields.take("fall").map(|v| number("fall", v)).transpose()?,
+        initial: match fields.take_string("initial")? {
+            None => InitialState::Pending,
+            Some(text) => word("initial", &text, INITIAL)?,
+        },
     };
     fields.finish(FIELDS)?;
     if check.timeout() > check.interval() {
@@ -168,27 +223,48 @@ fn read(value: Value) -> Result<HealthCheck, Bad> {
         );
         return Err(bad_value("timeout", detail));
     }
-    let http_only = [
-        ("path", check.path.is_some()),
-        ("host", check.host.is_some()),
-        ("status", check.status.is_some()),
-        ("body", check.body.is_some()),
-    ];
-    match http_only.iter().find(|(_, there)| *there) {
-        Some((name, _)) if check.kind == CheckKind::Tcp => {
-            let detail = format!("\"{name}\" is for the type \"http\"; \"tcp\" only connects");
+    match check.misplaced() {
+        None => Ok(check),
+        Some((name, place)) => {
+            let detail = format!("\"{name}\" is for {place} only");
             Err(bad_value(name, detail))
         }
-        _ => Ok(check),
     }
 }
 
-fn check_kind(text: &str) -> Result<CheckKind, Bad> {
-    if text == "grpc" {
-        let detail = "\"type\": \"grpc\" is not supported; \"tcp\" is, for an app that speaks gRPC";
-        return Err(Bad::new(BadCode::NotSupported, detail).field("type"));
+impl HealthCheck {
+    /// The first field that means nothing here, and what it is for.
+    fn misplaced(&self) -> Option<(&'static str, &'static str)> {
+        let is = |kind| self.kind == kind;
+        let http = "the type \"http\"";
+        let fields = [
+            ("path", self.path.is_some(), is(CheckKind::Http), http),
+            (
+                "host",
+                self.host.is_some(),
+                !is(CheckKind::Tcp),
+                "the types \"http\" and \"grpc\"",
+            ),
+            ("status", self.status.is_some(), is(CheckKind::Http), http),
+            ("body", self.body.is_some(), is(CheckKind::Http), http),
+            (
+                "service",
+                self.service.is_some(),
+                is(CheckKind::Grpc),
+                "the type \"grpc\"",
+            ),
+            (
+                "server_name",
+                self.server_name.is_some(),
+                self.tls,
+                "\"tls\": true",
+            ),
+        ];
+        let found = fields
+            .into_iter()
+            .find(|(_, there, fits, _)| *there && !fits);
+        found.map(|(name, _, _, place)| (name, place))
     }
-    word("type", text, KINDS)
 }
 
 fn statuses(value: Value) -> Result<CheckStatus, Bad> {

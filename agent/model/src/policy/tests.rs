@@ -49,6 +49,11 @@ const KEPT: &str = r#"
 {"health_check":{"status":[200,204]}} => {}
 {"health_check":{"status":"204"}} => {}
 {"health_check":{"type":"tcp","interval":"1s"}} => {}
+{"health_check":{"tls":true,"server_name":"shop.internal","initial":"healthy"}} => {}
+{"health_check":{"type":"grpc","host":"shop.internal","service":"shop.Cart"}} => {}
+{"health_check":{"type":"tcp","tls":true}} => {}
+{"wake":{"url":"http://10.0.0.9:8080/wake?app=shop"}} => {"wake":{"url":"http://10.0.0.9:8080/wake?app=shop","timeout":30,"max":1000}}
+{"wake":{"url":"https://[fd00::9]/","timeout":"1500ms","max_waiting":5}} => {"wake":{"url":"https://[fd00::9]/","timeout":1.5,"max":5}}
 "#;
 
 #[test]
@@ -89,6 +94,14 @@ fn values_are_brought_to_one_form() {
         (
             r#"{"health_check":{"type":"http"}}"#,
             r#"{"health_check":{}}"#,
+        ),
+        (
+            r#"{"health_check":{"tls":false,"initial":"pending"}}"#,
+            r#"{"health_check":{}}"#,
+        ),
+        (
+            r#"{"wake":{"url":"HTTP://Wake.Example?now"}}"#,
+            r#"{"wake":{"url":"http://wake.example/?now"}}"#,
         ),
         (r#"{"sticky":null,"retries":null}"#, "{}"),
     ] {
@@ -157,7 +170,25 @@ const REFUSED: &str = r#"
 {"scheme":"grpc","buffering":false} | bad_value | buffering | grpc
 {"health_check":true} | bad_json | health_check | object
 {"health_check":{"type":"udp"}} | bad_value | health_check.type | tcp
-{"health_check":{"type":"grpc"}} | not_supported | health_check.type | tcp
+{"health_check":{"type":"grpc","path":"/"}} | bad_value | health_check.path | http
+{"health_check":{"service":"a"}} | bad_value | health_check.service | grpc
+{"health_check":{"type":"grpc","service":""}} | bad_value | health_check.service | 256
+{"health_check":{"tls":"yes"}} | bad_value | health_check.tls | true or false
+{"health_check":{"server_name":"a.example"}} | bad_value | health_check.server_name | tls
+{"health_check":{"tls":true,"server_name":"10.0.0.1"}} | bad_value | health_check.server_name | no IP
+{"health_check":{"initial":"up"}} | bad_value | health_check.initial | healthy
+{"wake":"http://a.example"} | bad_json | wake | object
+{"wake":{}} | missing_field | wake.url | url
+{"wake":{"url":"ftp://a.example/"}} | bad_value | wake.url | http or https
+{"wake":{"url":"/wake"}} | bad_value | wake.url | http or https
+{"wake":{"url":"http://me:secret@a.example/"}} | bad_value | wake.url | password
+{"wake":{"url":"http://a_b/"}} | bad_value | wake.url | underscore
+{"wake":{"url":"http:///wake"}} | bad_value | wake.url | empty
+{"wake":{"url":"http://a.example/a b"}} | bad_value | wake.url | ASCII
+{"wake":{"url":"http://a.example/#x"}} | bad_value | wake.url | #
+{"wake":{"url":"http://a.example","timeout":"6m"}} | bad_value | wake.timeout | 1s to 5m
+{"wake":{"url":"http://a.example","max_waiting":0}} | bad_value | wake.max_waiting | from 1
+{"wake":{"url":"http://a.example","max":1}} | unknown_field | wake.max | max_waiting
 {"health_check":{"path":"health"}} | bad_value | health_check.path | slash
 {"health_check":{"path":"/a b"}} | bad_value | health_check.path | ASCII
 {"health_check":{"path":"/?a b"}} | bad_value | health_check.path | ASCII

@@ -2,10 +2,18 @@
 
 use std::sync::Arc;
 
+use pointsman_harness::certificates::Certificates;
 use pointsman_model::Policy;
+use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{RootCertStore, ServerConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::Mutex;
+use tokio_rustls::TlsAcceptor;
+use tonic_health::ServingStatus;
+use tonic_health::server::health_reporter;
 
 use super::*;
 
@@ -209,4 +217,166 @@ async fn a_time_out_of_an_agent_that_stood_still_says_nothing() {
     tokio::task::yield_now().await;
     tokio::time::advance(Duration::from_secs(60)).await;
     assert!(matches!(probe.await.unwrap(), Outcome::Own(_)));
+}
+
+/// Certificates of an authority of the test's own: what an instance shows for
+/// 127.0.0.1, and what a prober trusts.
+struct Authority {
+    server: ServerConfig,
+    trusted: Arc<RootCertStore>,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let files = Certificates::make();
+        let certificate = CertificateDer::from_pem_slice(&files.pem("server.pem")).unwrap();
+        let key = PrivateKeyDer::from_pem_slice(&files.pem("server.key")).unwrap();
+        let server = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate], key)
+            .unwrap();
+        let mut trusted = RootCertStore::empty();
+        let ca = CertificateDer::from_pem_slice(&files.pem("ca.pem")).unwrap();
+        trusted.add(ca).unwrap();
+        let trusted = Arc::new(trusted);
+        Self { server, trusted }
+    }
+
+    /// An instance over TLS in front of one that speaks plainly.
+    async fn in_front_of(&self, plain: SocketAddr, protocol: &[u8]) -> SocketAddr {
+        let mut server = self.server.clone();
+        server.alpn_protocols = vec![protocol.to_vec()];
+        let acceptor = TlsAcceptor::from(Arc::new(server));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let acceptor = acceptor.clone();
+                tokio::spawn(async move {
+                    let mut stream = acceptor.accept(stream).await?;
+                    let mut inner = TcpStream::connect(plain).await?;
+                    tokio::io::copy_bidirectional(&mut stream, &mut inner).await
+                });
+            }
+        });
+        addr
+    }
+
+    /// A probe by who trusts this authority.
+    async fn probe(&self, json: &str, addr: SocketAddr) -> Outcome {
+        let check = check(json);
+        let stream = TcpStream::connect(addr).await.unwrap();
+        let tried = async {
+            let stream = tls::handshake_trusting(&self.trusted, &check, addr, stream).await?;
+            talk(&check, addr, stream).await
+        };
+        tried
+            .await
+            .map_or_else(|outcome| outcome, |()| Outcome::Good)
+    }
+}
+
+#[tokio::test]
+async fn over_tls_the_certificate_is_verified_and_then_the_answer_counts() {
+    let authority = Authority::new();
+    for (answer, json, fault_of) in [
+        (FINE, r#"{"tls":true,"body":"state is up"}"#, None),
+        (BUSY, r#"{"tls":true}"#, Some(ProbeFault::Status)),
+        (FINE, r#"{"tls":true,"host":"127.0.0.1:9"}"#, None),
+        (FINE, r#"{"type":"tcp","tls":true}"#, None),
+        // The certificate is for the address alone.
+        (
+            FINE,
+            r#"{"tls":true,"server_name":"shop.internal"}"#,
+            Some(ProbeFault::Tls),
+        ),
+        (
+            FINE,
+            r#"{"tls":true,"host":"shop.internal"}"#,
+            Some(ProbeFault::Tls),
+        ),
+    ] {
+        let (plain, _) = instance(Some(answer)).await;
+        let addr = authority.in_front_of(plain, b"http/1.1").await;
+        let outcome = authority.probe(json, addr).await;
+        assert_eq!(fault(&outcome), fault_of, "{json}: {outcome:?}");
+    }
+}
+
+#[tokio::test]
+async fn who_is_not_trusted_or_speaks_no_tls_is_bad() {
+    let (plain, _) = instance(Some(FINE)).await;
+    let addr = Authority::new().in_front_of(plain, b"http/1.1").await;
+    let other = Authority::new();
+    for addr in [addr, plain] {
+        let outcome = other.probe(r#"{"tls":true}"#, addr).await;
+        assert_eq!(fault(&outcome), Some(ProbeFault::Tls), "{outcome:?}");
+    }
+}
+
+/// A gRPC server with the health service: as a whole it serves, and so does
+/// `shop.Cart`; `shop.Stock` does not.
+async fn grpc_instance() -> SocketAddr {
+    let (reporter, service) = health_reporter();
+    for (name, status) in [
+        ("shop.Cart", ServingStatus::Serving),
+        ("shop.Stock", ServingStatus::NotServing),
+    ] {
+        reporter.set_service_status(name, status).await;
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let incoming = tonic::transport::server::TcpIncoming::from(listener);
+    let server = tonic::transport::Server::builder().add_service(service);
+    tokio::spawn(server.serve_with_incoming(incoming));
+    addr
+}
+
+const GRPC: [(&str, Option<ProbeFault>); 4] = [
+    (r#"{"type":"grpc"#, None),
+    (r#"{"type":"grpc","service":"shop.Cart"#, None),
+    (
+        r#"{"type":"grpc","service":"shop.Stock"#,
+        Some(ProbeFault::Status),
+    ),
+    (
+        r#"{"type":"grpc","service":"shop.Unknown"#,
+        Some(ProbeFault::Status),
+    ),
+];
+
+#[tokio::test]
+async fn a_grpc_server_is_asked_about_itself_or_a_service() {
+    let addr = grpc_instance().await;
+    for (json, fault_of) in GRPC {
+        let outcome = attempt(&check(&format!("{json}\"}}")), addr).await;
+        assert_eq!(fault(&outcome), fault_of, "{json}: {outcome:?}");
+    }
+    let outcome = attempt(&check(r#"{"type":"grpc","service":"shop.Stock"}"#), addr).await;
+    let reason = "gRPC: NOT_SERVING";
+    assert_eq!(outcome, Outcome::Bad(ProbeFault::Status, reason.into()));
+}
+
+#[tokio::test]
+async fn a_grpc_server_is_asked_over_tls_too() {
+    let authority = Authority::new();
+    let addr = authority.in_front_of(grpc_instance().await, b"h2").await;
+    for (json, fault_of) in GRPC {
+        let outcome = authority
+            .probe(&format!("{json}\",\"tls\":true}}"), addr)
+            .await;
+        assert_eq!(fault(&outcome), fault_of, "{json}: {outcome:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_speaks_no_grpc_is_bad() {
+    let (http, _) = instance(Some(FINE)).await;
+    let outcome = attempt(&check(r#"{"type":"grpc"}"#), http).await;
+    assert_eq!(fault(&outcome), Some(ProbeFault::Broken), "{outcome:?}");
+    let (silent, _) = instance(None).await;
+    let outcome = attempt(&check(r#"{"type":"grpc","timeout":"60ms"}"#), silent).await;
+    assert_eq!(fault(&outcome), Some(ProbeFault::Timeout), "{outcome:?}");
 }

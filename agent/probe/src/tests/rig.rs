@@ -20,6 +20,8 @@ use crate::*;
 pub(super) const SECOND: Duration = Duration::from_secs(1);
 /// That of tokio's timers.
 pub(super) const GRAIN: Duration = Duration::from_millis(1);
+/// The mark of an instance that is well.
+pub(super) const UP: &str = r#"{"up":true}"#;
 pub(super) const CHECK: &str = r#"{"health_check":{"interval":"10s","rise":2,"fall":3}}"#;
 
 /// Instances that are made up: how they answer, and when they were asked.

@@ -22,6 +22,7 @@ fn write() -> impl Strategy<Value = (String, Option<String>)> {
             "{}",
             r#"{"retries":2}"#,
             CHECKED,
+            r#"{"health_check":{"initial":"healthy"}}"#,
             "bad",
         ])),
     )
@@ -46,9 +47,18 @@ fn write() -> impl Strategy<Value = (String, Option<String>)> {
         "overrides",
         vec![DRAINING, DRAINING, r#"{"draining":false}"#, "bad"],
     );
-    let health = about("health", vec![DOWN, DOWN, r#"{"up":true}"#, "bad"]);
+    let booting = r#"{"up":false,"pending":true}"#;
+    let health = about("health", vec![DOWN, booting, r#"{"up":true}"#, "bad"]);
+    let pause = (
+        prop::sample::select(vec!["a.x.y", "*.y"]),
+        prop::option::of(prop::sample::select(vec!["{}", r#"{"max":5}"#, "bad"])),
+    )
+        .prop_map(|(host, value)| (format!("pauses/{host}"), value.map(str::to_owned)));
+    let pending = prop::option::weighted(0.8, Just("{}".to_owned()))
+        .prop_map(|value| ("pending".to_owned(), value));
     prop_oneof![
-        3 => route, 3 => app, 5 => instance, 2 => settings(), 2 => overrides, 3 => health
+        3 => route, 3 => app, 5 => instance, 2 => settings(), 2 => overrides, 3 => health,
+        1 => pause, 1 => pending
     ]
 }
 
@@ -147,6 +157,7 @@ fn assert_adds_up(table: &Table) {
     assert!(table.bad().map(|(key, _)| key).is_sorted());
     let keys = [
         (Kind::Route, table.route_keys(None, usize::MAX)),
+        (Kind::Pause, table.pause_keys(None, usize::MAX)),
         (Kind::App, table.policy_keys(None, usize::MAX)),
         (Kind::Instance, table.instance_keys(None, usize::MAX)),
         (Kind::Override, table.override_keys(None, usize::MAX)),
