@@ -26,6 +26,7 @@ mod errors;
 mod instances;
 mod parsers;
 mod routes;
+mod sets;
 mod settings;
 mod status;
 

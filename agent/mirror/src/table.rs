@@ -160,7 +160,7 @@ impl Table {
                 };
                 return;
             }
-            Key::Rebuild | Key::Confirm | Key::Adopt => return,
+            Key::Rebuild | Key::Confirm | Key::Adopt | Key::Set(_) => return,
         };
         self.keep(before);
     }
@@ -177,7 +177,7 @@ impl Table {
             Kind::Settings => usize::from(self.shaping.revision().is_some()),
             Kind::Agent => self.agents.len(),
             Kind::Edge => self.edges.len(),
-            Kind::Epoch | Kind::Rebuild | Kind::Confirm | Kind::Adopt => 0,
+            Kind::Epoch | Kind::Rebuild | Kind::Confirm | Kind::Adopt | Kind::Set => 0,
         }
     }
 
@@ -197,7 +197,9 @@ impl Table {
             Key::Health(app, id) => self.annotations.health.revision(app.as_str(), id.as_str()),
             Key::Settings => self.shaping.revision(),
             Key::Edge(name) => self.edges.get(name.as_str()).copied(),
-            Key::Epoch | Key::Rebuild | Key::Confirm | Key::Adopt | Key::Agent(_) => None,
+            Key::Epoch | Key::Rebuild | Key::Confirm | Key::Adopt | Key::Agent(_) | Key::Set(_) => {
+                None
+            }
         }
     }
 }

@@ -21,6 +21,7 @@ mod path;
 mod policy;
 mod record;
 mod route;
+mod set;
 mod settings;
 mod values;
 
@@ -34,7 +35,7 @@ pub use host_port::HostPort;
 pub use instance::{DEFAULT_WEIGHT, Instance};
 pub use kind::{Declaration, Key, Kind};
 pub use marks::{Health, Marks, Override};
-pub use name::{AppName, EdgeName, InstanceId};
+pub use name::{AppName, EdgeName, InstanceId, SetName};
 pub use path::Path;
 pub use policy::{
     Balance, CheckKind, CheckStatus, FailOn, Failure, HealthCheck, Policy, SameSite, Scheme, Sticky,
@@ -44,6 +45,7 @@ pub use route::{
     HeaderEdits, Headers, Maintenance, Redirect, Rewrite, Route, Rule, RuleAction, RuleTarget,
     Subject, Test, To, When,
 };
+pub use set::ObjectSet;
 pub use settings::Settings;
 pub use values::shown;
 
@@ -128,6 +130,8 @@ pub enum BadCode {
     BadId,
     /// The name of an edge outside `[A-Za-z0-9._-]{1,128}`.
     BadEdge,
+    /// The name of a set outside `[A-Za-z0-9._-]{1,128}`.
+    BadSet,
     /// An address outside the networks that the settings allow.
     NotAllowed,
     /// What the edge's nginx cannot do, or what is not built yet.
@@ -138,7 +142,7 @@ pub enum BadCode {
 
 impl BadCode {
     /// All codes, for the documentation's test.
-    pub const ALL: [BadCode; 13] = [
+    pub const ALL: [BadCode; 14] = [
         BadCode::BadJson,
         BadCode::UnknownField,
         BadCode::MissingField,
@@ -149,6 +153,7 @@ impl BadCode {
         BadCode::BadApp,
         BadCode::BadId,
         BadCode::BadEdge,
+        BadCode::BadSet,
         BadCode::NotAllowed,
         BadCode::NotSupported,
         BadCode::UnknownKey,
@@ -167,6 +172,7 @@ impl BadCode {
             BadCode::BadApp => "bad_app",
             BadCode::BadId => "bad_id",
             BadCode::BadEdge => "bad_edge",
+            BadCode::BadSet => "bad_set",
             BadCode::NotAllowed => "not_allowed",
             BadCode::NotSupported => "not_supported",
             BadCode::UnknownKey => "unknown_key",
