@@ -4,15 +4,23 @@
 use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::body::Bytes;
+use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
-use hyper::{Method, Request, StatusCode, Uri, header};
+use hyper::header::HeaderName;
+use hyper::{Method, Request, Response, StatusCode, Uri, header};
 use hyper_util::rt::TokioIo;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use pointsman_wire::{DrainAnswer, EdgeList, ProblemBody, StatusAnswer, WaitAnswer};
+use pointsman_wire::{
+    Changed, DrainAnswer, EdgeList, EventList, EventsQuery, ExplainAnswer, ExplainQuery,
+    ProblemBody, StatusAnswer, WaitAnswer,
+};
 use serde::de::DeserializeOwned;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+
+mod events;
+
+pub use events::{EventStream, Followed};
 
 /// The variable that names the agent's address, for those who do not give it.
 pub const API_VARIABLE: &str = "POINTSMAN_API";
@@ -77,6 +85,17 @@ impl CallError {
     }
 }
 
+/// What must hold for a write to happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WriteCondition {
+    /// Nothing.
+    Always,
+    /// The thing is not there.
+    Absent,
+    /// The thing was last changed at this revision.
+    ChangedAt(i64),
+}
+
 /// A client of one agent.
 #[derive(Clone, Debug)]
 pub struct AgentClient {
@@ -117,29 +136,66 @@ impl AgentClient {
         body: Option<&str>,
         wait: Duration,
     ) -> Result<T, CallError> {
-        let (status, text) = self.exchange(method, path, body, wait).await?;
-        let unreadable = |error: serde_json::Error| CallError::Unreadable {
-            address: self.address(),
-            reason: format!("status {status}, {error}"),
-        };
-        if status.is_success() {
-            return serde_json::from_slice(&text).map_err(unreadable);
-        }
-        let problem: ProblemBody = serde_json::from_slice(&text).map_err(unreadable)?;
-        Err(CallError::Refused(Box::new(problem)))
+        self.called(method, path, body, None, wait).await
     }
 
-    async fn exchange(
+    /// Writes one thing, a PUT with its body or a DELETE; `wait` is how long
+    /// to wait until the write is live on every edge.
+    pub async fn write(
         &self,
         method: Method,
         path: &str,
         body: Option<&str>,
-        wait: Duration,
-    ) -> Result<(StatusCode, Bytes), CallError> {
-        let broken = |reason: String| CallError::Broken {
-            address: self.address(),
-            reason,
+        condition: WriteCondition,
+        wait: Option<Duration>,
+    ) -> Result<Changed, CallError> {
+        let header = match condition {
+            WriteCondition::Always => None,
+            WriteCondition::Absent => Some((header::IF_NONE_MATCH, "*".to_owned())),
+            WriteCondition::ChangedAt(revision) => {
+                Some((header::IF_MATCH, format!("\"{revision}\"")))
+            }
         };
+        let sign = if path.contains('?') { '&' } else { '?' };
+        let path = match wait {
+            None => path.to_owned(),
+            Some(wait) => format!("{path}{sign}wait={}", duration(wait)),
+        };
+        let wait = wait.unwrap_or_default();
+        self.called(method, &path, body, header, wait).await
+    }
+
+    async fn called<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&str>,
+        header: Option<(HeaderName, String)>,
+        wait: Duration,
+    ) -> Result<T, CallError> {
+        let answer = async {
+            let answer = self.send(method, path, body, header).await?;
+            self.read(answer).await
+        };
+        let patience = wait + PATIENCE;
+        let (status, text) = match timeout(patience, answer).await {
+            Ok(answer) => answer?,
+            Err(_) => return Err(self.broken(format!("none within {patience:?}"))),
+        };
+        if status.is_success() {
+            return serde_json::from_slice(&text).map_err(|error| self.unreadable(status, &error));
+        }
+        Err(self.refused(status, &text))
+    }
+
+    /// Sends a request; answers as soon as the head of the answer is there.
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&str>,
+        header: Option<(HeaderName, String)>,
+    ) -> Result<Response<Incoming>, CallError> {
         let mut sender = self.connect().await?;
         let mut request = Request::builder()
             .method(method)
@@ -148,22 +204,43 @@ impl AgentClient {
         if body.is_some() {
             request = request.header(header::CONTENT_TYPE, "application/json");
         }
+        if let Some((name, value)) = header {
+            request = request.header(name, value);
+        }
         let body = Full::new(Bytes::from(body.unwrap_or_default().to_owned()));
         let request = request
             .body(body)
-            .map_err(|error| broken(error.to_string()))?;
-        let answer = async {
-            let answer = sender.send_request(request).await;
-            let answer = answer.map_err(|error| broken(error.to_string()))?;
-            let status = answer.status();
-            let body = Limited::new(answer.into_body(), LARGEST_ANSWER).collect();
-            let body = body.await.map_err(|error| broken(error.to_string()))?;
-            Ok((status, body.to_bytes()))
-        };
-        let patience = wait + PATIENCE;
-        match timeout(patience, answer).await {
-            Ok(answer) => answer,
-            Err(_) => Err(broken(format!("none within {patience:?}"))),
+            .map_err(|error| self.broken(error.to_string()))?;
+        let answer = sender.send_request(request).await;
+        answer.map_err(|error| self.broken(error.to_string()))
+    }
+
+    async fn read(&self, answer: Response<Incoming>) -> Result<(StatusCode, Bytes), CallError> {
+        let status = answer.status();
+        let body = Limited::new(answer.into_body(), LARGEST_ANSWER).collect();
+        let body = body.await.map_err(|error| self.broken(error.to_string()))?;
+        Ok((status, body.to_bytes()))
+    }
+
+    fn broken(&self, reason: String) -> CallError {
+        CallError::Broken {
+            address: self.address(),
+            reason,
+        }
+    }
+
+    fn unreadable(&self, status: StatusCode, error: &serde_json::Error) -> CallError {
+        CallError::Unreadable {
+            address: self.address(),
+            reason: format!("status {status}, {error}"),
+        }
+    }
+
+    /// The error of an answer that is not a success.
+    fn refused(&self, status: StatusCode, text: &[u8]) -> CallError {
+        match serde_json::from_slice(text) {
+            Ok(problem) => CallError::Refused(Box::new(problem)),
+            Err(error) => self.unreadable(status, &error),
         }
     }
 
@@ -202,10 +279,7 @@ impl AgentClient {
 
     /// `GET /v1/wait`.
     pub async fn wait(&self, revision: i64, wait: Duration) -> Result<WaitAnswer, CallError> {
-        let shown = humantime::format_duration(wait)
-            .to_string()
-            .replace(' ', "");
-        let path = format!("/v1/wait?revision={revision}&timeout={shown}");
+        let path = format!("/v1/wait?revision={revision}&timeout={}", duration(wait));
         self.get(&path, wait).await
     }
 
@@ -216,11 +290,81 @@ impl AgentClient {
         id: &str,
         wait: Duration,
     ) -> Result<DrainAnswer, CallError> {
-        let shown = humantime::format_duration(wait)
-            .to_string()
-            .replace(' ', "");
-        let path = format!("{}/drain?timeout={shown}", instance_path(app, id));
+        let path = format!(
+            "{}/drain?timeout={}",
+            instance_path(app, id),
+            duration(wait)
+        );
         self.call(Method::POST, &path, None, wait).await
+    }
+
+    /// `PUT /v1/routes/{host}/pause`: requests to the host wait for `lasting`
+    /// at the most, 1 s to 1 h in whole seconds, and no more than `max` of them.
+    /// `wait` is how long to wait until that is live on every edge.
+    pub async fn pause(
+        &self,
+        host: &str,
+        lasting: Duration,
+        max: Option<u64>,
+        wait: Option<Duration>,
+    ) -> Result<Changed, CallError> {
+        let max = max.map_or(String::new(), |max| format!("&max={max}"));
+        let path = format!("{}?for={}{max}", pause_path(host), duration(lasting));
+        let always = WriteCondition::Always;
+        self.write(Method::PUT, &path, None, always, wait).await
+    }
+
+    /// `DELETE /v1/routes/{host}/pause`: requests to the host go on at once.
+    pub async fn resume(&self, host: &str, wait: Option<Duration>) -> Result<Changed, CallError> {
+        let (path, always) = (pause_path(host), WriteCondition::Always);
+        self.write(Method::DELETE, &path, None, always, wait).await
+    }
+
+    /// `GET /v1/events`.
+    pub async fn events(&self, query: &EventsQuery) -> Result<EventList, CallError> {
+        let since = query.since.map(|since| format!("since={since}"));
+        let limit = query.limit.map(|limit| format!("limit={limit}"));
+        let parameters: Vec<_> = since.into_iter().chain(limit).collect();
+        let path = format!("/v1/events?{}", parameters.join("&"));
+        self.get(&path, Duration::ZERO).await
+    }
+
+    /// `GET /v1/events` as a stream that goes on: the changes after revision
+    /// `since`, or from now on.
+    pub async fn follow_events(&self, since: Option<i64>) -> Result<EventStream, CallError> {
+        let since = since.map_or(String::new(), |since| format!("?since={since}"));
+        let path = format!("/v1/events{since}");
+        let accept = (header::ACCEPT, events::CONTENT_TYPE.to_owned());
+        let answer = self.send(Method::GET, &path, None, Some(accept));
+        let answer = match timeout(PATIENCE, answer).await {
+            Ok(answer) => answer?,
+            Err(_) => return Err(self.broken(format!("none within {PATIENCE:?}"))),
+        };
+        if answer.status().is_success() {
+            return Ok(EventStream::new(self.clone(), answer.into_body()));
+        }
+        let (status, text) = self.read(answer).await?;
+        Err(self.refused(status, &text))
+    }
+
+    /// `GET /v1/explain`.
+    pub async fn explain(&self, query: &ExplainQuery) -> Result<ExplainAnswer, CallError> {
+        let mut path = format!("/v1/explain?url={}", segment(&query.url));
+        for (name, values) in [
+            ("method", query.method.as_slice()),
+            ("header", &*query.header),
+            ("client", query.client.as_slice()),
+        ] {
+            for value in values {
+                path = format!("{path}&{name}={}", segment(value));
+            }
+        }
+        self.get(&path, Duration::ZERO).await
+    }
+
+    /// Any GET that answers at once.
+    pub async fn get_json<T: DeserializeOwned>(&self, path: &str) -> Result<T, CallError> {
+        self.get(path, Duration::ZERO).await
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str, wait: Duration) -> Result<T, CallError> {
@@ -233,7 +377,18 @@ pub fn instance_path(app: &str, id: &str) -> String {
     format!("/v1/apps/{}/instances/{}", segment(app), segment(id))
 }
 
-/// A name as a segment of a path.
+fn pause_path(host: &str) -> String {
+    format!("/v1/routes/{}/pause", segment(host))
+}
+
+/// A duration as a query has it: `1m30s`.
+fn duration(duration: Duration) -> String {
+    humantime::format_duration(duration)
+        .to_string()
+        .replace(' ', "")
+}
+
+/// A name as a segment of a path, or a value of a query.
 pub fn segment(name: &str) -> String {
     utf8_percent_encode(name, SEGMENT).to_string()
 }

@@ -6,6 +6,8 @@
 
 mod answer;
 mod edges;
+mod events;
+mod explain;
 mod instance;
 mod list;
 mod policy;
@@ -20,6 +22,8 @@ pub use edges::{
     DrainAnswer, DrainQuery, EdgeItem, EdgeList, EdgeReport, EdgeWord, LackingItem, LackingWord,
     WaitAnswer, WaitQuery, WriteQuery,
 };
+pub use events::{ActorWord, EventGap, EventItem, EventList, EventOp, EventsQuery};
+pub use explain::{ExplainAnswer, ExplainQuery, ExplainedEdge, ExplainedInstance};
 pub use instance::{AppAnswer, DrainingBody, InstanceBody, InstanceItem, InstanceWord, OwnerName};
 pub use list::{AppItem, AppList, ListQuery, RouteItem, RouteList};
 pub use policy::{
