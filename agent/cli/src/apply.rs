@@ -23,7 +23,8 @@ use crate::around::{CommandError, CommandReport, Output, Session, complaint, con
 use crate::edges::duration;
 use crate::files::{self, Declared};
 use crate::object::{path, title};
-use crate::plan::{self, Act, Step};
+use crate::plan::{self, Act, PlanStep};
+use crate::set::changed_since;
 
 /// How many objects are named that were not reached.
 const MOST_NAMED: usize = 10;
@@ -54,7 +55,7 @@ pub struct ApplyArgs {
 
 /// A set as it was found.
 #[derive(Debug, Default)]
-struct Membership {
+struct SetMembership {
     revision: Option<i64>,
     members: BTreeSet<Key>,
     /// What other sets have.
@@ -124,7 +125,7 @@ fn check_not_empty(declared: &[Declared], args: &ApplyArgs) -> Result<(), Comman
 async fn write(
     session: &Session,
     args: &ApplyArgs,
-    set: Option<(&SetName, Membership)>,
+    set: Option<(&SetName, SetMembership)>,
     ours: &BTreeSet<Key>,
     applied: &mut Applied<'_>,
 ) -> Result<(), CommandError> {
@@ -143,9 +144,9 @@ async fn write(
     Ok(())
 }
 
-async fn membership(session: &Session, name: &SetName) -> Result<Membership, CommandError> {
+async fn membership(session: &Session, name: &SetName) -> Result<SetMembership, CommandError> {
     let list: SetList = session.client.get_json("/v1/sets").await?;
-    let mut found = Membership::default();
+    let mut found = SetMembership::default();
     for set in list.sets {
         let members = set.members.iter().filter_map(|key| Key::parse(key).ok());
         match set.set == name.as_str() {
@@ -186,7 +187,7 @@ async fn keep_set(
 /// How far a plan is carried out.
 struct Applied<'a> {
     session: &'a Session,
-    steps: Vec<Step>,
+    steps: Vec<PlanStep>,
     /// The revisions of those that are done, in their order.
     done: Vec<i64>,
     /// The youngest of all objects: live when all of them are.
@@ -194,7 +195,7 @@ struct Applied<'a> {
 }
 
 impl<'a> Applied<'a> {
-    fn new(session: &'a Session, steps: Vec<Step>) -> Self {
+    fn new(session: &'a Session, steps: Vec<PlanStep>) -> Self {
         Self {
             session,
             steps,
@@ -219,7 +220,7 @@ impl<'a> Applied<'a> {
         Ok(())
     }
 
-    async fn step(&self, step: &Step) -> Result<i64, CommandError> {
+    async fn step(&self, step: &PlanStep) -> Result<i64, CommandError> {
         let before = step.before.as_ref().map(|found| found.revision);
         let condition = before.map_or(WriteCondition::Absent, WriteCondition::ChangedAt);
         let (client, path) = (&self.session.client, path(&step.key));
@@ -235,11 +236,19 @@ impl<'a> Applied<'a> {
         match call.await {
             Ok(changed) => Ok(changed.revision),
             Err(CallError::Refused(problem)) if problem.code == Code::PreconditionFailed => {
-                let complaint = format!(
-                    "{}, after it was read here, and is left so; apply again",
-                    problem.detail
-                );
-                Err(CommandError::Refused(complaint))
+                let now = changed_since(self.session, &step.key, step.before.clone()).await?;
+                match (now, &step.after) {
+                    // Others wanted the same.
+                    (None, None) => Ok(before.unwrap_or_default()),
+                    (Some(now), Some(after)) if now.value.as_ref() == Ok(after) => Ok(now.revision),
+                    _ => {
+                        let detail = problem.detail;
+                        let complaint = format!(
+                            "{detail}, after it was read here, and is left so; apply again"
+                        );
+                        Err(CommandError::Refused(complaint))
+                    }
+                }
             }
             Err(error) => Err(error.into()),
         }

@@ -269,6 +269,7 @@ pub(crate) fn confirmed(edges: &[String]) -> String {
 #[cfg(test)]
 pub(crate) mod tests {
     use std::io::Write as _;
+    use std::sync::Mutex;
 
     use super::*;
 
@@ -301,6 +302,22 @@ pub(crate) mod tests {
         assert_eq!((report.code, &*report.text), (REFUSED, ""));
         let report = failed(&problem("not_found", "null"), Output::Yaml);
         assert!(report.text.contains("code: not_found\n"), "{}", report.text);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_shows_for_how_long_and_clears_the_line() {
+        static SHOWN: Mutex<Vec<String>> = Mutex::new(Vec::new());
+        let mut around = surroundings();
+        around.progress = Some(|text| SHOWN.lock().unwrap().push(text.to_owned()));
+        let args = AgentArgs {
+            api: Some("http://agent:1".to_owned()),
+            output: Output::Text,
+        };
+        let session = Session::open(&args, &around).unwrap();
+        let call = tokio::time::sleep(Duration::from_millis(1500));
+        session.waiting("waiting", call).await;
+        let shown = SHOWN.lock().unwrap().clone();
+        assert_eq!(shown, ["waiting: 0 s", "waiting: 1 s", ""]);
     }
 
     #[test]

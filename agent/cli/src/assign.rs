@@ -3,7 +3,7 @@
 use pointsman_model::{Bad, Key};
 use serde_json::{Map, Value, json};
 
-use crate::object::{Fields, canonical};
+use crate::object::{ObjectFields, canonical};
 
 /// A change of one field.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,9 +43,9 @@ impl Assignment {
 /// The object with the changes made, in canonical form.
 pub(crate) fn assigned(
     key: &Key,
-    before: &Fields,
+    before: &ObjectFields,
     changes: &[Assignment],
-) -> Result<Fields, String> {
+) -> Result<ObjectFields, String> {
     let mut fields = before.clone();
     for change in changes {
         prepare(key, &mut fields, change);
@@ -62,7 +62,7 @@ pub(crate) fn assigned(
 
 /// A route has either an app or rules: whoever sets one means it instead of the
 /// other, or a field of it.
-fn prepare(key: &Key, fields: &mut Fields, change: &Assignment) {
+fn prepare(key: &Key, fields: &mut ObjectFields, change: &Assignment) {
     let Key::Route(_) = key else { return };
     match change.steps()[0].as_str() {
         "app" => drop(fields.remove("rules")),
@@ -77,7 +77,12 @@ fn prepare(key: &Key, fields: &mut Fields, change: &Assignment) {
 
 /// What looks like a number may be meant as a text: if the field that is refused
 /// is one of those that were set, its text is tried.
-fn as_text(key: &Key, fields: Fields, changes: &[Assignment], bad: &Bad) -> Option<Fields> {
+fn as_text(
+    key: &Key,
+    fields: ObjectFields,
+    changes: &[Assignment],
+    bad: &Bad,
+) -> Option<ObjectFields> {
     let field = bad.field.as_deref()?;
     let steps = |path: &str| path.replace('[', ".").replace(']', "");
     let mut changes = changes.iter().rev();

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::around::{CommandError, CommandReport, Session};
 use crate::get::{instance_table, routes};
-use crate::object::{InstanceName, Reader, path};
+use crate::object::{InstanceName, ObjectReader, path};
 use crate::yaml;
 
 /// What to describe.
@@ -57,7 +57,7 @@ struct DescribedRoute {
 
 async fn route(session: &Session, host: Host) -> Result<CommandReport, CommandError> {
     let route: RouteAnswer = session.client.get_json(&path(&Key::Route(host))).await?;
-    let mut reader = Reader::new(&session.client);
+    let mut reader = ObjectReader::new(&session.client);
     let (mut apps, mut without) = (Vec::new(), Vec::new());
     for name in apps_of(route.rules.as_deref().unwrap_or_default()) {
         let Ok(app) = AppName::new(&name) else {

@@ -1,7 +1,7 @@
 //! `pointsman events`: who changed what; as a list, or as it happens.
 
 use clap::Args;
-use pointsman_client::Followed;
+use pointsman_client::FollowedEvent;
 use pointsman_wire::{EventItem, EventsQuery};
 use serde_json::{Value, json};
 
@@ -72,7 +72,7 @@ async fn follow(session: &Session, args: &EventsArgs) -> Result<CommandReport, C
     let ended = loop {
         match stream.next().await {
             Ok(Some(followed)) => {
-                if let Followed::Event(event) = &followed {
+                if let FollowedEvent::Event(event) = &followed {
                     last = Some(event.revision);
                 }
                 // Whoever reads no more, like head, has what it wanted.
@@ -89,16 +89,16 @@ async fn follow(session: &Session, args: &EventsArgs) -> Result<CommandReport, C
 }
 
 /// What a stream brings: a line, or a document.
-fn shown(output: Output, followed: &Followed) -> String {
+fn shown(output: Output, followed: &FollowedEvent) -> String {
     let body = match followed {
-        Followed::Event(event) => json!(event),
-        Followed::Gap(from) => json!({ "gap": { "from": from } }),
+        FollowedEvent::Event(event) => json!(event),
+        FollowedEvent::Gap(from) => json!({ "gap": { "from": from } }),
     };
     match (output, followed) {
         (Output::Json, _) => format!("{body}\n"),
         (Output::Yaml, _) => format!("---\n{}", yaml::text(&body)),
-        (Output::Text, Followed::Gap(from)) => missing(*from),
-        (Output::Text, Followed::Event(event)) => {
+        (Output::Text, FollowedEvent::Gap(from)) => missing(*from),
+        (Output::Text, FollowedEvent::Event(event)) => {
             let [revision, at, by, op, kind, name, change] = row(event);
             let line =
                 format!("{revision:<8}  {at:<24}  {by:<20}  {op:<7}  {kind} {name}  {change}");
@@ -162,8 +162,8 @@ mod tests {
         })
     }
 
-    fn followed(event: Value) -> Followed {
-        Followed::Event(Box::new(serde_json::from_value(event).unwrap()))
+    fn followed(event: Value) -> FollowedEvent {
+        FollowedEvent::Event(Box::new(serde_json::from_value(event).unwrap()))
     }
 
     #[test]
@@ -176,7 +176,7 @@ mod tests {
         );
         let line = shown(Output::Json, &followed(event()));
         assert_eq!(serde_json::from_str::<Value>(&line).unwrap(), event());
-        let line = shown(Output::Text, &Followed::Gap(9));
+        let line = shown(Output::Text, &FollowedEvent::Gap(9));
         assert_eq!(line, "(changes before revision 9 may be missing)\n");
     }
 

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::around::{CommandError, CommandReport, Output, Session, for_programs};
 use crate::get::{apps, routes};
-use crate::object::{Reader, canonical, document, instance_fields};
+use crate::object::{ObjectReader, canonical, document, instance_fields};
 use crate::yaml;
 
 /// The arguments of `pointsman export`.
@@ -22,7 +22,7 @@ pub(crate) async fn export(
     args: &ExportArgs,
 ) -> Result<CommandReport, CommandError> {
     let (mut documents, mut bad) = (Vec::new(), Vec::new());
-    let mut reader = Reader::new(&session.client);
+    let mut reader = ObjectReader::new(&session.client);
     if let Some(found) = reader.find(&Key::Settings).await? {
         match found.value {
             Ok(fields) => documents.push(document(&Key::Settings, &fields)),

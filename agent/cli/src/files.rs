@@ -9,7 +9,7 @@ use pointsman_model::{AppName, Bad, Host, InstanceId, Key};
 use serde_json::Value;
 
 use crate::around::CommandError;
-use crate::object::{Fields, canonical, title};
+use crate::object::{ObjectFields, canonical, title};
 use crate::yaml;
 
 const KINDS: [&str; 4] = ["Route", "App", "Instance", "Settings"];
@@ -18,7 +18,7 @@ const KINDS: [&str; 4] = ["Route", "App", "Instance", "Settings"];
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Declared {
     pub(crate) key: Key,
-    pub(crate) fields: Fields,
+    pub(crate) fields: ObjectFields,
     /// `shop.yaml, document 2, line 7`.
     pub(crate) place: String,
 }
@@ -97,7 +97,7 @@ fn objects(file: &str, text: &str, declared: &mut Vec<Declared>, mistakes: &mut 
 }
 
 /// A key and its fields, or the field that is wrong and why.
-fn object(value: &Value) -> Result<(Key, Fields), (String, String)> {
+fn object(value: &Value) -> Result<(Key, ObjectFields), (String, String)> {
     let Value::Object(mut fields) = value.clone() else {
         let reason = "a document must have fields: kind, and those of its kind";
         return Err((String::new(), reason.to_owned()));
@@ -142,7 +142,7 @@ fn object(value: &Value) -> Result<(Key, Fields), (String, String)> {
 }
 
 /// A field that is a name, taken out.
-fn name(fields: &mut Fields, field: &str) -> Result<String, (String, String)> {
+fn name(fields: &mut ObjectFields, field: &str) -> Result<String, (String, String)> {
     match fields.remove(field) {
         Some(Value::String(name)) => Ok(name),
         // `id: 7` is an id, too.

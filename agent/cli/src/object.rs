@@ -16,13 +16,13 @@ use serde_json::{Map, Value, json};
 use crate::around::CommandError;
 
 /// The fields of an object.
-pub(crate) type Fields = Map<String, Value>;
+pub(crate) type ObjectFields = Map<String, Value>;
 
 /// An object as an agent shows it.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Found {
+pub(crate) struct FoundObject {
     /// Its fields, or why the value in etcd is none.
-    pub(crate) value: Result<Fields, String>,
+    pub(crate) value: Result<ObjectFields, String>,
     /// The revision of its last change.
     pub(crate) revision: i64,
 }
@@ -64,7 +64,7 @@ pub(crate) fn path(key: &Key) -> String {
 
 /// The fields of an object in the form in which the API shows them; refused as
 /// the API would.
-pub(crate) fn canonical(key: &Key, fields: &Fields) -> Result<Fields, Bad> {
+pub(crate) fn canonical(key: &Key, fields: &ObjectFields) -> Result<ObjectFields, Bad> {
     let raw = Value::Object(fields.clone()).to_string().into_bytes();
     let text = match key {
         Key::Route(_) => {
@@ -78,7 +78,7 @@ pub(crate) fn canonical(key: &Key, fields: &Fields) -> Result<Fields, Bad> {
     Ok(read(&text))
 }
 
-fn canonical_instance(mut fields: Fields) -> Result<Fields, Bad> {
+fn canonical_instance(mut fields: ObjectFields) -> Result<ObjectFields, Bad> {
     let ttl = fields.remove("ttl").filter(|ttl| !ttl.is_null());
     let instance = Instance::from_map(fields).map_err(|mut bad| {
         // The API has a field more than the value in etcd.
@@ -86,7 +86,7 @@ fn canonical_instance(mut fields: Fields) -> Result<Fields, Bad> {
         bad.detail = bad.detail.replace("weight, zone, shared", more);
         bad
     })?;
-    let mut fields: Fields = read(&instance.to_value());
+    let mut fields: ObjectFields = read(&instance.to_value());
     if let Some(ttl) = ttl {
         let parsed = ttl.as_str().map(humantime::parse_duration);
         if !matches!(parsed, Some(Ok(ttl)) if ttl.subsec_nanos() == 0 && TTL.contains(&ttl)) {
@@ -109,7 +109,7 @@ fn read<T: DeserializeOwned + Default>(text: &str) -> T {
 }
 
 /// A route that sends all to one app has a short form.
-fn short_route(rules: Value) -> Fields {
+fn short_route(rules: Value) -> ObjectFields {
     let app = rules[0]["to"][0]["app"].clone();
     let value = match rules == json!([{ "path": "/", "to": [{ "app": app }] }]) {
         true => json!({ "app": app }),
@@ -119,7 +119,7 @@ fn short_route(rules: Value) -> Fields {
 }
 
 /// Its document, as `apply` takes it.
-pub(crate) fn document(key: &Key, fields: &Fields) -> Value {
+pub(crate) fn document(key: &Key, fields: &ObjectFields) -> Value {
     let names = match key {
         Key::Route(host) => json!({ "kind": "Route", "host": host.as_str() }),
         Key::App(app) => json!({ "kind": "App", "app": app.as_str() }),
@@ -134,7 +134,7 @@ pub(crate) fn document(key: &Key, fields: &Fields) -> Value {
 }
 
 /// The fields of an instance in an answer.
-pub(crate) fn instance_fields(item: &InstanceItem) -> Fields {
+pub(crate) fn instance_fields(item: &InstanceItem) -> ObjectFields {
     let all = json!({
         "addr": item.addr, "weight": item.weight, "zone": item.zone, "shared": item.shared,
     });
@@ -144,12 +144,12 @@ pub(crate) fn instance_fields(item: &InstanceItem) -> Fields {
 
 /// Reads objects; an app is asked for once, however many of its instances are.
 #[derive(Debug)]
-pub(crate) struct Reader<'a> {
+pub(crate) struct ObjectReader<'a> {
     client: &'a AgentClient,
     apps: HashMap<String, Option<AppAnswer>>,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> ObjectReader<'a> {
     pub(crate) fn new(client: &'a AgentClient) -> Self {
         Self {
             client,
@@ -158,12 +158,12 @@ impl<'a> Reader<'a> {
     }
 
     /// An object as it is now; nothing if it is not there.
-    pub(crate) async fn find(&mut self, key: &Key) -> Result<Option<Found>, CommandError> {
+    pub(crate) async fn find(&mut self, key: &Key) -> Result<Option<FoundObject>, CommandError> {
         Ok(match key {
             Key::Route(host) => self.route(host).await?,
             Key::App(app) => self.app(app).await?.and_then(|answer| {
                 let value = found(answer.policy.as_ref(), answer.bad.as_ref());
-                Some(Found {
+                Some(FoundObject {
                     value: value.map(|fields| settled(key, fields)),
                     revision: answer.revision?,
                 })
@@ -173,7 +173,7 @@ impl<'a> Reader<'a> {
                 let item = all.into_iter().find(|item| item.id == id.as_str())?;
                 let bad = "its value in etcd cannot be used".to_owned();
                 let fields = item.addr.as_ref().map(|_| instance_fields(item));
-                Some(Found {
+                Some(FoundObject {
                     value: fields.ok_or(bad),
                     revision: item.revision,
                 })
@@ -181,18 +181,20 @@ impl<'a> Reader<'a> {
             _ => {
                 let answer: SettingsAnswer = self.client.get_json("/v1/settings").await?;
                 let value = found(answer.settings.as_ref(), answer.bad.as_ref());
-                answer.revision.map(|revision| Found { value, revision })
+                answer
+                    .revision
+                    .map(|revision| FoundObject { value, revision })
             }
         })
     }
 
-    async fn route(&self, host: &Host) -> Result<Option<Found>, CommandError> {
+    async fn route(&self, host: &Host) -> Result<Option<FoundObject>, CommandError> {
         let key = Key::Route(host.clone());
         let answer: Option<RouteAnswer> = self.there(&path(&key)).await?;
         Ok(answer.map(|answer| {
             let rules = answer.rules.map(|rules| json!({ "rules": rules }));
             let value = found(rules.as_ref(), answer.bad.as_ref());
-            Found {
+            FoundObject {
                 value: value.map(|fields| settled(&key, fields)),
                 revision: answer.revision,
             }
@@ -227,19 +229,19 @@ impl<'a> Reader<'a> {
 }
 
 /// In canonical form, if this program can read it.
-fn settled(key: &Key, fields: Fields) -> Fields {
+fn settled(key: &Key, fields: ObjectFields) -> ObjectFields {
     canonical(key, &fields).unwrap_or(fields)
 }
 
 fn found(
     value: Option<&impl serde::Serialize>,
     bad: Option<&pointsman_wire::BadValue>,
-) -> Result<Fields, String> {
+) -> Result<ObjectFields, String> {
     let value = value.and_then(|value| serde_json::to_value(value).ok());
     match (value, bad) {
         (Some(Value::Object(fields)), _) => Ok(fields),
         (_, Some(bad)) => Err(bad.reason.clone()),
-        _ => Ok(Fields::new()),
+        _ => Ok(ObjectFields::new()),
     }
 }
 
@@ -247,7 +249,7 @@ fn found(
 mod tests {
     use super::*;
 
-    fn fields(value: Value) -> Fields {
+    fn fields(value: Value) -> ObjectFields {
         value.as_object().cloned().unwrap()
     }
 

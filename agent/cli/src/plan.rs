@@ -6,7 +6,7 @@ use similar::{ChangeTag, TextDiff};
 
 use crate::around::{CommandError, Session};
 use crate::files::Declared;
-use crate::object::{Fields, Found, Reader, title};
+use crate::object::{FoundObject, ObjectFields, ObjectReader, title};
 use crate::table::Painter;
 use crate::yaml;
 
@@ -24,11 +24,11 @@ pub(crate) enum Act {
 
 /// One object of a plan.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Step {
+pub(crate) struct PlanStep {
     pub(crate) key: Key,
     pub(crate) act: Act,
-    pub(crate) before: Option<Found>,
-    pub(crate) after: Option<Fields>,
+    pub(crate) before: Option<FoundObject>,
+    pub(crate) after: Option<ObjectFields>,
 }
 
 impl Act {
@@ -79,8 +79,8 @@ pub(crate) async fn plan(
     session: &Session,
     mut declared: Vec<Declared>,
     gone: Vec<Key>,
-) -> Result<Vec<Step>, CommandError> {
-    let mut reader = Reader::new(&session.client);
+) -> Result<Vec<PlanStep>, CommandError> {
+    let mut reader = ObjectReader::new(&session.client);
     declared.sort_by_key(|declared| rank(&declared.key));
     let mut steps = Vec::new();
     for Declared { key, fields, .. } in &declared {
@@ -90,7 +90,7 @@ pub(crate) async fn plan(
             Some(found) if found.value.as_ref() == Ok(fields) => Act::Keep,
             Some(_) => Act::Change,
         };
-        steps.push(Step {
+        steps.push(PlanStep {
             key: key.clone(),
             act,
             before,
@@ -102,7 +102,7 @@ pub(crate) async fn plan(
     gone.sort_by_key(|key| std::cmp::Reverse(rank(key)));
     for key in gone {
         if let Some(before) = reader.find(&key).await? {
-            steps.push(Step {
+            steps.push(PlanStep {
                 key,
                 act: Act::Delete,
                 before: Some(before),
@@ -116,9 +116,9 @@ pub(crate) async fn plan(
 /// Refuses instances where the settings allow none, as an agent would: by the
 /// settings that are declared, or those that are there.
 async fn check_networks(
-    reader: &mut Reader<'_>,
+    reader: &mut ObjectReader<'_>,
     declared: &[Declared],
-    steps: &[Step],
+    steps: &[PlanStep],
 ) -> Result<(), CommandError> {
     let written = declared.iter().zip(steps);
     let written = written.filter(|(_, step)| step.act != Act::Keep);
@@ -147,7 +147,7 @@ async fn check_networks(
 }
 
 /// A plan for people: what changes, line by line.
-pub(crate) fn shown(paint: Painter, steps: &[Step]) -> String {
+pub(crate) fn shown(paint: Painter, steps: &[PlanStep]) -> String {
     let mut text = String::new();
     for step in steps.iter().filter(|step| step.act != Act::Keep) {
         let head = format!("{} {}", step.act.verb(), title(&step.key));
@@ -169,7 +169,7 @@ pub(crate) fn shown(paint: Painter, steps: &[Step]) -> String {
     text + &parts.join(", ") + "\n"
 }
 
-fn lines(fields: &Fields) -> String {
+fn lines(fields: &ObjectFields) -> String {
     match fields.is_empty() {
         true => String::new(),
         false => yaml::text(&Value::Object(fields.clone())),
@@ -198,7 +198,7 @@ fn difference(paint: Painter, before: &str, after: &str) -> String {
 }
 
 /// A plan for programs.
-pub(crate) fn for_programs(steps: &[Step]) -> Value {
+pub(crate) fn for_programs(steps: &[PlanStep]) -> Value {
     let steps = steps.iter().map(|step| {
         let before = step.before.as_ref();
         let before = before.and_then(|found| found.value.as_ref().ok());
@@ -219,9 +219,9 @@ mod tests {
         let fields = |value: Value| value.as_object().cloned().unwrap();
         let found = |value: Value| {
             let (value, revision) = (Ok(fields(value)), 7);
-            Some(Found { value, revision })
+            Some(FoundObject { value, revision })
         };
-        let step = |key: &str, act, before, after: Option<Value>| Step {
+        let step = |key: &str, act, before, after: Option<Value>| PlanStep {
             key: Key::parse(key).unwrap(),
             act,
             before,

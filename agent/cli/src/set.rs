@@ -13,7 +13,9 @@ use tokio::time::{Instant, sleep};
 use crate::around::{CommandError, CommandReport, Session};
 use crate::assign::{Assignment, assigned};
 use crate::edges::duration;
-use crate::object::{Fields, Found, InstanceName, Reader, canonical, path, title};
+use crate::object::{
+    FoundObject, InstanceName, ObjectFields, ObjectReader, canonical, path, title,
+};
 
 /// How often a change is made again on what others have written meanwhile.
 const TRIES: usize = 5;
@@ -135,7 +137,7 @@ pub(crate) async fn set(
         let complaint = "nothing is to be changed: give FIELD=VALUE, or --json with all of it";
         return Err(CommandError::Usage(complaint.to_owned()));
     }
-    let mut found = Reader::new(&session.client).find(&key).await?;
+    let mut found = ObjectReader::new(&session.client).find(&key).await?;
     for left in (0..TRIES).rev() {
         let before = fields_of(&key, found.as_ref())?;
         let after = assigned(&key, &before, &args.changes).map_err(CommandError::Refused)?;
@@ -158,9 +160,9 @@ pub(crate) async fn set(
     Err(CommandError::Refused(complaint))
 }
 
-fn fields_of(key: &Key, found: Option<&Found>) -> Result<Fields, CommandError> {
+fn fields_of(key: &Key, found: Option<&FoundObject>) -> Result<ObjectFields, CommandError> {
     match found.map(|found| &found.value) {
-        None => Ok(Fields::new()),
+        None => Ok(ObjectFields::new()),
         Some(Ok(fields)) => Ok(fields.clone()),
         Some(Err(reason)) => {
             let title = title(key);
@@ -173,15 +175,15 @@ fn fields_of(key: &Key, found: Option<&Found>) -> Result<Fields, CommandError> {
 
 /// The object once it shows what others have written. Instances come from the
 /// agent's table, which is a moment behind etcd.
-async fn changed_since(
+pub(crate) async fn changed_since(
     session: &Session,
     key: &Key,
-    before: Option<Found>,
-) -> Result<Option<Found>, CommandError> {
+    before: Option<FoundObject>,
+) -> Result<Option<FoundObject>, CommandError> {
     let begun = Instant::now();
     loop {
-        let found = Reader::new(&session.client).find(key).await?;
-        let revision = |found: &Option<Found>| found.as_ref().map(|found| found.revision);
+        let found = ObjectReader::new(&session.client).find(key).await?;
+        let revision = |found: &Option<FoundObject>| found.as_ref().map(|found| found.revision);
         if revision(&found) != revision(&before) || begun.elapsed() > TABLE_PATIENCE {
             return Ok(found);
         }
@@ -192,7 +194,7 @@ async fn changed_since(
 async fn put(
     session: &Session,
     key: &Key,
-    fields: Fields,
+    fields: ObjectFields,
     condition: WriteCondition,
     wait: Option<Duration>,
 ) -> Result<Changed, CallError> {
@@ -222,7 +224,7 @@ async fn live<T>(
 async fn unchanged(
     session: &Session,
     key: &Key,
-    found: &Found,
+    found: &FoundObject,
     args: &ChangeArgs,
 ) -> Result<CommandReport, CommandError> {
     let revision = found.revision;

@@ -18,7 +18,7 @@ const LONGEST_LINE: usize = 16 << 20;
 
 /// What a stream of events brings.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Followed {
+pub enum FollowedEvent {
     /// A change.
     Event(Box<EventItem>),
     /// Changes before this revision may be missing.
@@ -30,40 +30,31 @@ pub enum Followed {
 pub struct EventStream {
     client: AgentClient,
     body: Incoming,
-    /// What has come and is no whole line yet.
-    rest: Vec<u8>,
-    /// How much of `rest` is known to have no end of a line.
-    searched: usize,
-    is_gap: bool,
+    read: EventReader,
 }
 
 impl EventStream {
     pub(crate) fn new(client: AgentClient, body: Incoming) -> Self {
-        Self {
-            client,
-            body,
-            rest: Vec::new(),
-            searched: 0,
-            is_gap: false,
-        }
+        let read = EventReader::default();
+        Self { client, body, read }
     }
 
     /// Waits for the next one; `None` when the agent ends the stream. Cancel
     /// safe.
-    pub async fn next(&mut self) -> Result<Option<Followed>, CallError> {
+    pub async fn next(&mut self) -> Result<Option<FollowedEvent>, CallError> {
         loop {
-            while let Some(line) = self.line() {
-                if let Some(followed) = self.take(&line)? {
-                    return Ok(Some(followed));
-                }
+            let read = self.read.next();
+            let read = read.map_err(|error| self.client.unreadable(StatusCode::OK, &error))?;
+            if read.is_some() {
+                return Ok(read);
             }
-            if self.rest.len() > LONGEST_LINE {
+            if self.read.rest.len() > LONGEST_LINE {
                 return Err(self.client.broken("an event is too long".to_owned()));
             }
             match timeout(SILENCE, self.body.frame()).await {
                 Ok(Some(Ok(frame))) => {
                     if let Ok(data) = frame.into_data() {
-                        self.rest.extend_from_slice(&data);
+                        self.read.rest.extend_from_slice(&data);
                     }
                 }
                 Ok(Some(Err(error))) => return Err(self.client.broken(error.to_string())),
@@ -75,8 +66,40 @@ impl EventStream {
             }
         }
     }
+}
 
-    /// Takes a whole line out of what has come.
+/// Reads what comes, whole lines at a time.
+#[derive(Debug, Default)]
+struct EventReader {
+    /// What has come and is no whole line yet.
+    rest: Vec<u8>,
+    /// How much of it is known to have no end of a line.
+    searched: usize,
+    is_gap: bool,
+}
+
+impl EventReader {
+    /// The next event, if all of it has come. The agent writes the data of each
+    /// in one line, behind its name.
+    fn next(&mut self) -> serde_json::Result<Option<FollowedEvent>> {
+        while let Some(line) = self.line() {
+            if line.is_empty() {
+                self.is_gap = false;
+            } else if line == b"event: gap" {
+                self.is_gap = true;
+            } else if let Some(data) = line.strip_prefix(b"data: ") {
+                return match self.is_gap {
+                    true => {
+                        let gap: EventGap = serde_json::from_slice(data)?;
+                        Ok(Some(FollowedEvent::Gap(gap.from)))
+                    }
+                    false => Ok(Some(FollowedEvent::Event(serde_json::from_slice(data)?))),
+                };
+            }
+        }
+        Ok(None)
+    }
+
     fn line(&mut self) -> Option<Vec<u8>> {
         let end = self.rest[self.searched..].iter().position(|b| *b == b'\n');
         let Some(end) = end.map(|end| self.searched + end) else {
@@ -88,21 +111,36 @@ impl EventStream {
         line.pop();
         Some(line)
     }
+}
 
-    /// The agent writes each event's data in one line, behind its name.
-    fn take(&mut self, line: &[u8]) -> Result<Option<Followed>, CallError> {
-        if line.is_empty() {
-            self.is_gap = false;
-        } else if line == b"event: gap" {
-            self.is_gap = true;
-        } else if let Some(data) = line.strip_prefix(b"data: ") {
-            let followed = match self.is_gap {
-                true => serde_json::from_slice(data).map(|gap: EventGap| Followed::Gap(gap.from)),
-                false => serde_json::from_slice(data).map(Followed::Event),
-            };
-            let unreadable = |error| self.client.unreadable(StatusCode::OK, &error);
-            return followed.map(Some).map_err(unreadable);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EVENT: &str = r#"{"revision":7,"at":null,"by":"etcd","kind":"route","name":"a.test","op":"delete","before":null,"value":null}"#;
+
+    #[test]
+    fn events_are_read_however_they_are_cut() {
+        let sent = format!(":\n\nevent: gap\ndata: {{\"from\":5}}\n\ndata: {EVENT}\nid: 7\n\n");
+        for length in 1..sent.len() {
+            let mut read = EventReader::default();
+            let mut found = Vec::new();
+            for piece in sent.as_bytes().chunks(length) {
+                read.rest.extend_from_slice(piece);
+                while let Some(event) = read.next().unwrap() {
+                    found.push(event);
+                }
+            }
+            let event = serde_json::from_str(EVENT).unwrap();
+            let expected = [FollowedEvent::Gap(5), FollowedEvent::Event(event)];
+            assert_eq!(found, expected, "in pieces of {length}");
         }
-        Ok(None)
+    }
+
+    #[test]
+    fn what_is_no_event_is_told() {
+        let mut read = EventReader::default();
+        read.rest.extend_from_slice(b"data: {}\n");
+        assert!(read.next().is_err());
     }
 }

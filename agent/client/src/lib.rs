@@ -20,7 +20,7 @@ use tokio::time::timeout;
 
 mod events;
 
-pub use events::{EventStream, Followed};
+pub use events::{EventStream, FollowedEvent};
 
 /// The variable that names the agent's address, for those who do not give it.
 pub const API_VARIABLE: &str = "POINTSMAN_API";

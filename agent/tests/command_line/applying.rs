@@ -158,3 +158,21 @@ async fn an_instance_where_the_settings_allow_none_is_refused_before_the_first_w
     let gone = shell.run("pointsman get app shop").await;
     assert_eq!(gone.code, 1, "{}", gone.text);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn runs_at_the_same_time_that_want_the_same_all_succeed() {
+    let shell = Shell::start().await;
+    shell.write(
+        "all.yaml",
+        "kind: App\napp: shop\n---\nkind: Instance\napp: shop\nid: a\naddr: 127.0.0.1:9\n\
+         ---\nkind: Route\nhost: shop.test\napp: shop\n",
+    );
+    let line = "for n in 1 2 3 4 5 6; do pointsman apply -f all.yaml & done; \
+                for n in 1 2 3 4 5 6; do wait -n || exit 7; done";
+    for _ in 0..3 {
+        shell.done(line).await;
+        let all = "pointsman delete route shop.test; pointsman delete app shop; \
+                   pointsman delete instance shop/a";
+        shell.done(all).await;
+    }
+}
