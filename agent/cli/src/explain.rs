@@ -123,6 +123,7 @@ fn edge_text(paint: Painter, answer: &Value) -> String {
             rows.push((name, plain(value)));
         }
     };
+    row("pause", &answer["pause"]);
     row("app", &answer["app"]);
     row("split", &answer["split"]);
     row("directives", &answer["directives"]);
@@ -271,12 +272,13 @@ differences
             "revision": 3, "route": null, "app": null, "instances": [], "differences": [],
             "edges": [{"edge": "e", "error": null, "answer": {
                 "cache": "negative", "applied": 3, "route": null, "revision": null, "rule": null,
-                "rules": [], "answer": {"status": 404, "reason": "no_route", "location": null},
+                "rules": [], "pause": {"max": 5}, "answer": {"status": 404, "reason": "no_route", "location": null},
             }}],
         });
         let shown = text(Painter::new(false), "http://x.test/", &answer);
         let expected = "http://x.test/ has no route, as the agent has it at revision 3\n\nedge e\n  \
                         route       none, from negative (the edge is at 3)\n  \
+                        pause       max 5\n  \
                         answer      status 404, reason no_route\n";
         assert_eq!(shown, expected);
     }
