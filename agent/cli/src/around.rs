@@ -41,8 +41,15 @@ pub struct Surroundings {
 /// Where the agent is, and how its answers are shown.
 #[derive(Debug, Args)]
 pub struct AgentArgs {
-    /// The agent's admin API [default: that of the configuration file, or http://127.0.0.1:8081]
-    #[arg(long, value_name = "URL", env = API_VARIABLE, global = true, help_heading = "Agent")]
+    /// The agent's admin API; by default that of the configuration file.
+    #[arg(
+        long,
+        value_name = "URL",
+        env = API_VARIABLE,
+        help = format!("The agent's admin API [default: the configuration file's, or {DEFAULT_API}]"),
+        global = true,
+        help_heading = "Agent"
+    )]
     pub api: Option<String>,
 
     /// How the answer is shown

@@ -12,7 +12,8 @@ use crate::table::{Painter, columns};
 /// The arguments of `pointsman explain`.
 #[derive(Debug, Args)]
 pub struct ExplainArgs {
-    /// The URL of the request, like http://shop.example.com/cart?id=1
+    /// The URL of the request.
+    #[arg(help = "The URL of the request, like http://shop.example.com/cart?id=1")]
     pub url: String,
 
     /// Its method

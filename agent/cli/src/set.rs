@@ -64,9 +64,14 @@ pub enum SetCommand {
 /// What to change.
 #[derive(Debug, Args)]
 pub struct ChangeArgs {
-    /// A field and its value; FIELD= removes the field. Fields within fields have dots:
-    /// health_check.path=/up, rules[0].to[1].weight=10
-    #[arg(value_name = "FIELD=VALUE", value_parser = |s: &str| Assignment::new(s))]
+    /// The fields and their values.
+    // rustdoc would take the brackets for links.
+    #[arg(
+        value_name = "FIELD=VALUE",
+        help = "A field and its value; FIELD= removes the field. Fields within fields have dots, \
+                items of lists their number: health_check.path=/up, rules[0].to[1].weight=10",
+        value_parser = |s: &str| Assignment::new(s)
+    )]
     pub changes: Vec<Assignment>,
 
     /// The whole object instead, as the API takes it
