@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::ValueParser;
-use clap::{Arg, ArgMatches, Args, FromArgMatches, Parser, Subcommand};
+use clap::{Arg, ArgMatches, Args, CommandFactory as _, FromArgMatches, Parser, Subcommand};
+use clap_complete::Shell;
 use pointsman_cli::{AgentCommand, duration};
 use pointsman_client::API_VARIABLE;
 use pointsman_model::{Address, AppName, DEFAULT_WEIGHT, Instance, InstanceId};
@@ -39,9 +40,45 @@ pub enum Command {
     Adopt(AdoptArgs),
     /// Allow a listing of etcd to remove much from Redis, once
     Confirm(SettingArgs<false>),
+    /// Print a script that completes commands in a shell
+    Completion(CompletionArgs),
+    /// Write the manual pages into a folder
+    Man(ManArgs),
     /// Become a command that ends with its parent
     #[command(hide = true)]
     Guard(GuardArgs),
+}
+
+/// The arguments of `pointsman completion`.
+#[derive(Debug, Args)]
+pub struct CompletionArgs {
+    /// The shell
+    #[arg(value_enum)]
+    pub shell: Shell,
+}
+
+impl CompletionArgs {
+    /// The script.
+    pub fn script(&self) -> Vec<u8> {
+        let mut script = Vec::new();
+        clap_complete::generate(self.shell, &mut Cli::command(), "pointsman", &mut script);
+        script
+    }
+}
+
+/// The arguments of `pointsman man`.
+#[derive(Debug, Args)]
+pub struct ManArgs {
+    /// The folder; it is made if it is not there
+    pub folder: PathBuf,
+}
+
+impl ManArgs {
+    /// Writes a page for each command: `pointsman-get-routes.1`.
+    pub fn write(&self) -> std::io::Result<()> {
+        std::fs::create_dir_all(&self.folder)?;
+        clap_mangen::generate_to(Cli::command(), &self.folder)
+    }
 }
 
 /// The arguments of `pointsman adopt`.
@@ -219,7 +256,6 @@ mod tests {
 
     #[test]
     fn the_command_line_is_consistent() {
-        use clap::CommandFactory as _;
         Cli::command().debug_assert();
     }
 

@@ -1,7 +1,8 @@
 //! The binary: arguments, configuration, logs, signals, exit code. All else
 //! is in the library.
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use pointsman::cli::{AdoptArgs, Cli, Command, RegisterArgs};
 use pointsman::config::{Config, ConfigError, Setting, Sources};
 use pointsman::serve::AgentParts;
 use pointsman::{connect, serve, telemetry};
+use pointsman_cli::Surroundings;
 use pointsman_client::AgentClient;
 use pointsman_publish::operator;
 use pointsman_register::{Drain, Holding, Register, RegisterError};
@@ -72,7 +74,7 @@ async fn run(command: Command) -> anyhow::Result<u8> {
         Command::Serve(args) => serve(args.sources(std::env::vars_os())).await,
         Command::Register(args) => register(*args).await,
         Command::Agent(command) => {
-            let report = command.run().await;
+            let report = command.run(&surroundings()).await;
             print(&report.text)?;
             if !report.complaint.is_empty() {
                 say(&format!("pointsman: {}", report.complaint));
@@ -86,8 +88,38 @@ async fn run(command: Command) -> anyhow::Result<u8> {
         }
         Command::Adopt(args) => adopt(args).await,
         Command::Confirm(args) => confirm(args.sources(std::env::vars_os())).await,
+        Command::Completion(args) => {
+            std::io::stdout().write_all(&args.script())?;
+            Ok(0)
+        }
+        Command::Man(args) => {
+            let folder = args.folder.display();
+            args.write()
+                .with_context(|| format!("the pages cannot be written to {folder}"))?;
+            Ok(0)
+        }
         Command::Guard(_) => Ok(0),
     }
+}
+
+/// What the commands for an agent are given: the user's configuration file, and
+/// whether somebody looks.
+fn surroundings() -> Surroundings {
+    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    let config = variable("XDG_CONFIG_HOME").map(PathBuf::from);
+    let config = config.or_else(|| Some(PathBuf::from(variable("HOME")?).join(".config")));
+    let plain = variable("NO_COLOR").is_some() || variable("TERM").is_some_and(|t| t == "dumb");
+    Surroundings {
+        config: config.map(|folder| folder.join("pointsman/config.toml")),
+        colours: std::io::stdout().is_terminal() && !plain,
+        print: |text| std::io::stdout().write_all(text.as_bytes()),
+        progress: std::io::stderr().is_terminal().then_some(show_progress),
+    }
+}
+
+/// In place of what stands on the line.
+fn show_progress(text: &str) {
+    let _ = write!(std::io::stderr(), "\r\x1b[K{text}");
 }
 
 async fn serve(sources: Sources) -> anyhow::Result<u8> {

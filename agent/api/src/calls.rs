@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 use utoipa::openapi::{Ref, RefOr, Schema};
 
 use super::{
-    ApiState, apps, draining, edges, events, explain, instances, openapi, pausing, routes,
+    ApiState, apps, draining, edges, events, explain, instances, openapi, pausing, routes, sets,
     settings, status,
 };
 
@@ -165,7 +165,7 @@ pub(crate) fn all() -> Vec<ApiCall> {
     let (route_path, app_path, instance_path) =
         (path(Kind::Route), path(Kind::App), path(Kind::Instance));
     let (draining_path, settings_path) = (path(Kind::Override), path(Kind::Settings));
-    let (edge_path, pause_path) = (path(Kind::Edge), path(Kind::Pause));
+    let (edge_path, pause_path, set_path) = (path(Kind::Edge), path(Kind::Pause), path(Kind::Set));
     vec![
         ApiCall::new(GET, "/v1/routes", Read, "List routes", routes::list)
             .query::<wire::ListQuery>().answers::<wire::RouteList>(),
@@ -212,6 +212,14 @@ pub(crate) fn all() -> Vec<ApiCall> {
         ApiCall::new(GET, settings_path, Read, "Show the settings", settings::get)
             .answers::<wire::SettingsAnswer>(),
         ApiCall::new(DELETE, settings_path, Admin, "Go back to the defaults", settings::delete)
+            .writes(),
+        ApiCall::new(GET, "/v1/sets", Read, "List the sets", sets::list)
+            .answers::<wire::SetList>(),
+        ApiCall::new(PUT, set_path, Write, "Say what is in a set", sets::put)
+            .takes::<wire::SetBody>().writes(),
+        ApiCall::new(GET, set_path, Read, "Show a set", sets::get)
+            .answers::<wire::SetAnswer>(),
+        ApiCall::new(DELETE, set_path, Write, "Forget a set, not its members", sets::delete)
             .writes(),
         ApiCall::new(GET, "/v1/status", Read, "Show what the agent does", status::status)
             .answers::<wire::StatusAnswer>(),

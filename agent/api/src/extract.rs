@@ -7,7 +7,7 @@ use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
-use pointsman_model::{AppName, EdgeName, Host, InstanceId, json_object};
+use pointsman_model::{AppName, EdgeName, Host, InstanceId, SetName, json_object};
 use pointsman_store::{Condition, Revision};
 use serde::de::DeserializeOwned;
 use tokio::time::{sleep, timeout};
@@ -30,6 +30,9 @@ pub(super) struct AppParam(pub(super) AppName);
 
 /// The edge in the path.
 pub(super) struct EdgeParam(pub(super) EdgeName);
+
+/// The set in the path.
+pub(super) struct SetParam(pub(super) SetName);
 
 /// App and instance in the path.
 pub(super) struct InstanceParam(pub(super) AppName, pub(super) InstanceId);
@@ -63,6 +66,15 @@ impl<S: Send + Sync> FromRequestParts<S> for EdgeParam {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let text: String = path(parts, state, Code::BadEdge, "edge").await?;
         Ok(Self(EdgeName::new(&text)?))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for SetParam {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let text: String = path(parts, state, Code::BadSet, "set").await?;
+        Ok(Self(SetName::new(&text)?))
     }
 }
 

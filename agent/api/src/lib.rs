@@ -32,6 +32,7 @@ pub mod problem;
 pub mod readiness;
 mod registering;
 mod routes;
+mod sets;
 mod settings;
 mod status;
 mod storage;

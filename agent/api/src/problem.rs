@@ -134,6 +134,7 @@ impl From<Bad> for Problem {
             BadCode::BadApp => (Code::BadApp, Some("app")),
             BadCode::BadId => (Code::BadId, Some("id")),
             BadCode::BadEdge => (Code::BadEdge, Some("edge")),
+            BadCode::BadSet => (Code::BadSet, Some("set")),
             BadCode::NotSupported => (Code::NotSupported, None),
             _ => (Code::BadValue, None),
         };

@@ -30,6 +30,7 @@ mod instances;
 mod parsers;
 mod pausing;
 mod routes;
+mod sets;
 mod settings;
 mod status;
 

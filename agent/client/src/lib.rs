@@ -6,6 +6,7 @@ use std::time::Duration;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
+use hyper::header::HeaderName;
 use hyper::{Method, Request, Response, StatusCode, Uri, header};
 use hyper_util::rt::TokioIo;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -84,6 +85,17 @@ impl CallError {
     }
 }
 
+/// What must hold for a write to happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WriteCondition {
+    /// Nothing.
+    Always,
+    /// The thing is not there.
+    Absent,
+    /// The thing was last changed at this revision.
+    ChangedAt(i64),
+}
+
 /// A client of one agent.
 #[derive(Clone, Debug)]
 pub struct AgentClient {
@@ -124,8 +136,45 @@ impl AgentClient {
         body: Option<&str>,
         wait: Duration,
     ) -> Result<T, CallError> {
+        self.called(method, path, body, None, wait).await
+    }
+
+    /// Writes one thing, a PUT with its body or a DELETE; `wait` is how long
+    /// to wait until the write is live on every edge.
+    pub async fn write(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&str>,
+        condition: WriteCondition,
+        wait: Option<Duration>,
+    ) -> Result<Changed, CallError> {
+        let header = match condition {
+            WriteCondition::Always => None,
+            WriteCondition::Absent => Some((header::IF_NONE_MATCH, "*".to_owned())),
+            WriteCondition::ChangedAt(revision) => {
+                Some((header::IF_MATCH, format!("\"{revision}\"")))
+            }
+        };
+        let sign = if path.contains('?') { '&' } else { '?' };
+        let path = match wait {
+            None => path.to_owned(),
+            Some(wait) => format!("{path}{sign}wait={}", duration(wait)),
+        };
+        let wait = wait.unwrap_or_default();
+        self.called(method, &path, body, header, wait).await
+    }
+
+    async fn called<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&str>,
+        header: Option<(HeaderName, String)>,
+        wait: Duration,
+    ) -> Result<T, CallError> {
         let answer = async {
-            let answer = self.send(method, path, body, None).await?;
+            let answer = self.send(method, path, body, header).await?;
             self.read(answer).await
         };
         let patience = wait + PATIENCE;
@@ -145,7 +194,7 @@ impl AgentClient {
         method: Method,
         path: &str,
         body: Option<&str>,
-        accept: Option<&str>,
+        header: Option<(HeaderName, String)>,
     ) -> Result<Response<Incoming>, CallError> {
         let mut sender = self.connect().await?;
         let mut request = Request::builder()
@@ -155,8 +204,8 @@ impl AgentClient {
         if body.is_some() {
             request = request.header(header::CONTENT_TYPE, "application/json");
         }
-        if let Some(accept) = accept {
-            request = request.header(header::ACCEPT, accept);
+        if let Some((name, value)) = header {
+            request = request.header(name, value);
         }
         let body = Full::new(Bytes::from(body.unwrap_or_default().to_owned()));
         let request = request
@@ -251,21 +300,24 @@ impl AgentClient {
 
     /// `PUT /v1/routes/{host}/pause`: requests to the host wait for `lasting`
     /// at the most, 1 s to 1 h in whole seconds, and no more than `max` of them.
+    /// `wait` is how long to wait until that is live on every edge.
     pub async fn pause(
         &self,
         host: &str,
         lasting: Duration,
         max: Option<u64>,
+        wait: Option<Duration>,
     ) -> Result<Changed, CallError> {
         let max = max.map_or(String::new(), |max| format!("&max={max}"));
         let path = format!("{}?for={}{max}", pause_path(host), duration(lasting));
-        self.call(Method::PUT, &path, None, Duration::ZERO).await
+        let always = WriteCondition::Always;
+        self.write(Method::PUT, &path, None, always, wait).await
     }
 
     /// `DELETE /v1/routes/{host}/pause`: requests to the host go on at once.
-    pub async fn resume(&self, host: &str) -> Result<Changed, CallError> {
-        let path = pause_path(host);
-        self.call(Method::DELETE, &path, None, Duration::ZERO).await
+    pub async fn resume(&self, host: &str, wait: Option<Duration>) -> Result<Changed, CallError> {
+        let (path, always) = (pause_path(host), WriteCondition::Always);
+        self.write(Method::DELETE, &path, None, always, wait).await
     }
 
     /// `GET /v1/events`.
@@ -282,7 +334,8 @@ impl AgentClient {
     pub async fn follow_events(&self, since: Option<i64>) -> Result<EventStream, CallError> {
         let since = since.map_or(String::new(), |since| format!("?since={since}"));
         let path = format!("/v1/events{since}");
-        let answer = self.send(Method::GET, &path, None, Some(events::CONTENT_TYPE));
+        let accept = (header::ACCEPT, events::CONTENT_TYPE.to_owned());
+        let answer = self.send(Method::GET, &path, None, Some(accept));
         let answer = match timeout(PATIENCE, answer).await {
             Ok(answer) => answer?,
             Err(_) => return Err(self.broken(format!("none within {PATIENCE:?}"))),
@@ -307,6 +360,11 @@ impl AgentClient {
             }
         }
         self.get(&path, Duration::ZERO).await
+    }
+
+    /// Any GET that answers at once.
+    pub async fn get_json<T: DeserializeOwned>(&self, path: &str) -> Result<T, CallError> {
+        self.get(path, Duration::ZERO).await
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str, wait: Duration) -> Result<T, CallError> {

@@ -181,7 +181,7 @@ impl Table {
                 touched.extend(self.index.all_idle());
                 return;
             }
-            Key::Actor | Key::Rebuild | Key::Confirm | Key::Adopt => return,
+            Key::Actor | Key::Rebuild | Key::Confirm | Key::Adopt | Key::Set(_) => return,
         };
         self.keep(before);
     }
@@ -204,7 +204,8 @@ impl Table {
             | Kind::Pending
             | Kind::Rebuild
             | Kind::Confirm
-            | Kind::Adopt => 0,
+            | Kind::Adopt
+            | Kind::Set => 0,
         }
     }
 
@@ -231,7 +232,8 @@ impl Table {
             | Key::Rebuild
             | Key::Confirm
             | Key::Adopt
-            | Key::Agent(_) => None,
+            | Key::Agent(_)
+            | Key::Set(_) => None,
         }
     }
 }

@@ -67,13 +67,30 @@ impl Fields {
             Some(name) => Err(Bad::new(
                 BadCode::UnknownField,
                 format!(
-                    "{} has no field {}; it has {accepted}",
+                    "{} has no field {}{}; it has {accepted}",
                     self.what,
-                    quoted(name)
+                    quoted(name),
+                    meant(name, accepted)
                 ),
             )
             .field(name)),
         }
+    }
+}
+
+/// The accepted field that was most likely meant, as a question.
+fn meant(name: &str, accepted: &str) -> String {
+    let words = accepted.split(|c: char| !c.is_alphanumeric() && c != '_');
+    let words = words.filter(|word| !matches!(*word, "" | "or" | "and"));
+    let name: String = name.chars().take(80).collect();
+    let nearest = words
+        .map(|word| (strsim::damerau_levenshtein(&name, word), word))
+        .min();
+    match nearest {
+        Some((distance, word)) if distance <= 1 + word.len() / 4 => {
+            format!(" (did you mean {word:?}?)")
+        }
+        _ => String::new(),
     }
 }
 
@@ -183,5 +200,31 @@ impl<'de> Visitor<'de> for UnambiguousVisitor {
             map.insert(name, value);
         }
         Ok(map.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_field_that_was_meant_is_suggested() {
+        let refusal = |name: &str| {
+            let fields = Fields::from_value("a thing", json!({ name: 1 })).unwrap();
+            fields
+                .finish("addr, retry_5xx or health_check")
+                .unwrap_err()
+                .detail
+        };
+        for (name, detail) in [
+            ("retry_5x", "did you mean \"retry_5xx\"?"),
+            ("adr", "did you mean \"addr\"?"),
+            ("health-check", "did you mean \"health_check\"?"),
+        ] {
+            assert!(refusal(name).contains(detail), "{}", refusal(name));
+        }
+        assert!(!refusal("zone").contains("mean"), "{}", refusal("zone"));
     }
 }

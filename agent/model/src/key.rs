@@ -1,7 +1,7 @@
 //! Reading keys of the registry in etcd, without its prefix.
 
 use super::kind::{Key, Kind};
-use super::{AppName, Bad, BadCode, EdgeName, Host, InstanceId, quoted};
+use super::{AppName, Bad, BadCode, EdgeName, Host, InstanceId, SetName, quoted};
 
 impl Key {
     /// Reads a key. What is not in canonical form is refused, not folded.
@@ -106,6 +106,12 @@ impl Name for AppName {
 impl Name for EdgeName {
     fn read(text: &str) -> Result<Self, Bad> {
         EdgeName::new(text)
+    }
+}
+
+impl Name for SetName {
+    fn read(text: &str) -> Result<Self, Bad> {
+        SetName::new(text)
     }
 }
 

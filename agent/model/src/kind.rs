@@ -6,8 +6,8 @@ use std::fmt;
 
 use super::key::Names;
 use super::{
-    AppName, Bad, EdgeName, Element, Health, Host, Instance, InstanceId, Override, Pause, Policy,
-    Route, Settings,
+    AppName, Bad, EdgeName, Element, Health, Host, Instance, InstanceId, ObjectSet, Override,
+    Pause, Policy, Route, SetName, Settings,
 };
 
 /// What a kind of key is.
@@ -285,6 +285,17 @@ kinds! {
         api: Some("/v1/edges/{edge}"),
         noun: "the edge {edge}",
         absent: "no edge {edge} was ever heard from, or it has quit",
+        weight: 0,
+    }
+    /// What was applied together, so that it can be pruned.
+    Set(set: SetName) {
+        form: "sets/<set>",
+        value: |raw| ObjectSet::from_value(raw).map(drop),
+        element: None,
+        touches: None,
+        api: Some("/v1/sets/{set}"),
+        noun: "the set {set}",
+        absent: "there is no set {set}",
         weight: 0,
     }
     /// An agent that is there.

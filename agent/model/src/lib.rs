@@ -23,6 +23,7 @@ mod pause;
 mod policy;
 mod record;
 mod route;
+mod set;
 mod settings;
 mod values;
 
@@ -37,7 +38,7 @@ pub use host_port::HostPort;
 pub use instance::{DEFAULT_WEIGHT, Instance};
 pub use kind::{Declaration, Key, Kind};
 pub use marks::{Health, Marks, Override};
-pub use name::{AppName, EdgeName, InstanceId};
+pub use name::{AppName, EdgeName, InstanceId, SetName};
 pub use path::Path;
 pub use pause::Pause;
 pub use policy::{
@@ -49,6 +50,7 @@ pub use route::{
     HeaderEdits, Headers, Maintenance, Redirect, Rewrite, Route, Rule, RuleAction, RuleTarget,
     Subject, Test, To, When,
 };
+pub use set::ObjectSet;
 pub use settings::Settings;
 pub use values::shown;
 
@@ -133,6 +135,8 @@ pub enum BadCode {
     BadId,
     /// The name of an edge outside `[A-Za-z0-9._-]{1,128}`.
     BadEdge,
+    /// The name of a set outside `[A-Za-z0-9._-]{1,128}`.
+    BadSet,
     /// An address outside the networks that the settings allow.
     NotAllowed,
     /// What the edge's nginx cannot do, or what is not built yet.
@@ -143,7 +147,7 @@ pub enum BadCode {
 
 impl BadCode {
     /// All codes, for the documentation's test.
-    pub const ALL: [BadCode; 13] = [
+    pub const ALL: [BadCode; 14] = [
         BadCode::BadJson,
         BadCode::UnknownField,
         BadCode::MissingField,
@@ -154,6 +158,7 @@ impl BadCode {
         BadCode::BadApp,
         BadCode::BadId,
         BadCode::BadEdge,
+        BadCode::BadSet,
         BadCode::NotAllowed,
         BadCode::NotSupported,
         BadCode::UnknownKey,
@@ -172,6 +177,7 @@ impl BadCode {
             BadCode::BadApp => "bad_app",
             BadCode::BadId => "bad_id",
             BadCode::BadEdge => "bad_edge",
+            BadCode::BadSet => "bad_set",
             BadCode::NotAllowed => "not_allowed",
             BadCode::NotSupported => "not_supported",
             BadCode::UnknownKey => "unknown_key",

@@ -1,4 +1,4 @@
-//! Names of apps, instances and edges.
+//! Names of apps, instances, edges and sets.
 
 use std::fmt;
 
@@ -73,4 +73,10 @@ name!(
     /// An instance of an app: `[A-Za-z0-9._:-]{1,256}`, but neither `.` nor `..`.
     InstanceId, BadCode::BadId, "an instance id", 256, "A-Z a-z 0-9 . _ : -",
     |b| matches!(b, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'_' | b':' | b'-')
+);
+name!(
+    /// A set of objects that are applied together: `[A-Za-z0-9._-]{1,128}`, but
+    /// neither `.` nor `..`.
+    SetName, BadCode::BadSet, "the name of a set", 128, "A-Z a-z 0-9 . _ -",
+    |b| matches!(b, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'_' | b'-')
 );

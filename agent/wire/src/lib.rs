@@ -13,6 +13,7 @@ mod list;
 mod policy;
 mod problem;
 mod route;
+mod set;
 mod settings;
 mod status;
 
@@ -34,6 +35,7 @@ pub use route::{
     ConditionBody, EditsBody, HashByBody, HeadersBody, MaintenanceBody, PauseItem, PauseQuery,
     RedirectBody, RouteAnswer, RouteBody, RuleBody, TargetBody,
 };
+pub use set::{SetAnswer, SetBody, SetList};
 pub use settings::{SettingsAnswer, SettingsBody};
 pub use status::{
     AgentName, BadKey, Contested, EtcdStatus, Lag, RecordCounts, RedisStatus, StatusAnswer,

@@ -49,6 +49,7 @@ codes! {
     BadApp "bad_app" 400 "Invalid app name",
     BadId "bad_id" 400 "Invalid instance id",
     BadEdge "bad_edge" 400 "Invalid edge name",
+    BadSet "bad_set" 400 "Invalid set name",
     BadQuery "bad_query" 400 "Invalid query",
     BadPrecondition "bad_precondition" 400 "Invalid precondition",
     BadBody "bad_body" 400 "Incomplete body",
