@@ -164,6 +164,11 @@ bench-propagation: deps-run ## Time from an etcd change to the request that show
 	$(BUILD_BENCH)
 	$(CARGO) run --locked --release --quiet -p pointsman-bench --bin bench -- --quick --show propagation $(BENCH_FLAGS)
 
+.PHONY: bench-deploy
+bench-deploy: deps ## Deploys by bench/deploy under load, on three edges: none may fail. DEPLOYS, 10 by default.
+	$(BUILD_DEV)
+	POINTSMAN_DEPLOYS=$(or $(DEPLOYS),10) $(CARGO) test --locked -p pointsman --test deploy deploys -- --nocapture
+
 .PHONY: bench-instructions
 bench-instructions: deps ## Instructions a request, beside plain nginx; BENCH_FLAGS.
 	$(INSTRUCTIONS) $(BENCH_FLAGS)
