@@ -10,7 +10,7 @@ use pointsman_model::{Chain, EdgeName, Kind, Revision};
 use pointsman_store::pauses::Pauses;
 use pointsman_store::{Condition, Store};
 use tokio::sync::watch;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
@@ -22,6 +22,9 @@ use crate::source::{Announcement, ReportSource, SourceError};
 const TICK: Duration = Duration::from_secs(1);
 /// An edge reports every 2 s at the latest.
 const SILENT: Duration = Duration::from_secs(3);
+/// Announcements gather for so long after a read: each read costs a round trip,
+/// and of a thousand edges several report meanwhile.
+const GATHERING: Duration = Duration::from_millis(5);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
@@ -87,7 +90,7 @@ impl EdgeFollower {
                     debug!(error = %Chain(&error), "edges' reports cannot be read");
                 }
             }
-            tokio::time::sleep(pauses.following()).await;
+            sleep(pauses.following()).await;
         }
     }
 
@@ -108,6 +111,7 @@ impl EdgeFollower {
                         return Ok(());
                     }
                     self.take(news).await?;
+                    sleep(GATHERING).await;
                 }
                 _ = tick.tick() => self.tick().await?,
             }
