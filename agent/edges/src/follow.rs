@@ -9,7 +9,7 @@ use pointsman_mirror::table::Table;
 use pointsman_model::{Chain, EdgeName, Kind, Revision};
 use pointsman_store::pauses::Pauses;
 use pointsman_store::{Condition, Store};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
@@ -22,9 +22,9 @@ use crate::source::{Announcement, ReportSource, SourceError};
 const TICK: Duration = Duration::from_secs(1);
 /// An edge reports every 2 s at the latest.
 const SILENT: Duration = Duration::from_secs(3);
-/// Announcements gather for so long after a read: each read costs a round trip,
-/// and of a thousand edges several report meanwhile.
-const GATHERING: Duration = Duration::from_millis(5);
+/// While nobody waits for edges, announcements gather for so long after a read:
+/// each read costs a round trip, and of a thousand edges many report meanwhile.
+const GATHERING: Duration = Duration::from_millis(100);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
@@ -35,6 +35,8 @@ pub struct Edges {
     table: SharedTable,
     /// Whether reports can be read.
     heard: watch::Receiver<bool>,
+    /// Somebody waits for a report.
+    wanted: Arc<Notify>,
 }
 
 /// The task that follows them.
@@ -45,6 +47,7 @@ pub struct EdgeFollower {
     table: SharedTable,
     fleet: Arc<Mutex<Fleet>>,
     heard: watch::Sender<bool>,
+    wanted: Arc<Notify>,
 }
 
 impl EdgeFollower {
@@ -57,10 +60,12 @@ impl EdgeFollower {
     ) -> (Self, Edges) {
         let fleet = Arc::new(Mutex::new(Fleet::default()));
         let (heard, receiver) = watch::channel(false);
+        let wanted = Arc::<Notify>::default();
         let edges = Edges {
             fleet: Arc::clone(&fleet),
             table: Arc::clone(&table),
             heard: receiver,
+            wanted: Arc::clone(&wanted),
         };
         let follower = Self {
             store,
@@ -68,6 +73,7 @@ impl EdgeFollower {
             table,
             fleet,
             heard,
+            wanted,
         };
         (follower, edges)
     }
@@ -111,10 +117,18 @@ impl EdgeFollower {
                         return Ok(());
                     }
                     self.take(news).await?;
-                    sleep(GATHERING).await;
+                    self.gather().await;
                 }
                 _ = tick.tick() => self.tick().await?,
             }
+        }
+    }
+
+    /// Somebody who waits is not kept waiting by it.
+    async fn gather(&self) {
+        tokio::select! {
+            () = sleep(GATHERING) => {}
+            () = self.wanted.notified() => {}
         }
     }
 
@@ -276,6 +290,7 @@ impl Edges {
     /// Waits until one of the questions above may have another answer. Cancel
     /// safe. Never ready once the follower has ended.
     pub async fn moved(&mut self) {
+        self.wanted.notify_one();
         if self.heard.changed().await.is_err() {
             std::future::pending::<()>().await;
         }

@@ -214,8 +214,23 @@ async fn reports_of_many_edges_are_read_together() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     world.shows(&names.map(|name| (name, "live"))).await;
-    // The first one at once, the others as they came.
+    // The first one at once, then the others.
     assert_eq!(world.redis.lock().reads, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_learns_of_a_report_at_once() {
+    let mut world = World::start().await;
+    world.redis.report("a", "e", 100, "{}");
+    world.shows(&[("a", "live")]).await;
+    for applied in 101..110 {
+        let begin = tokio::time::Instant::now();
+        world.redis.report("a", "e", applied, "{}");
+        while !world.edges.lacking(applied).unwrap().is_empty() {
+            world.edges.moved().await;
+        }
+        assert_eq!(begin.elapsed(), Duration::ZERO);
+    }
 }
 
 #[tokio::test(start_paused = true)]
