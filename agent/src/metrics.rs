@@ -62,6 +62,7 @@ mod tests {
             seen: 12,
             applied: 10,
             bad: 2,
+            edges: vec![("web-1".to_owned(), "missing")],
             ..Readings::default()
         };
         let text = metrics.shown.render(&reading).unwrap();
@@ -77,6 +78,7 @@ mod tests {
             "pointsman_agent_rebuilds_total 1",
             "pointsman_agent_repairs_total 4",
             "pointsman_agent_bad_records 2",
+            "pointsman_agent_edges{edge=\"web-1\",state=\"missing\"} 1",
             "pointsman_agent_probes_total{result=\"timeout\"} 1",
             "pointsman_agent_probe_seconds_count 1",
             "pointsman_agent_probe_delay_seconds_count 1",
@@ -92,6 +94,8 @@ mod tests {
             .lines()
             .find(|l| !l.starts_with("pointsman_agent_") && !l.starts_with('#'));
         assert_eq!(foreign, None);
+        let text = metrics.shown.render(&Readings::default()).unwrap();
+        assert!(!text.contains("web-1"), "an edge that was forgotten stays");
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::report::Section;
 
 mod cold_sync;
 mod cost;
+mod edges;
 mod growth;
 mod instances;
 mod memory;
@@ -52,6 +53,11 @@ pub const ALL: &[Scenario] = &[
         name: "propagation",
         about: "how long a change takes from etcd to the last worker",
         run: |ctx| Box::pin(propagation::run(ctx)),
+    },
+    Scenario {
+        name: "edges",
+        about: "how soon a wait is answered, and what a thousand reporting edges cost an agent",
+        run: |ctx| Box::pin(edges::run(ctx)),
     },
     Scenario {
         name: "cold_sync",

@@ -72,6 +72,26 @@ impl Stack {
         Ok(())
     }
 
+    /// Waits until the agent lists so many edges, all of them live.
+    pub async fn edges_live(&self, count: usize, patience: Duration) -> Result<()> {
+        wait::until("all edges are live", patience, async || {
+            let text = http::get(self.agent.admin(), "agent", "/v1/edges")
+                .await
+                .map_err(|error| error.to_string())?
+                .text();
+            let list: Value = serde_json::from_str(&text).map_err(|error| error.to_string())?;
+            let edges = list["edges"].as_array().ok_or(text.as_str())?;
+            let (live, others): (Vec<_>, Vec<_>) =
+                edges.iter().partition(|edge| edge["state"] == "live");
+            if live.len() == count && others.is_empty() {
+                return Ok(());
+            }
+            Err(format!("{} live, others: {:?}", live.len(), others.first()))
+        })
+        .await?;
+        Ok(())
+    }
+
     /// Stops all of them.
     pub async fn stop(mut self) {
         for process in [

@@ -44,8 +44,14 @@ struct RouteLabels {
     route: String,
 }
 
-/// What the gauges show; read off the status and the table.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct EdgeLabels {
+    edge: String,
+    state: &'static str,
+}
+
+/// What the gauges show; read off the status, the table and the edges' reports.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Readings {
     /// Whether the agent is ready.
     pub ready: bool,
@@ -69,6 +75,9 @@ pub struct Readings {
     pub bad: usize,
     /// Instances whose address belongs to another one.
     pub shadowed: usize,
+    /// The edges by name, each with its state: `live`, `behind` or `missing`.
+    /// None while reports cannot be read.
+    pub edges: Vec<(String, &'static str)>,
 }
 
 #[derive(Debug, Default)]
@@ -85,6 +94,7 @@ struct Gauges {
     instances: Gauge,
     bad: Gauge,
     shadowed: Gauge,
+    edges: Family<EdgeLabels, Gauge>,
 }
 
 impl Metrics {
@@ -189,6 +199,11 @@ impl Gauges {
         ] {
             registry.register(name, help, gauge.clone());
         }
+        registry.register(
+            "edges",
+            "1 for each edge, with its state",
+            all.edges.clone(),
+        );
         all
     }
 
@@ -206,6 +221,12 @@ impl Gauges {
         self.instances.set(number(reading.instances));
         self.bad.set(number(reading.bad));
         self.shadowed.set(number(reading.shadowed));
+        // An edge has one state only, and may have been forgotten.
+        self.edges.clear();
+        for (edge, state) in &reading.edges {
+            let edge = edge.clone();
+            self.edges.get_or_create(&EdgeLabels { edge, state }).set(1);
+        }
     }
 }
 

@@ -95,6 +95,7 @@ pub(super) async fn metrics(State(state): State<Arc<ApiState>>) -> Result<Respon
         let table = state.table.read().unwrap_or_else(PoisonError::into_inner);
         (table.counts(), table.shadowed_count())
     };
+    let edges = state.edges.list().unwrap_or_default().into_iter();
     let reading = Readings {
         ready: state.readiness.check().is_ok(),
         etcd_connected: sync.etcd_connected,
@@ -107,6 +108,7 @@ pub(super) async fn metrics(State(state): State<Arc<ApiState>>) -> Result<Respon
         instances: counts.instances,
         bad: counts.bad,
         shadowed,
+        edges: edges.map(|edge| (edge.name, edge.state.as_str())).collect(),
     };
     let text = state.metrics.render(&reading).map_err(|_| {
         let detail = "the metrics could not be written";

@@ -34,6 +34,17 @@ pub enum EdgeState {
     Missing(SystemTime),
 }
 
+impl EdgeState {
+    /// Its name, as the API and the metrics have it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Behind(_) => "behind",
+            Self::Missing(_) => "missing",
+        }
+    }
+}
+
 /// What an edge lacks, so that something is not done everywhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lacking {

@@ -9,8 +9,8 @@ use pointsman_mirror::table::Table;
 use pointsman_model::{Chain, EdgeName, Kind, Revision};
 use pointsman_store::pauses::Pauses;
 use pointsman_store::{Condition, Store};
-use tokio::sync::watch;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::sync::{Notify, watch};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
@@ -22,6 +22,9 @@ use crate::source::{Announcement, ReportSource, SourceError};
 const TICK: Duration = Duration::from_secs(1);
 /// An edge reports every 2 s at the latest.
 const SILENT: Duration = Duration::from_secs(3);
+/// While nobody waits for edges, announcements gather for so long after a read:
+/// each read costs a round trip, and of a thousand edges many report meanwhile.
+const GATHERING: Duration = Duration::from_millis(100);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
@@ -32,6 +35,8 @@ pub struct Edges {
     table: SharedTable,
     /// Whether reports can be read.
     heard: watch::Receiver<bool>,
+    /// Somebody waits for a report.
+    wanted: Arc<Notify>,
 }
 
 /// The task that follows them.
@@ -42,6 +47,7 @@ pub struct EdgeFollower {
     table: SharedTable,
     fleet: Arc<Mutex<Fleet>>,
     heard: watch::Sender<bool>,
+    wanted: Arc<Notify>,
 }
 
 impl EdgeFollower {
@@ -54,10 +60,12 @@ impl EdgeFollower {
     ) -> (Self, Edges) {
         let fleet = Arc::new(Mutex::new(Fleet::default()));
         let (heard, receiver) = watch::channel(false);
+        let wanted = Arc::<Notify>::default();
         let edges = Edges {
             fleet: Arc::clone(&fleet),
             table: Arc::clone(&table),
             heard: receiver,
+            wanted: Arc::clone(&wanted),
         };
         let follower = Self {
             store,
@@ -65,6 +73,7 @@ impl EdgeFollower {
             table,
             fleet,
             heard,
+            wanted,
         };
         (follower, edges)
     }
@@ -87,7 +96,7 @@ impl EdgeFollower {
                     debug!(error = %Chain(&error), "edges' reports cannot be read");
                 }
             }
-            tokio::time::sleep(pauses.following()).await;
+            sleep(pauses.following()).await;
         }
     }
 
@@ -108,9 +117,18 @@ impl EdgeFollower {
                         return Ok(());
                     }
                     self.take(news).await?;
+                    self.gather().await;
                 }
                 _ = tick.tick() => self.tick().await?,
             }
+        }
+    }
+
+    /// Somebody who waits is not kept waiting by it.
+    async fn gather(&self) {
+        tokio::select! {
+            () = sleep(GATHERING) => {}
+            () = self.wanted.notified() => {}
         }
     }
 
@@ -272,6 +290,7 @@ impl Edges {
     /// Waits until one of the questions above may have another answer. Cancel
     /// safe. Never ready once the follower has ended.
     pub async fn moved(&mut self) {
+        self.wanted.notify_one();
         if self.heard.changed().await.is_err() {
             std::future::pending::<()>().await;
         }

@@ -28,6 +28,7 @@ struct FakeState {
     channel: Option<mpsc::UnboundedSender<Announcement>>,
     is_down: bool,
     seq: u64,
+    reads: usize,
 }
 
 impl FakeRedis {
@@ -84,17 +85,20 @@ struct FakeChannel(mpsc::UnboundedReceiver<Announcement>);
 #[async_trait]
 impl Announcements for FakeChannel {
     async fn next(&mut self) -> Vec<Announcement> {
-        self.0.recv().await.into_iter().collect()
+        let mut news = Vec::from_iter(self.0.recv().await);
+        news.extend(std::iter::from_fn(|| self.0.try_recv().ok()));
+        news
     }
 }
 
 #[async_trait]
 impl ReportSource for FakeRedis {
     async fn read(&self, names: &[String]) -> Result<Hashes, SourceError> {
-        let state = self.lock();
+        let mut state = self.lock();
         if state.is_down {
             return Err(SourceError("down".into()));
         }
+        state.reads += 1;
         let found = names.iter().map(|name| state.hashes.get(name).cloned());
         Ok(found.collect())
     }
@@ -199,6 +203,34 @@ async fn an_edge_that_reports_is_listed_and_noted_in_etcd() {
     world.redis.report("a", "e", 100, "{}");
     world.shows(&[("a", "live")]).await;
     assert!(world.store.get("edges/a").await.unwrap().0.is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn reports_of_many_edges_are_read_together() {
+    let mut world = World::start().await;
+    let names = ["a", "b", "c", "d", "e", "f"];
+    for name in names {
+        world.redis.report(name, "e", 100, "{}");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    world.shows(&names.map(|name| (name, "live"))).await;
+    // The first one at once, then the others.
+    assert_eq!(world.redis.lock().reads, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_learns_of_a_report_at_once() {
+    let mut world = World::start().await;
+    world.redis.report("a", "e", 100, "{}");
+    world.shows(&[("a", "live")]).await;
+    for applied in 101..110 {
+        let begin = tokio::time::Instant::now();
+        world.redis.report("a", "e", applied, "{}");
+        while !world.edges.lacking(applied).unwrap().is_empty() {
+            world.edges.moved().await;
+        }
+        assert_eq!(begin.elapsed(), Duration::ZERO);
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,9 +1,9 @@
-//! The instances: servers in this process that know when a request came that
-//! should not have come.
+//! The instances: servers in this process that know which requests came, and were
+//! under way, when none should have been.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
@@ -15,7 +15,7 @@ use axum::routing::any;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 /// How long an answer to a long poll takes.
 const POLL: Duration = Duration::from_millis(700);
@@ -24,10 +24,16 @@ const POLL: Duration = Duration::from_millis(700);
 struct Seen {
     drained: AtomicBool,
     served: AtomicU64,
+    under_way: AtomicU64,
+    broken: AtomicU64,
     late: AtomicU64,
+    sockets: Mutex<JoinSet<()>>,
 }
 
-/// An instance; dropped, it is stopped, and what is in flight breaks off.
+/// A request that is under way, until this is dropped.
+struct UnderWay(Arc<Seen>);
+
+/// An instance; dropped, it is stopped.
 pub struct Instance {
     pub id: String,
     pub addr: SocketAddr,
@@ -55,18 +61,28 @@ impl Instance {
         }
     }
 
-    /// From now on no request may come.
+    /// From now on no request may come, and none may be under way: WebSockets
+    /// break off. It goes on listening, since a connection that is refused would
+    /// be tried elsewhere, and nobody would know.
     pub fn is_drained(&self) {
         self.seen.drained.store(true, Ordering::SeqCst);
-        self.server.abort();
+        let under_way = self.seen.under_way.load(Ordering::SeqCst);
+        self.seen.broken.store(under_way, Ordering::SeqCst);
+        self.seen.sockets.lock().unwrap().abort_all();
     }
 
     pub fn served(&self) -> u64 {
         self.seen.served.load(Ordering::SeqCst)
     }
 
+    /// Requests that came after the drain.
     pub fn late(&self) -> u64 {
         self.seen.late.load(Ordering::SeqCst)
+    }
+
+    /// Requests that were under way when the drain was confirmed.
+    pub fn broken(&self) -> u64 {
+        self.seen.broken.load(Ordering::SeqCst)
     }
 }
 
@@ -76,38 +92,47 @@ impl Drop for Instance {
     }
 }
 
-impl Seen {
-    fn note(&self) {
-        self.served.fetch_add(1, Ordering::SeqCst);
-        if self.drained.load(Ordering::SeqCst) {
-            self.late.fetch_add(1, Ordering::SeqCst);
+impl UnderWay {
+    fn begin(seen: Arc<Seen>) -> Self {
+        seen.under_way.fetch_add(1, Ordering::SeqCst);
+        seen.served.fetch_add(1, Ordering::SeqCst);
+        if seen.drained.load(Ordering::SeqCst) {
+            seen.late.fetch_add(1, Ordering::SeqCst);
         }
+        Self(seen)
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.under_way.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
 async fn quick(State(seen): State<Arc<Seen>>) -> &'static str {
-    seen.note();
+    let _under_way = UnderWay::begin(seen);
     "quick"
 }
 
 async fn poll(State(seen): State<Arc<Seen>>) -> &'static str {
-    seen.note();
+    let _under_way = UnderWay::begin(seen);
     // The length of the poll, which is what the test is about.
     tokio::time::sleep(POLL).await;
     "polled"
 }
 
 async fn upload(State(seen): State<Arc<Seen>>, body: Body) -> String {
-    seen.note();
+    let _under_way = UnderWay::begin(seen);
     let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap();
     bytes.len().to_string()
 }
 
-/// A WebSocket in so far as a proxy can tell: what comes goes back.
+/// A WebSocket in so far as a proxy can tell: what comes goes back. What breaks
+/// one off is seen by its client.
 async fn socket(State(seen): State<Arc<Seen>>, request: Request) -> Response {
-    seen.note();
+    let _under_way = UnderWay::begin(Arc::clone(&seen));
     let upgrade = hyper::upgrade::on(request);
-    tokio::spawn(async move {
+    seen.sockets.lock().unwrap().spawn(async move {
         let Ok(upgraded) = upgrade.await else { return };
         let mut stream = TokioIo::new(upgraded);
         let mut bytes = [0; 64];

@@ -134,6 +134,11 @@ impl Fleet {
         self.edges.iter().map(|edge| edge.addr).collect()
     }
 
+    /// The admin API.
+    pub fn api(&self) -> String {
+        format!("http://{}", self.agent.admin())
+    }
+
     pub async fn call(&self, method: &str, path: &str, body: &str) -> Answer {
         let method: Method = method.parse().unwrap();
         let admin = self.agent.admin();

@@ -23,7 +23,7 @@ use crate::report::Section;
 use crate::stack::{self, Stack};
 
 mod changes;
-mod poller;
+pub(super) mod poller;
 mod report;
 
 use changes::{Changes, Key, Measured};
@@ -39,7 +39,7 @@ const RATE: f64 = 10_000.0;
 const IN_FLIGHT: [usize; 3] = [1, 10, 100];
 const SPACING: Duration = Duration::from_millis(20);
 const WARM_UP: usize = 10;
-const WORKER_LOCATION: &str = "        location = /_worker { return 200 $pid; }\n";
+pub(super) const WORKER_LOCATION: &str = "        location = /_worker { return 200 $pid; }\n";
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What was measured of one load and number of changes in flight.
@@ -92,7 +92,7 @@ pub async fn run(ctx: &Context) -> Result<Section> {
         key: format!("/pointsman/instances/{APP}/1"),
         value: shared(servers[0]),
     };
-    let poller = Poller::connect(edge.proxy.addr, workers, HOST)?;
+    let poller = Poller::connect(&[edge.proxy.addr], workers, HOST)?;
     let mut changes = Changes::new(&stack.etcd.url(), poller, measured, crowd).await?;
     // The instance is there, as the edge was started with it.
     changes.begin_without()?;

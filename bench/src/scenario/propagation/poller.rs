@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 
 /// Between two rounds of requests.
-pub(super) const PAUSE: Duration = Duration::from_micros(100);
+pub(in crate::scenario) const PAUSE: Duration = Duration::from_micros(100);
 
 /// A change that is not seen by then never will be.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -19,15 +19,27 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const TRIES: usize = 5_000;
 
 /// One connection to each worker.
-pub(super) struct Poller {
+pub(in crate::scenario) struct Poller {
     connections: Vec<TcpStream>,
     request: Vec<u8>,
     answer: Vec<u8>,
 }
 
 impl Poller {
-    /// Connects to each of `workers` workers, to ask for `host`.
-    pub(super) fn connect(edge: SocketAddr, workers: usize, host: &str) -> Result<Self> {
+    /// Connects to each of the `workers` workers of each edge, to ask for `host`.
+    pub(in crate::scenario) fn connect(
+        edges: &[SocketAddr],
+        workers: usize,
+        host: &str,
+    ) -> Result<Self> {
+        let mut all = Self::over(Vec::new(), host);
+        for edge in edges {
+            all.connect_workers(*edge, workers)?;
+        }
+        Ok(all)
+    }
+
+    fn connect_workers(&mut self, edge: SocketAddr, workers: usize) -> Result<()> {
         let mut pids = HashSet::new();
         let mut connections = Vec::new();
         let mut others = Vec::new();
@@ -54,11 +66,12 @@ impl Poller {
             connections.len() == workers,
             "not all workers took a connection"
         );
-        Ok(Self::over(connections, host))
+        self.connections.extend(connections);
+        Ok(())
     }
 
     /// A connection to a proxy that is one process.
-    pub(super) fn to_one(proxy: SocketAddr, host: &str) -> Result<Self> {
+    pub(in crate::scenario) fn to_one(proxy: SocketAddr, host: &str) -> Result<Self> {
         let stream = TcpStream::connect(proxy)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
@@ -76,7 +89,7 @@ impl Poller {
 
     /// Asks until all workers have answered that the host has an instance, or
     /// that it has none; answers when the last one did.
-    pub(super) fn all_answer(&mut self, served: bool) -> Result<Instant> {
+    pub(in crate::scenario) fn all_answer(&mut self, served: bool) -> Result<Instant> {
         let deadline = Instant::now() + PATIENCE;
         let mut waiting: Vec<usize> = (0..self.connections.len()).collect();
         let mut last = Instant::now();
