@@ -185,6 +185,11 @@ proptest! {
             prop_assert_eq!(record.get(name).is_none(), left_out, "{}", name);
         }
         fields.retain(|name, _| record.get(name).is_some());
+        // The edge need not know the defaults of a wake-up.
+        if let Some(wake) = fields.get_mut("wake").and_then(Value::as_object_mut) {
+            wake.entry("timeout").or_insert(json!("30s"));
+            wake.entry("max_waiting").or_insert(json!(1000));
+        }
         prop_assert_eq!(&record, &Value::Object(fields.clone()));
     }
 
