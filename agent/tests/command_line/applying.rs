@@ -167,8 +167,9 @@ async fn runs_at_the_same_time_that_want_the_same_all_succeed() {
         "kind: App\napp: shop\n---\nkind: Instance\napp: shop\nid: a\naddr: 127.0.0.1:9\n\
          ---\nkind: Route\nhost: shop.test\napp: shop\n",
     );
-    let line = "for n in 1 2 3 4 5 6; do pointsman apply -f all.yaml & done; \
-                for n in 1 2 3 4 5 6; do wait -n || exit 7; done";
+    // By process id: `wait -n` may miss one that has ended already.
+    let line = "runs=; for n in 1 2 3 4 5 6; do pointsman apply -f all.yaml & runs=\"$runs $!\"; done; \
+                for run in $runs; do wait $run || exit 7; done";
     for _ in 0..3 {
         shell.done(line).await;
         let all = "pointsman delete route shop.test; pointsman delete app shop; \

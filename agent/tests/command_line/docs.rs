@@ -69,7 +69,7 @@ impl Comparison {
             let Some(other) = actual_words.next() else {
                 return false;
             };
-            if word != other && !self.is_shifted(word, other) {
+            if word != other && !is_alike(word, other) && !self.is_shifted(word, other) {
                 return false;
             }
         }
@@ -78,12 +78,16 @@ impl Comparison {
 
     /// A command that names a revision, with the one that is meant here.
     fn shifted(&self, command: &str) -> String {
-        let named = command.strip_prefix("pointsman wait ");
-        let named = named.and_then(|rest| rest.split_once(' '));
-        match named.and_then(|(revision, rest)| Some((revision.parse::<i64>().ok()?, rest))) {
-            Some((revision, rest)) => {
+        let begins = ["pointsman wait ", "pointsman events --since "];
+        let named = begins.iter().find_map(|begin| {
+            let rest = command.strip_prefix(begin)?;
+            let (revision, rest) = rest.split_once(' ').unwrap_or((rest, ""));
+            Some((begin, revision.parse::<i64>().ok()?, rest))
+        });
+        match named {
+            Some((begin, revision, rest)) => {
                 let revision = revision + self.shift.unwrap_or_default();
-                format!("pointsman wait {revision} {rest}")
+                format!("{begin}{revision} {rest}")
             }
             None => command.to_owned(),
         }
@@ -96,6 +100,13 @@ impl Comparison {
         };
         *self.shift.get_or_insert(actual - expected) == actual - expected
     }
+}
+
+/// Two times, or two ports of this machine.
+fn is_alike(expected: &str, actual: &str) -> bool {
+    let is_time = |word: &str| word.len() == 24 && word.ends_with('Z');
+    let is_local = |word: &str| word.starts_with("127.0.0.1:");
+    is_time(expected) && is_time(actual) || is_local(expected) && is_local(actual)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -133,7 +144,7 @@ fn each_command_for_an_agent_has_an_example() {
     // What docs/configuration.md and docs/operations.md are about; and what needs
     // more than one edge, or prints times and addresses: unit tests have these.
     let others = ["serve", "register", "adopt", "confirm", "help"];
-    let others = [&others[..], &["explain", "events", "pause", "resume"]].concat();
+    let others = [&others[..], &["explain"]].concat();
     let commands: Vec<_> = commands.filter(|name| !others.contains(name)).collect();
     assert!(commands.len() > 12, "{help}");
     let blocks = blocks();
