@@ -200,6 +200,8 @@ async fn each_example_answers_as_documented() {
             };
         });
         api.reports.report_of(epoch, "edge-1", revision, "{}");
+        // On this clock, which jumps: reports gather for a tenth of a second.
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
         api.settle().await;
         api.settle_events().await;
         let asked = request(&example.command);
