@@ -69,6 +69,8 @@ pub struct Table {
     agents: BTreeMap<Box<str>, Revision>,
     /// The names of edges that were heard from, with their mod revisions.
     edges: BTreeMap<Box<str>, Revision>,
+    /// The mod revision of the key `pending`.
+    pending_key: Option<Revision>,
     /// Keys with a bad name or value.
     bad: BTreeMap<Box<str>, Bad>,
     frozen: Frozen,
@@ -177,6 +179,7 @@ impl Table {
                 return;
             }
             Key::Pending => {
+                self.pending_key = kv.map(|kv| kv.mod_revision);
                 self.apps.pending_since = kv.map(|kv| kv.create_revision);
                 touched.extend(self.index.all_idle());
                 return;
@@ -199,13 +202,10 @@ impl Table {
             Kind::Settings => usize::from(self.shaping.revision().is_some()),
             Kind::Agent => self.agents.len(),
             Kind::Edge => self.edges.len(),
-            Kind::Actor
-            | Kind::Epoch
-            | Kind::Pending
-            | Kind::Rebuild
-            | Kind::Confirm
-            | Kind::Adopt
-            | Kind::Set => 0,
+            Kind::Pending => usize::from(self.pending_key.is_some()),
+            Kind::Actor | Kind::Epoch | Kind::Rebuild | Kind::Confirm | Kind::Adopt | Kind::Set => {
+                0
+            }
         }
     }
 
@@ -226,9 +226,9 @@ impl Table {
             Key::Health(app, id) => self.annotations.health.revision(app.as_str(), id.as_str()),
             Key::Settings => self.shaping.revision(),
             Key::Edge(name) => self.edges.get(name.as_str()).copied(),
+            Key::Pending => self.pending_key,
             Key::Actor
             | Key::Epoch
-            | Key::Pending
             | Key::Rebuild
             | Key::Confirm
             | Key::Adopt

@@ -119,7 +119,9 @@ impl Reconciler {
 
     async fn pass(&self) -> Result<(), GivenUp> {
         let mut findings = Vec::new();
-        self.check_settings(&mut findings).await?;
+        for key in [Key::Settings, Key::Pending] {
+            self.check_key(&key, &mut findings).await?;
+        }
         self.check_names(
             Kind::Route.declaration().prefix(),
             Table::route_keys,
@@ -175,8 +177,8 @@ impl Reconciler {
         }
     }
 
-    async fn check_settings(&self, findings: &mut Vec<Finding>) -> Result<(), GivenUp> {
-        let key = Key::Settings.to_string();
+    async fn check_key(&self, key: &Key, findings: &mut Vec<Finding>) -> Result<(), GivenUp> {
+        let key = key.to_string();
         let known = self.table().key_revision(&key);
         let known = known.map(|revision| (key.clone(), revision));
         let slice = Slice {
