@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use http_body_util::BodyExt as _;
 use pointsman_model::{AppName, EdgeName, Host, InstanceId, SetName, json_object};
 use pointsman_store::{Condition, Revision};
 use serde::de::DeserializeOwned;
@@ -21,6 +22,10 @@ const BODY_PATIENCE: Duration = Duration::from_secs(10);
 const LONGEST_REASON: usize = 200;
 /// The same, while the agent stops.
 const BODY_AT_STOP: Duration = Duration::from_secs(1);
+/// A client that still sends would lose the answer with the connection: so much
+/// of a body that is refused is read, for so long.
+const MOST_DISCARDED: usize = 8 << 20;
+const LINGER: Duration = Duration::from_secs(1);
 
 /// The host in the path, folded to its canonical form.
 pub(super) struct HostParam(pub(super) Host);
@@ -149,6 +154,10 @@ async fn read_body(request: Request, state: &ApiState) -> Result<Bytes, Problem>
     let announced = request.headers().get(header::CONTENT_LENGTH);
     let announced = announced.and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
     if announced.is_some_and(|n| n > limit as u64) {
+        // Who waits to be asked for the body reads the answer at once.
+        if !request.headers().contains_key(header::EXPECT) {
+            timeout(LINGER, discard(request.into_body())).await.ok();
+        }
         return Err(too_large());
     }
     let read = axum::body::to_bytes(request.into_body(), limit);
@@ -165,6 +174,17 @@ async fn read_body(request: Request, state: &ApiState) -> Result<Bytes, Problem>
             Err(_) => late(format!("the body must be sent within {BODY_PATIENCE:?}")),
         },
         () = stopped => late("the agent is stopping, and the body is not there yet".to_owned()),
+    }
+}
+
+async fn discard(mut body: Body) {
+    let mut left = MOST_DISCARDED;
+    while let Some(Ok(frame)) = body.frame().await {
+        let length = frame.data_ref().map_or(0, Bytes::len);
+        left = left.saturating_sub(length);
+        if left == 0 {
+            return;
+        }
     }
 }
 
