@@ -1,21 +1,25 @@
 //! A store in memory that behaves like etcd, for tests: revisions, pinned
 //! listings, compaction, leases on tokio's clock, and faults on demand.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use pointsman_store::{
     Compare, Event, KeyValue, LeaseId, Op, Page, RecordedEvent, Revision, Store, StoreError, Watch,
-    WatchItem, Written,
+    Written,
 };
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 mod fake;
+mod state;
+mod watch;
 
 pub use fake::{Fake, Fault};
+use state::{MemoryLease, State};
+use watch::{MemoryHistory, MemoryWatch};
 
 /// The store; clones share their content.
 #[derive(Clone, Debug, Default)]
@@ -25,48 +29,6 @@ pub struct MemoryStore(Arc<MemoryState>);
 struct MemoryState {
     state: Mutex<State>,
     changed: Notify,
-}
-
-#[derive(Debug)]
-struct State {
-    revision: Revision,
-    compacted: Revision,
-    keys: BTreeMap<String, KeyValue>,
-    log: Vec<Event>,
-    /// Deletions without an event.
-    lost: Vec<(String, Revision)>,
-    leases: BTreeMap<LeaseId, MemoryLease>,
-    next_lease: LeaseId,
-    down: bool,
-    /// Watches of an older number have been broken off.
-    generation: u64,
-    /// Whether pings of watches are answered.
-    mute: bool,
-}
-
-impl Default for State {
-    fn default() -> Self {
-        // An etcd with nothing in it is at revision 1.
-        Self {
-            revision: 1,
-            compacted: 0,
-            keys: BTreeMap::new(),
-            log: Vec::new(),
-            lost: Vec::new(),
-            leases: BTreeMap::new(),
-            next_lease: 0x7001,
-            down: false,
-            generation: 0,
-            mute: false,
-        }
-    }
-}
-
-#[derive(Debug)]
-struct MemoryLease {
-    ttl: u64,
-    until: Instant,
-    keys: BTreeSet<String>,
 }
 
 impl MemoryStore {
@@ -170,112 +132,6 @@ impl MemoryStore {
             ));
         }
         Ok(state)
-    }
-}
-
-impl State {
-    /// Makes all writes in one revision, if there is anything to write.
-    fn apply(&mut self, ops: &[Op]) {
-        let writes = ops.iter().any(|op| match op {
-            Op::Put { .. } => true,
-            Op::Delete { key } => self.keys.contains_key(key),
-        });
-        if writes {
-            self.revision += 1;
-        }
-        for op in ops {
-            match op {
-                Op::Put { key, value, lease } => self.write(key, value, *lease),
-                Op::Delete { key } => self.remove(key),
-            }
-        }
-    }
-
-    fn write(&mut self, key: &str, value: &[u8], lease: LeaseId) {
-        let old = self.keys.get(key);
-        let create_revision = old.map_or(self.revision, |kv| kv.create_revision);
-        if let Some(held) = old.and_then(|kv| self.leases.get_mut(&kv.lease)) {
-            held.keys.remove(key);
-        }
-        if let Some(held) = self.leases.get_mut(&lease) {
-            held.keys.insert(key.to_owned());
-        }
-        let kv = KeyValue {
-            key: key.to_owned(),
-            value: value.to_owned(),
-            create_revision,
-            mod_revision: self.revision,
-            lease,
-        };
-        self.log.push(Event::Put(kv.clone()));
-        self.keys.insert(key.to_owned(), kv);
-    }
-
-    fn remove(&mut self, key: &str) {
-        if let Some(kv) = self.keys.remove(key) {
-            if let Some(lease) = self.leases.get_mut(&kv.lease) {
-                lease.keys.remove(key);
-            }
-            self.log.push(Event::Delete {
-                key: kv.key,
-                mod_revision: self.revision,
-            });
-        }
-    }
-
-    fn end_lease(&mut self, lease: LeaseId) {
-        let Some(lease) = self.leases.remove(&lease) else {
-            return;
-        };
-        if !lease.keys.is_empty() {
-            self.revision += 1;
-        }
-        for key in lease.keys {
-            self.remove(&key);
-        }
-    }
-
-    fn expire_due(&mut self) {
-        let now = Instant::now();
-        let due: Vec<_> = self
-            .leases
-            .iter()
-            .filter_map(|(id, lease)| (lease.until <= now).then_some(*id))
-            .collect();
-        for lease in due {
-            self.end_lease(lease);
-        }
-    }
-
-    /// What the key of an event was before it, unless that is compacted away.
-    fn before(&self, event: &Event) -> Option<KeyValue> {
-        let (Event::Put(KeyValue { key, .. }) | Event::Delete { key, .. }) = event;
-        let older = self.log.iter().rev();
-        let mut older = older.filter(|old| old.revision() < event.revision());
-        let last = older.find(|old| match old {
-            Event::Put(kv) => kv.key == *key,
-            Event::Delete { key: gone, .. } => gone == key,
-        });
-        match last {
-            Some(Event::Put(kv)) if event.revision() > self.compacted => Some(kv.clone()),
-            _ => None,
-        }
-    }
-
-    fn at(&self, revision: Revision) -> BTreeMap<String, KeyValue> {
-        let mut keys = BTreeMap::new();
-        for event in self.log.iter().filter(|e| e.revision() <= revision) {
-            match event {
-                Event::Put(kv) => keys.insert(kv.key.clone(), kv.clone()),
-                Event::Delete { key, .. } => keys.remove(key),
-            };
-        }
-        for (key, at) in self.lost.iter().filter(|(_, at)| *at <= revision) {
-            if keys.get(key).is_some_and(|kv| kv.mod_revision < *at) {
-                keys.remove(key);
-            }
-        }
-        keys
     }
 }
 
@@ -408,89 +264,6 @@ impl Store for MemoryStore {
         drop(state);
         self.0.changed.notify_waiters();
         Ok(())
-    }
-}
-
-struct MemoryWatch {
-    store: MemoryStore,
-    next: Revision,
-    generation: u64,
-    pinged: bool,
-}
-
-#[async_trait]
-impl Watch for MemoryWatch {
-    async fn next(&mut self) -> Result<Option<WatchItem>, StoreError> {
-        loop {
-            let changed = self.store.0.changed.notified();
-            tokio::pin!(changed);
-            changed.as_mut().enable();
-            let due = {
-                let state = self.store.up()?;
-                if state.generation != self.generation {
-                    return Err(StoreError::Unavailable("the watch broke off".into()));
-                }
-                if self.next < state.compacted {
-                    return Err(StoreError::Compacted {
-                        compact_revision: state.compacted,
-                    });
-                }
-                let events: Vec<_> = state
-                    .log
-                    .iter()
-                    .filter(|e| e.revision() >= self.next)
-                    .cloned()
-                    .collect();
-                if let Some(last) = events.last() {
-                    self.next = last.revision() + 1;
-                    return Ok(Some(WatchItem::Events(events)));
-                }
-                if std::mem::take(&mut self.pinged) && !state.mute {
-                    return Ok(Some(WatchItem::Alive));
-                }
-                state.leases.values().map(|lease| lease.until).min()
-            };
-            let lease_ends = async {
-                match due {
-                    Some(until) => tokio::time::sleep_until(until).await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                biased;
-                () = changed => {}
-                () = lease_ends => {}
-            }
-        }
-    }
-
-    async fn ping(&mut self) -> Result<(), StoreError> {
-        self.pinged = true;
-        Ok(())
-    }
-}
-
-/// A watch that also tells what was there before.
-struct MemoryHistory(MemoryWatch);
-
-#[async_trait]
-impl Watch<RecordedEvent> for MemoryHistory {
-    async fn next(&mut self) -> Result<Option<WatchItem<RecordedEvent>>, StoreError> {
-        let events = match self.0.next().await? {
-            Some(WatchItem::Events(events)) => events,
-            Some(WatchItem::Alive) => return Ok(Some(WatchItem::Alive)),
-            None => return Ok(None),
-        };
-        let state = self.0.store.state();
-        let recorded = events.into_iter().map(|event| RecordedEvent {
-            before: state.before(&event),
-            event,
-        });
-        Ok(Some(WatchItem::Events(recorded.collect())))
-    }
-
-    async fn ping(&mut self) -> Result<(), StoreError> {
-        self.0.ping().await
     }
 }
 
