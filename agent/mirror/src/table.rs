@@ -6,18 +6,15 @@
 //! element, which is then neither written nor deleted until the key is valid
 //! again or gone.
 //!
-//! Each kind of key has a type that owns what is held of it; this file is the
-//! only one that knows them all. Others read the table while it is locked, so
+//! Each kind of key has a type that owns what is held of it; only the file `keys`
+//! knows all kinds. Others read the table while it is locked, so
 //! no question to it looks through more than what it answers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::{Arc, RwLock};
 
-use pointsman_model::{
-    Bad, Change, Element, Health, InitialState, Instance, Key, Kind, Override, Pause, Policy,
-    Settings,
-};
+use pointsman_model::{Bad, Change, Element, InitialState, Key, Settings};
 use pointsman_store::{Event, KeyValue, Revision};
 
 mod annotations;
@@ -25,6 +22,7 @@ mod apps;
 mod derivation;
 mod frozen;
 mod index;
+mod keys;
 mod owners;
 mod probed;
 mod recent;
@@ -47,8 +45,6 @@ use recent::{Recent, TouchedBy};
 use routes::Routes;
 use settings::Shaping;
 use settings_change::SettingsChange;
-use stored::Stored;
-use stored_rules::StoredRules;
 use touched::Touched;
 pub use view::{AppSummary, AppView, Counts, InstanceState, InstanceView, RouteView, Shadowed};
 
@@ -87,155 +83,6 @@ pub enum Held {
     Nothing,
     /// Its key holds a bad value: leave the element as it is.
     Frozen,
-}
-
-/// Kinds of keys: how each is taken in, counted and found. A kind with state is
-/// a field of the table, and an arm in each of these.
-impl Table {
-    /// Takes a key in as it is now; `None`: it is gone.
-    fn set(&mut self, name: &str, kv: Option<&KeyValue>, touched: &mut Touched) {
-        let key = match Key::parse(name) {
-            Ok(key) => key,
-            Err(bad) => return self.set_bad(name, kv.map(|_| bad)),
-        };
-        let before = match &key {
-            Key::Route(host) => {
-                let (route, bad) = Stored::read(kv, StoredRules::from_value);
-                let before = self.before(name, &key, bad);
-                self.routes.set(host.as_str(), route, touched);
-                before
-            }
-            Key::App(app) => {
-                let (policy, bad) = Stored::read(kv, |raw| Policy::from_value(raw).map(Box::new));
-                let before = self.before(name, &key, bad);
-                let app = app.as_str();
-                let initial = self.initial(app);
-                self.apps.set_policy(app, policy, touched);
-                // A policy also says whether what probes found counts, and since
-                // when new instances are pending: without it, perhaps for longer.
-                let after = self.initial(app);
-                if kv.is_none() && after == Some(Some(InitialState::Pending)) {
-                    let members = self.apps.members_of(app, None);
-                    touched.extend(members.map(|member| member.element()));
-                } else if after != initial {
-                    touched.extend(self.probed_out(app));
-                } else {
-                    touched.extend(self.idle(app));
-                }
-                before
-            }
-            Key::Pause(host) => {
-                let (pause, bad) = Stored::read(kv, Pause::from_value);
-                let before = self.before(name, &key, bad);
-                self.routes.set_pause(host.as_str(), pause, touched);
-                before
-            }
-            Key::Instance(app, id) => {
-                let (instance, bad) = Stored::read(kv, Instance::from_value);
-                let before = self.before(name, &key, bad);
-                let (app, id) = (app.as_str(), id.as_str());
-                let addresses = self.apps.set_instance(app, id, instance, touched);
-                for addr in addresses.into_iter().flatten() {
-                    self.index.note_address(&self.apps, &self.shaping, addr);
-                }
-                before
-            }
-            Key::Override(app, id) => {
-                let (value, bad) = Stored::read(kv, Override::from_value);
-                let before = self.before(name, &key, bad);
-                let overrides = &mut self.annotations.overrides;
-                overrides.set(app.as_str(), id.as_str(), value, touched);
-                before
-            }
-            Key::Health(app, id) => {
-                let (value, bad) = Stored::read(kv, Health::from_value);
-                let before = self.before(name, &key, bad);
-                let health = &mut self.annotations.health;
-                health.set(app.as_str(), id.as_str(), value, touched);
-                before
-            }
-            Key::Settings => {
-                let (settings, bad) = Stored::read(kv, Settings::from_value);
-                self.shaping = Shaping(settings);
-                return self.set_bad(name, bad);
-            }
-            Key::Epoch => {
-                self.epoch = kv.map(|kv| String::from_utf8_lossy(&kv.value).into());
-                return;
-            }
-            Key::Edge(name) => {
-                let name = name.as_str();
-                match kv {
-                    Some(kv) => self.edges.insert(name.into(), kv.mod_revision),
-                    None => self.edges.remove(name),
-                };
-                return;
-            }
-            Key::Agent(id) => {
-                match kv {
-                    Some(kv) => self.agents.insert(id.clone(), kv.create_revision),
-                    None => self.agents.remove(id),
-                };
-                return;
-            }
-            Key::Pending => {
-                self.pending_key = kv.map(|kv| kv.mod_revision);
-                self.apps.pending_since = kv.map(|kv| kv.create_revision);
-                touched.extend(self.index.all_idle());
-                return;
-            }
-            Key::Actor | Key::Rebuild | Key::Confirm | Key::Adopt | Key::Set(_) => return,
-        };
-        self.keep(before);
-    }
-
-    /// How many keys of a kind there are, as far as the table counts them.
-    pub fn count(&self, kind: Kind) -> usize {
-        let [_, policies, instances] = self.apps.counts();
-        match kind {
-            Kind::Route => self.routes.len(),
-            Kind::Pause => self.routes.pause_count(),
-            Kind::App => policies,
-            Kind::Instance => instances,
-            Kind::Override => self.annotations.overrides.len(),
-            Kind::Health => self.annotations.health.len(),
-            Kind::Settings => usize::from(self.shaping.revision().is_some()),
-            Kind::Agent => self.agents.len(),
-            Kind::Edge => self.edges.len(),
-            Kind::Pending => usize::from(self.pending_key.is_some()),
-            Kind::Actor | Kind::Epoch | Kind::Rebuild | Kind::Confirm | Kind::Adopt | Kind::Set => {
-                0
-            }
-        }
-    }
-
-    /// The mod revision of a key, if it is there; canonical keys only.
-    pub fn key_revision(&self, key: &str) -> Option<Revision> {
-        match Key::parse(key).ok()? {
-            Key::Route(host) => self.routes.revision(host.as_str()),
-            Key::Pause(host) => self.routes.pause_revision(host.as_str()),
-            Key::App(app) => {
-                let policy = self.apps.policy(app.as_str());
-                policy.map(|policy| policy.mod_revision)
-            }
-            Key::Instance(app, id) => self.apps.instance_revision(app.as_str(), id.as_str()),
-            Key::Override(app, id) => {
-                let overrides = &self.annotations.overrides;
-                overrides.revision(app.as_str(), id.as_str())
-            }
-            Key::Health(app, id) => self.annotations.health.revision(app.as_str(), id.as_str()),
-            Key::Settings => self.shaping.revision(),
-            Key::Edge(name) => self.edges.get(name.as_str()).copied(),
-            Key::Pending => self.pending_key,
-            Key::Actor
-            | Key::Epoch
-            | Key::Rebuild
-            | Key::Confirm
-            | Key::Adopt
-            | Key::Agent(_)
-            | Key::Set(_) => None,
-        }
-    }
 }
 
 /// Changes.
@@ -327,12 +174,13 @@ impl Table {
     }
 
     /// What the app's instances are until their first good probe, if they are
-    /// probed; `None` while that cannot be known.
-    fn initial(&self, app: &str) -> Option<Option<InitialState>> {
+    /// probed, and since which revision; `None` while that cannot be known.
+    fn initial(&self, app: &str) -> Option<Option<(InitialState, Revision)>> {
         let app = self.apps.get(app)?;
         let derivation = self.derivation();
         derivation.has_check(app)?;
-        Some(derivation.health_check(app).map(|check| check.initial))
+        let check = derivation.check_since(app);
+        Some(check.map(|(check, since)| (check.initial, since)))
     }
 
     /// The app's instances of which probes found nothing good, or nothing yet:
@@ -523,157 +371,6 @@ impl Table {
     /// Whether this is one of [`Table::edges`].
     pub fn has_edge(&self, name: &str) -> bool {
         self.edges.contains_key(name)
-    }
-
-    /// Keys of routes behind that of `after`, in byte order, with their mod
-    /// revisions.
-    pub fn route_keys(&self, after: Option<&str>, limit: usize) -> Keys {
-        self.routes.keys(after, limit)
-    }
-
-    /// The same of policies.
-    pub fn policy_keys(&self, after: Option<&str>, limit: usize) -> Keys {
-        self.apps.policy_keys(after, limit)
-    }
-
-    /// The same of instances; `after` is `<app>/<id>`.
-    pub fn instance_keys(&self, after: Option<&str>, limit: usize) -> Keys {
-        self.apps.instance_keys(after, limit)
-    }
-
-    /// The same of pauses.
-    pub fn pause_keys(&self, after: Option<&str>, limit: usize) -> Keys {
-        self.routes.pause_keys(after, limit)
-    }
-
-    /// The same of overrides; `after` is `<app>/<id>`.
-    pub fn override_keys(&self, after: Option<&str>, limit: usize) -> Keys {
-        self.annotations.overrides.keys("overrides", after, limit)
-    }
-
-    /// The same of what probes found; `after` is `<app>/<id>`.
-    pub fn health_keys(&self, after: Option<&str>, limit: usize) -> Keys {
-        self.annotations.health.keys("health", after, limit)
-    }
-}
-
-/// What the admin API shows.
-impl Table {
-    /// Routes whose host begins with `prefix`, behind `after`, in byte order.
-    pub fn routes(&self, prefix: &str, after: Option<&str>, limit: usize) -> Vec<RouteView> {
-        self.routes
-            .range(view::from(prefix, after))
-            .take_while(|(host, _)| host.starts_with(prefix))
-            .take(limit)
-            .map(|(host, route)| RouteView::of(host, route))
-            .collect()
-    }
-
-    /// Apps whose name begins with `prefix`, behind `after`, in byte order.
-    pub fn apps(&self, prefix: &str, after: Option<&str>, limit: usize) -> Vec<AppSummary> {
-        self.apps
-            .range(view::from(prefix, after))
-            .take_while(|(name, _)| name.starts_with(prefix))
-            .take(limit)
-            .map(|(name, app)| AppSummary::of(name, app, self.index.idle(name)))
-            .collect()
-    }
-
-    /// One app, with all its instances; `None` if it has neither a policy nor
-    /// an instance. Where it may have many, see [`Table::instances`].
-    pub fn app_named(&self, name: &str) -> Option<AppView> {
-        let app = self.apps.get(name)?;
-        Some(AppView::of(
-            name,
-            app,
-            self.instances(name, None, usize::MAX),
-        ))
-    }
-
-    /// Whether an instance is routed to; `None` if it is not there.
-    pub fn instance_state(&self, app: &str, id: &str) -> Option<InstanceState> {
-        let member = self.apps.member(app, id)?;
-        Some(self.derivation().state(member))
-    }
-
-    /// Instances of an app behind `after`, by id.
-    pub fn instances(&self, app: &str, after: Option<&str>, limit: usize) -> Vec<InstanceView> {
-        let members = self.apps.members_of(app, after).take(limit);
-        members
-            .map(|member| InstanceView::of(self.derivation(), member))
-            .collect()
-    }
-
-    /// All keys with a bad name or value, or of an instance that the settings do
-    /// not allow, in byte order.
-    pub fn bad(&self) -> impl Iterator<Item = (&str, &Bad)> {
-        view::merged(&self.bad, self.index.refused())
-    }
-
-    /// The first addresses that several instances claim, up to `limit`, and up
-    /// to as many instances that lack theirs.
-    pub fn shadowed(&self, limit: usize) -> Vec<Shadowed> {
-        view::shadowed(
-            self.apps.owners(),
-            self.index.addresses().take(limit),
-            limit,
-        )
-    }
-
-    /// How many addresses several instances claim.
-    pub fn contested_count(&self) -> usize {
-        self.index.addresses().len()
-    }
-
-    /// How many instances lack their address because another one has it.
-    pub fn shadowed_count(&self) -> usize {
-        self.index.shadowed()
-    }
-
-    /// How much there is.
-    pub fn counts(&self) -> Counts {
-        let [apps, _, instances] = self.apps.counts();
-        Counts {
-            routes: self.routes.len(),
-            apps,
-            instances,
-            bad: self.bad.len() + self.index.refused().len(),
-        }
-    }
-}
-
-/// What the prober asks.
-impl Table {
-    /// The ids of an app's instances.
-    pub fn instances_of(&self, app: &str) -> impl Iterator<Item = &str> {
-        self.apps.members_of(app, None).map(|member| member.id)
-    }
-
-    /// An instance, if it is to be probed: its app has a health check, and it
-    /// is routed to, unless it is pending, unhealthy or draining.
-    pub fn probed(&self, app: &str, id: &str) -> Option<Probed<'_>> {
-        Probed::of(self.derivation(), self.apps.member(app, id)?)
-    }
-
-    /// The same of all instances behind `after`, looking at `limit` of them.
-    pub fn probed_behind(
-        &self,
-        after: Option<&(Box<str>, Box<str>)>,
-        limit: usize,
-    ) -> ProbedPage<'_> {
-        ProbedPage::behind(self.derivation(), after, limit)
-    }
-
-    /// Overrides and health of an instance that mean nothing any more, as the
-    /// instance is gone, or was registered again, or is not to be probed.
-    pub fn orphans_of(&self, app: &str, id: &str) -> Keys {
-        probed::orphans_of(self.derivation(), app, id)
-    }
-
-    /// The same of all names `<app>/<id>` behind `after`, looking at `limit` of
-    /// them.
-    pub fn orphans_behind(&self, after: Option<&str>, limit: usize) -> OrphansPage {
-        OrphansPage::behind(self.derivation(), after, limit)
     }
 }
 

@@ -176,7 +176,7 @@ impl<'a> Derivation<'a> {
     }
 
     /// The same, and the last change of the key that says so.
-    fn check_since<'b>(self, app: &'b App) -> Option<(&'b HealthCheck, Revision)>
+    pub(super) fn check_since<'b>(self, app: &'b App) -> Option<(&'b HealthCheck, Revision)>
     where
         'a: 'b,
     {

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use pointsman_model::{Address, HealthCheck};
 use pointsman_store::Revision;
 
-use super::Keys;
 use super::apps::Member;
 use super::derivation::Derivation;
+use super::{Keys, Table};
 
 /// An instance that is to be probed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,4 +130,39 @@ pub(super) fn orphans_of(derivation: Derivation<'_>, app: &str, id: &str) -> Key
     let keys = [("health", health), ("overrides", overrides)].into_iter();
     keys.filter_map(|(kind, revision)| Some((format!("{kind}/{app}/{id}"), revision?)))
         .collect()
+}
+
+/// What the prober asks.
+impl Table {
+    /// The ids of an app's instances.
+    pub fn instances_of(&self, app: &str) -> impl Iterator<Item = &str> {
+        self.apps.members_of(app, None).map(|member| member.id)
+    }
+
+    /// An instance, if it is to be probed: its app has a health check, and it
+    /// is routed to, unless it is pending, unhealthy or draining.
+    pub fn probed(&self, app: &str, id: &str) -> Option<Probed<'_>> {
+        Probed::of(self.derivation(), self.apps.member(app, id)?)
+    }
+
+    /// The same of all instances behind `after`, looking at `limit` of them.
+    pub fn probed_behind(
+        &self,
+        after: Option<&(Box<str>, Box<str>)>,
+        limit: usize,
+    ) -> ProbedPage<'_> {
+        ProbedPage::behind(self.derivation(), after, limit)
+    }
+
+    /// Overrides and health of an instance that mean nothing any more, as the
+    /// instance is gone, or was registered again, or is not to be probed.
+    pub fn orphans_of(&self, app: &str, id: &str) -> Keys {
+        orphans_of(self.derivation(), app, id)
+    }
+
+    /// The same of all names `<app>/<id>` behind `after`, looking at `limit` of
+    /// them.
+    pub fn orphans_behind(&self, after: Option<&str>, limit: usize) -> OrphansPage {
+        OrphansPage::behind(self.derivation(), after, limit)
+    }
 }

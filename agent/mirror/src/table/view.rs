@@ -6,6 +6,7 @@ use std::ops::Bound;
 use pointsman_model::{Address, Bad, Instance, Policy};
 use pointsman_store::Revision;
 
+use super::Table;
 use super::apps::{App, Member};
 use super::derivation::Derivation;
 use super::owners::{AddressClaim, Owners};
@@ -206,4 +207,89 @@ pub(super) fn from<'a>(
         _ => Bound::Included(prefix),
     };
     (start, Bound::Unbounded)
+}
+
+/// What the admin API shows.
+impl Table {
+    /// Routes whose host begins with `prefix`, behind `after`, in byte order.
+    pub fn routes(&self, prefix: &str, after: Option<&str>, limit: usize) -> Vec<RouteView> {
+        self.routes
+            .range(from(prefix, after))
+            .take_while(|(host, _)| host.starts_with(prefix))
+            .take(limit)
+            .map(|(host, route)| RouteView::of(host, route))
+            .collect()
+    }
+
+    /// Apps whose name begins with `prefix`, behind `after`, in byte order.
+    pub fn apps(&self, prefix: &str, after: Option<&str>, limit: usize) -> Vec<AppSummary> {
+        self.apps
+            .range(from(prefix, after))
+            .take_while(|(name, _)| name.starts_with(prefix))
+            .take(limit)
+            .map(|(name, app)| AppSummary::of(name, app, self.index.idle(name)))
+            .collect()
+    }
+
+    /// One app, with all its instances; `None` if it has neither a policy nor
+    /// an instance. Where it may have many, see [`Table::instances`].
+    pub fn app_named(&self, name: &str) -> Option<AppView> {
+        let app = self.apps.get(name)?;
+        Some(AppView::of(
+            name,
+            app,
+            self.instances(name, None, usize::MAX),
+        ))
+    }
+
+    /// Whether an instance is routed to; `None` if it is not there.
+    pub fn instance_state(&self, app: &str, id: &str) -> Option<InstanceState> {
+        let member = self.apps.member(app, id)?;
+        Some(self.derivation().state(member))
+    }
+
+    /// Instances of an app behind `after`, by id.
+    pub fn instances(&self, app: &str, after: Option<&str>, limit: usize) -> Vec<InstanceView> {
+        let members = self.apps.members_of(app, after).take(limit);
+        members
+            .map(|member| InstanceView::of(self.derivation(), member))
+            .collect()
+    }
+
+    /// All keys with a bad name or value, or of an instance that the settings do
+    /// not allow, in byte order.
+    pub fn bad(&self) -> impl Iterator<Item = (&str, &Bad)> {
+        merged(&self.bad, self.index.refused())
+    }
+
+    /// The first addresses that several instances claim, up to `limit`, and up
+    /// to as many instances that lack theirs.
+    pub fn shadowed(&self, limit: usize) -> Vec<Shadowed> {
+        shadowed(
+            self.apps.owners(),
+            self.index.addresses().take(limit),
+            limit,
+        )
+    }
+
+    /// How many addresses several instances claim.
+    pub fn contested_count(&self) -> usize {
+        self.index.addresses().len()
+    }
+
+    /// How many instances lack their address because another one has it.
+    pub fn shadowed_count(&self) -> usize {
+        self.index.shadowed()
+    }
+
+    /// How much there is.
+    pub fn counts(&self) -> Counts {
+        let [apps, _, instances] = self.apps.counts();
+        Counts {
+            routes: self.routes.len(),
+            apps,
+            instances,
+            bad: self.bad.len() + self.index.refused().len(),
+        }
+    }
 }

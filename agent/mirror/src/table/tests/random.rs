@@ -1,6 +1,7 @@
 //! Random registries: whatever was written, and whenever an agent joined, its
 //! table is that of all others.
 
+use pointsman_model::Kind;
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;

@@ -3,6 +3,7 @@
 //! counts, since a machine may be busy and a build not optimised; what looks at
 //! all instances is far beyond them.
 
+use pointsman_model::Kind;
 use std::time::{Duration, Instant};
 
 use pointsman_memory::MemoryStore;
