@@ -1,22 +1,8 @@
 use TestPointsman;
 
-# Pointsman beside other modules of nginx, and in subrequests. Three hosts each
-# time: plain.test has one app; rules.test has rules, headers and a policy that
-# needs a location of its own; both are asked for cold and warm.
-my $RECORDS = <<'_EOC_';
-route plain.test plain
-rules rules.test [{"path":"/","headers":{"request":{"set":{"X-Rule":"yes"}},"response":{"set":{"X-Frame-Options":"DENY"}}},"to":[{"app":"ruled"}]}]
-policy ruled {"retry_5xx":true,"sticky":{}}
-inst plain a @a
-inst ruled b @b
-_EOC_
-
-add_block_preprocessor(sub {
-    my $block = shift;
-    $block->set_value(records => $RECORDS) unless defined $block->records;
-});
-
-run_edge_tests(trouble => 1);
+# Pointsman beside other modules of nginx, and in subrequests: a host with one app
+# and a host with rules, both asked for cold and warm.
+run_edge_tests(trouble => 1, plain_and_ruled => 1);
 
 __DATA__
 
@@ -70,7 +56,6 @@ end
 500 -, 200 -, 200 -, 500 -, 200 -, 200 -, 500, 500, 
 
 
-
 === auth_request: pipelined requests are each checked by their own host's app
 --- config
     location / {
@@ -111,7 +96,6 @@ t.say("wrong ", wrong, ", let in ", let_in)
 wrong 0, let in 0
 
 
-
 === pipelined requests keep their own app, also without a log handler
 --- without: log
 --- records
@@ -138,7 +122,6 @@ end
 t.say("wrong ", wrong)
 --- response_body
 wrong 0
-
 
 
 === a mirrored POST is sent once, though the instance closes the connection
@@ -173,7 +156,6 @@ t.say(t.requests("closing"))
 30
 
 
-
 === SSI and ngx.location.capture: each part comes from the app
 --- config
     location = /page {
@@ -203,7 +185,6 @@ end
 a!, 200 a, a!, 200 a, 
 b!, 200 b, b!, 200 b, 
 no route for this host!, 404 no route for this host, no route for this host!, 404 no route for this host, 
-
 
 
 === try_files, rewrite and if, each before the include
@@ -251,112 +232,6 @@ a file of the user's, a, GET /echo/x HTTP/1.1, GET /echo/if?a=1 HTTP/1.1, a,
 a file of the user's, b, GET /echo/x HTTP/1.1, GET /echo/if?a=1 HTTP/1.1, b, 
 
 
-
-=== handlers of the user's at http level
---- without: log
---- http_config
-    access_by_lua_block {
-        if ngx.var.uri == "/page" and ngx.var.server_addr == "127.0.0.1" then
-            ngx.shared.testkit:incr("access", 1, 0)
-        end
-    }
-    header_filter_by_lua_block {
-        if ngx.var.server_addr == "127.0.0.1" then
-            ngx.header["X-Mine"] = "yes"
-        end
-    }
-    log_by_lua_block {
-        ngx.shared.testkit:incr("log", 1, 0)
-        require("pointsman").log()
-    }
---- config
-    location / {
-        include pointsman/location.conf;
-    }
---- lua
-for _, host in ipairs { "plain.test", "rules.test" } do
-    for _ = 1, 2 do
-        local before = t.counts:get("access") or 0
-        local response = t.get(host, "/page")
-        ngx.print(response.status, " ", response.headers["x-mine"] or "-", " ",
-                  (t.counts:get("access") or 0) - before, ", ")
-    end
-end
-t.wait("the log phases", function()
-    return (t.counts:get("log") or 0) >= 4
-end)
-t.say(t.status().log_handler)
---- response_body
-200 yes 1, 200 yes 1, 200 - 1, 200 - 1, ok
-
-
-
-=== handlers of the user's in the server and the location
---- config
-    rewrite_by_lua_block { ngx.shared.testkit:incr("server", 1, 0) }
-    access_by_lua_block {
-        if ngx.var.uri == "/page" then
-            ngx.shared.testkit:incr("access", 1, 0)
-        end
-    }
-    location / {
-        include pointsman/proxy.conf;
-        proxy_pass http://pointsman;
-        rewrite_by_lua_block {
-            ngx.shared.testkit:incr("location", 1, 0)
-            return require("pointsman").route()
-        }
-        header_filter_by_lua_block { ngx.header["X-Mine"] = "yes" }
-        log_by_lua_block {
-            ngx.shared.testkit:incr("log", 1, 0)
-            require("pointsman").log()
-        }
-    }
---- lua
-for _, host in ipairs { "plain.test", "rules.test", "unknown.test" } do
-    for _ = 1, 2 do
-        local response = t.get(host, "/page")
-        ngx.print(response.status, " ", response.headers["x-instance"] or "-",
-                  " ", response.headers["x-mine"] or "-", ", ")
-    end
-end
-t.wait("the log phases", function()
-    -- the location's for one host, ours at http level for the other
-    return (t.counts:get("log") or 0) >= 4
-end)
-t.say(t.counts:get("location"), " ", t.counts:get("access"), " ",
-      t.status().log_handler)
---- response_body
-200 a yes, 200 a yes, 200 b -, 200 b -, 404 - yes, 404 - yes, 6 4 ok
-
-
-
-=== a handler of the user's whose server has Pointsman's location
---- config
-    rewrite_by_lua_block { return require("pointsman").route() }
-    location / {
-        include pointsman/proxy.conf;
-        proxy_pass http://pointsman;
-    }
-    location = /t { rewrite_by_lua_block { return }
-        content_by_lua_block { require("kit").run(function(t)
-            for _, host in ipairs { "plain.test", "rules.test",
-                                    "unknown.test" } do
-                for _ = 1, 2 do
-                    local response = t.get(host)
-                    ngx.print(response.status, " ",
-                              response.headers["x-instance"] or "-", ", ")
-                end
-            end
-        end) }
-    }
---- request
-GET /t
---- response_body chomp
-200 a, 200 a, 200 b, 200 b, 404 -, 404 -, 
-
-
-
 === proxy_cache: a page of one host is no page of another
 --- http_config
     proxy_cache_path $TEST_NGINX_SERVER_ROOT/cache keys_zone=pages:1m;
@@ -379,7 +254,6 @@ end
 t.say()
 --- response_body
 200 a MISS, 200 b -, 404 - -, 200 a HIT, 200 b -, 404 - -, 
-
 
 
 === proxy_cache: a page that is updated in the background stays its app's
@@ -418,7 +292,6 @@ head.test aa
 again.test cc
 
 
-
 === HTTP/1.0, and HTTP/2
 --- http_config
     server {
@@ -448,7 +321,6 @@ end
 200 b, b 200 2, 200 b, b 200 2, 
 
 
-
 === an error that a gRPC client asked for has a grpc-status and no body
 --- config
     error_page 404 503 /page;
@@ -474,7 +346,6 @@ end
 200 application/grpc 14 no_instance 0
 200 application/grpc 12 no_route 0
 200 application/grpc 14 no_instance 0
-
 
 
 === an app that vanishes between two phases is a 502, and a line in the log

@@ -1,21 +1,8 @@
 use TestPointsman;
 
-# Access control of nginx, which must hold for every host. Two hosts each time: plain.test has one app; rules.test has rules, headers and a policy that
-# needs a location of its own; both are asked for cold and warm.
-my $RECORDS = <<'_EOC_';
-route plain.test plain
-rules rules.test [{"path":"/","headers":{"request":{"set":{"X-Rule":"yes"}},"response":{"set":{"X-Frame-Options":"DENY"}}},"to":[{"app":"ruled"}]}]
-policy ruled {"retry_5xx":true,"sticky":{}}
-inst plain a @a
-inst ruled b @b
-_EOC_
-
-add_block_preprocessor(sub {
-    my $block = shift;
-    $block->set_value(records => $RECORDS) unless defined $block->records;
-});
-
-run_edge_tests(trouble => 1);
+# Access control of nginx, which must hold for every host: one with one app, and
+# one with rules, both asked for cold and warm.
+run_edge_tests(trouble => 1, plain_and_ruled => 1);
 
 __DATA__
 

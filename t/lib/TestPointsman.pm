@@ -205,9 +205,19 @@ _EOC_
 
 # ---- what the harness adds to a block
 
-my $RECORDS = <<'_EOC_';
+my $records = <<'_EOC_';
 route shop.test shop
 inst shop a @a
+_EOC_
+
+# Two hosts: plain.test has one app; rules.test has rules, headers, and a policy
+# that needs a location of its own.
+my $PLAIN_AND_RULED = <<'_EOC_';
+route plain.test plain
+rules rules.test [{"path":"/","headers":{"request":{"set":{"X-Rule":"yes"}},"response":{"set":{"X-Frame-Options":"DENY"}}},"to":[{"app":"ruled"}]}]
+policy ruled {"retry_5xx":true,"sticky":{}}
+inst plain a @a
+inst ruled b @b
 _EOC_
 
 # What no block may log unless it says so. A body that goes by way of a file is
@@ -345,7 +355,7 @@ sub seed {
     my ($block, %without) = @_;
     start_redis();
     redis('FLUSHALL');
-    publish($block->records // $RECORDS) unless $without{records};
+    publish($block->records // $records) unless $without{records};
     for my $line (split /\n/, $block->redis // '') {
         my @words = map { /^'(.*)'$/ ? $1 : $_ } $line =~ /'[^']*'|\S+/g;
         redis(@words) if @words;
@@ -376,10 +386,12 @@ add_block_preprocessor(sub {
     }
 });
 
-# With `trouble`, blocks of this file make nginx log warnings and errors.
+# With `trouble`, blocks of this file make nginx log warnings and errors. With
+# `plain_and_ruled`, their hosts are by default plain.test and rules.test.
 sub run_edge_tests {
     my (%options) = @_;
     $in_trouble = $options{trouble};
+    $records = $PLAIN_AND_RULED if $options{plain_and_ruled};
     Test::More::plan('no_plan');
     run_tests();
 }
