@@ -249,21 +249,15 @@ for _ = 1, 4 do
 end
 t.change([[policy shop {"fail_timeout_ms":300}]])
 ngx.sleep(0.35)
-local other
-for _, connection in ipairs(t.connect_each(2)) do
-    local pid = connection:request("localhost", "/worker").headers["x-worker"]
-    if tonumber(pid) ~= ngx.worker.pid() then
-        other = { connection = connection, pid = pid }
-    end
-end
+local other, pid = t.other_worker()
 local before = t.requests("hanging")
 t.together(function()
-    while other.connection:request("shop.test") do end
+    while other:request("shop.test") do end
 end, function()
     t.wait("the probe", function()
         return t.requests("hanging") > before
     end)
-    t.shell("kill -KILL " .. other.pid)
+    t.shell("kill -KILL " .. pid)
 end)
 local began = ngx.now()
 t.wait("the next probe", function()

@@ -137,13 +137,7 @@ inst shop b @hanging
 --- no_error_log
 [emerg]
 --- lua
-local other, pid
-for _, connection in ipairs(t.connect_each(2)) do
-    local its = connection:request("localhost", "/worker").headers["x-worker"]
-    if tonumber(its) ~= ngx.worker.pid() then
-        other, pid = connection, its
-    end
-end
+local other, pid = t.other_worker()
 t.together(function()
     while other:request("shop.test") do end
 end, function()

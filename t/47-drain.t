@@ -102,16 +102,9 @@ inst shop a @a
 --- no_error_log
 [emerg]
 --- lua
-local killed
-for _, worker in ipairs(t.connect_each(2)) do
-    local response = worker:request("localhost", "/worker")
-    local pid = response.headers["x-worker"]
-    if tonumber(pid) ~= ngx.worker.pid() then
-        killed = pid
-        worker:request("shop.test", "/ws", { headers = {
-            "Connection: Upgrade", "Upgrade: websocket" } })
-    end
-end
+local other, killed = t.other_worker()
+other:request("shop.test", "/ws", { headers = {
+    "Connection: Upgrade", "Upgrade: websocket" } })
 t.change("inst shop a @a draining=1\ninst shop b @b")
 t.say(t.wait_report("e", function(now)
     return now.applied == "1002"
@@ -171,15 +164,8 @@ end).draining)
 --- no_error_log
 [emerg]
 --- lua
-local killed
-for _, worker in ipairs(t.connect_each(2)) do
-    local response = worker:request("localhost", "/worker")
-    local pid = response.headers["x-worker"]
-    if tonumber(pid) ~= ngx.worker.pid() then
-        killed = pid
-        worker:request("localhost", "/enter")
-    end
-end
+local other, killed = t.other_worker()
+other:request("localhost", "/enter")
 t.publish("inst shop b @b")
 t.wait("the change to be applied", function()
     return ngx.shared.pointsman_state:get("applied") == 1002

@@ -167,14 +167,7 @@ t.say(table.concat(results, ", "))
 route shop.test shop pause=2
 inst shop a @a
 --- lua
-local results = t.together(function()
-    return t.show("shop.test")
-end, function()
-    t.wait_waiting("paused shop.test", 1)
-    t.publish("del route shop.test")
-    return "-"
-end)
-t.say(results[1])
+t.say(t.show_after("paused shop.test", "del route shop.test"))
 --- response_body
 404 no_route
 
@@ -243,13 +236,7 @@ inst shop a @a
 --- no_error_log
 [emerg]
 --- lua
-local other, pid
-for _, connection in ipairs(t.connect_each(2)) do
-    local its = connection:request("localhost", "/worker").headers["x-worker"]
-    if tonumber(its) ~= ngx.worker.pid() then
-        other, pid = connection, its
-    end
-end
+local other, pid = t.other_worker()
 t.together(function()
     other:request("shop.test")
 end, function()
@@ -257,14 +244,7 @@ end, function()
     t.shell("kill -KILL " .. pid)
 end)
 t.wait_waiting("paused shop.test", 0)
-local results = t.together(function()
-    return t.show("shop.test")
-end, function()
-    t.wait_waiting("paused shop.test", 1)
-    t.publish("route shop.test shop")
-    return "-"
-end)
-t.say(results[1])
+t.say(t.show_after("paused shop.test", "route shop.test shop"))
 --- response_body
 200 a
 
@@ -448,14 +428,7 @@ for _, pause in ipairs { "7", '"yes"', '{"max":-1}', '{"max":1.5}',
     end
 end
 -- Paused, as `max` has a default.
-local results = t.together(function()
-    return t.show("shop.test")
-end, function()
-    t.wait_waiting("paused shop.test", 1)
-    t.publish("del route shop.test")
-    return "-"
-end)
-t.say(results[1])
+t.say(t.show_after("paused shop.test", "del route shop.test"))
 --- error_log eval
 ["used what Redis has for one.test without its bad pause",
  "failed to use a change of route shop.test: bad pause"]

@@ -156,14 +156,7 @@ route shop.test shop
 inst shop a @a draining=1
 --- lua
 t.change('policy shop {"wake":{"url":"http://127.0.0.40:' .. t.port .. '"}}')
-local results = t.together(function()
-    return t.show("shop.test")
-end, function()
-    t.wait_waiting("waking shop", 1)
-    t.publish("inst shop b @b")
-    return "-"
-end)
-t.say(results[1])
+t.say(t.show_after("waking shop", "inst shop b @b"))
 --- response_body
 200 b
 
@@ -174,14 +167,7 @@ t.say(results[1])
 route shop.test shop
 --- lua
 t.change('policy shop {"wake":{"url":"http://127.0.0.40:' .. t.port .. '"}}')
-local results = t.together(function()
-    return t.show("shop.test")
-end, function()
-    t.wait_waiting("waking shop", 1)
-    t.publish('policy shop {"retries":1}')
-    return "-"
-end)
-t.say(results[1])
+t.say(t.show_after("waking shop", 'policy shop {"retries":1}'))
 --- response_body
 503 no_instance
 

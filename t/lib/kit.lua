@@ -299,6 +299,19 @@ function _M.connect_each(n)
 end
 
 
+-- Of two workers, a kept connection to the one in which this does not run, and
+-- its process id.
+function _M.other_worker()
+    for _, connection in ipairs(_M.connect_each(2)) do
+        local response = connection:request("localhost", "/worker")
+        local pid = response.headers["x-worker"]
+        if tonumber(pid) ~= ngx.worker.pid() then
+            return connection, pid
+        end
+    end
+end
+
+
 -- A value of the edge's page for Prometheus, by name and labels.
 function _M.metric(name)
     local page = _M.get("localhost", "/pointsman/metrics").body
@@ -344,6 +357,19 @@ function _M.wait_waiting(place, n)
         local total = _M.waiting(place)
         return total == n, total
     end)
+end
+
+
+-- What shop.test answers to a request that waits at a place until records are
+-- changed.
+function _M.show_after(place, change)
+    return _M.together(function()
+        return _M.show("shop.test")
+    end, function()
+        _M.wait_waiting(place, 1)
+        _M.publish(change)
+        return "-"
+    end)[1]
 end
 
 
