@@ -75,6 +75,10 @@ async fn route(session: &Session, host: Host) -> Result<CommandReport, CommandEr
         if let Some(bad) = &route.bad {
             text += &format!("bad         {}\n", bad.reason);
         }
+        if let Some(pause) = &route.pause {
+            let left = pause.left.as_deref().unwrap_or("for ever");
+            text += &format!("paused      {left}, {} may wait at each edge\n", pause.max);
+        }
         text += "\nrules\n";
         text += &indented(&yaml::text(&json!(route.rules)));
         for app in apps {

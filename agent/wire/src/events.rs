@@ -56,7 +56,7 @@ pub struct EventItem {
     #[schema(nullable = false)]
     pub agent: Option<String>,
     /// What was changed: `route`, `app`, `instance`, `override`, `health`,
-    /// `pause`, `settings` or `edge`.
+    /// `pause`, `settings`, `set` or `edge`.
     pub kind: String,
     /// Its name: a host, an app, `<app>/<id>`, an edge; empty for the settings.
     pub name: String,
