@@ -186,13 +186,16 @@ fn word(value: &Value) -> String {
     }
 }
 
-/// A value on one line: the fields of an object with their names.
+/// A value on one line: the fields of an object with their names, by which they
+/// are sorted: an edge's have no order.
 fn plain(value: &Value) -> String {
     match value {
         Value::Object(fields) => {
             let there = fields.iter().filter(|(_, value)| !value.is_null());
             let fields = there.map(|(name, value)| format!("{name} {}", plain(value)));
-            fields.collect::<Vec<_>>().join(", ")
+            let mut fields: Vec<_> = fields.collect();
+            fields.sort();
+            fields.join(", ")
         }
         Value::Array(items) => {
             let items = items.iter().map(plain);
@@ -251,7 +254,7 @@ edge edge-1
   not rule    1  header X-Beta 1: no, the request has none
   rule        2  path /: yes
   app         shop
-  split       app shop, by cookie uid, value 17, share 0.9
+  split       app shop, by cookie uid, share 0.9, value 17
   directives  read_timeout 30s
   balance     least_conn
   INSTANCE  ADDR         WEIGHT  STATE    IN FLIGHT
@@ -280,7 +283,7 @@ differences
         let expected = "http://x.test/ has no route, as the agent has it at revision 3\n\nedge e\n  \
                         route       none, from negative (the edge is at 3)\n  \
                         pause       max 5\n  \
-                        answer      status 404, reason no_route\n";
+                        answer      reason no_route, status 404\n";
         assert_eq!(shown, expected);
     }
 }
