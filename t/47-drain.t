@@ -147,6 +147,49 @@ end).draining)
 
 
 
+=== of a choice that ends at that moment, nothing is waited for
+--- workers: 2
+--- config
+    location / {
+        include pointsman/location.conf;
+    }
+    location = /choose {
+        content_by_lua_block {
+            local workers = require("pointsman.request.workers")
+            local finish = ngx.now() + 0.5
+            while ngx.now() < finish do
+                workers.enter()
+                ngx.update_time()
+                workers.leave()
+            end
+            ngx.say("chosen")
+        }
+    }
+--- lua
+local workers = require("pointsman.request.workers")
+local other = t.other_worker()
+local choosing = ngx.thread.spawn(function()
+    return other:request("localhost", "/choose").body
+end)
+-- Compiled code merges two reads of one word.
+jit.off(workers.passes)
+local found, ended = 0, 0
+local finish = ngx.now() + 0.5
+while ngx.now() < finish do
+    ngx.update_time()
+    for _, pass in ipairs(workers.passes()) do
+        found = found + 1
+        ended = ended + (pass.word % 2 == 0 and 1 or 0)
+    end
+end
+local _, answer = ngx.thread.wait(choosing)
+t.say(answer, found > 10, " ", ended)
+--- response_body
+chosen
+true 0
+
+
+
 === one that was killed there does not
 --- workers: 2
 --- setup: edge = "e",

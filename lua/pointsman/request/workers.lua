@@ -338,8 +338,11 @@ function _M.passes()
     local list = {}
     for i = 1, #members do
         local page = members[i].page
-        if page and band(page.word, 1) == 1 then
-            list[#list + 1] = { page = page, word = page.word }
+        -- Read once: an even word that took its place would never change in a
+        -- worker without requests.
+        local word = page and page.word or 0
+        if band(word, 1) == 1 then
+            list[#list + 1] = { page = page, word = word }
         end
     end
     return list
