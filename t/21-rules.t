@@ -199,6 +199,7 @@ failed to use what Redis has for shop.test
 
 
 === the path that decides is decoded, as apps decode the one that they get
+--- setup: ambiguous_paths = "pass",
 --- records
 rules shop.test [{"path":"/echo/api","to":[{"app":"api"}]},{"path":"/","to":[{"app":"web"}]}]
 inst api a @a
@@ -230,3 +231,94 @@ end
 /echo/ap%69%2fx a /echo/ap%69%2fx
 /echo/api%3bx b /echo/api%3bx
 /echo/api%00 400 false
+
+
+
+=== a path that an app may read in another way is refused where rules go by paths
+--- records
+rules shop.test [{"path":"/maint","maintenance":{}},{"path":"/","to":[{"app":"web"}]}]
+route plain.test web
+rules methods.test [{"path":"/","when":[{"method":["DELETE"]}],"maintenance":{}},{"path":"/","to":[{"app":"web"}]}]
+inst web b @b
+--- lua
+local function ask(host, path)
+    local response = t.get(host, path)
+    local reason = response.headers["x-pointsman-error"]
+    t.say(path, " ", response.status, " ",
+          reason or response.body:match("^%S+ (%S+)"))
+end
+for _, path in ipairs {
+    "/maint/..%2fecho", "/echo/..%2Fmaint/x", "/echo/%2e%2e/maint",
+    "/maint/.%2E/echo", "/echo/..;/maint", "/echo/..;a=b/maint",
+    "/echo/.;/x", "/echo%5c..%5cmaint", "/echo\\x", "/maint%2fx",
+    "/maint/x", "/echo/../echo", "/echo//x", "/echo/x;a=..", "/echo/%61?x=..%2f",
+    "/echo/...%20",
+} do
+    ask("shop.test", path)
+end
+ask("plain.test", "/echo/..%2fecho")
+ask("methods.test", "/echo/..%2fecho")
+--- response_body
+/maint/..%2fecho 400 ambiguous_path
+/echo/..%2Fmaint/x 400 ambiguous_path
+/echo/%2e%2e/maint 400 ambiguous_path
+/maint/.%2E/echo 400 ambiguous_path
+/echo/..;/maint 400 ambiguous_path
+/echo/..;a=b/maint 400 ambiguous_path
+/echo/.;/x 400 ambiguous_path
+/echo%5c..%5cmaint 400 ambiguous_path
+/echo\x 400 ambiguous_path
+/maint%2fx 400 ambiguous_path
+/maint/x 503 maintenance
+/echo/../echo 200 /echo/../echo
+/echo//x 200 /echo//x
+/echo/x;a=.. 200 /echo/x;a=..
+/echo/%61?x=..%2f 200 /echo/%61?x=..%2f
+/echo/...%20 200 /echo/...%20
+/echo/..%2fecho 200 /echo/..%2fecho
+/echo/..%2fecho 200 /echo/..%2fecho
+
+
+
+=== or it is sent as it was matched, if that leaves one way to read it
+--- setup: ambiguous_paths = "normalise",
+--- records
+rules shop.test [{"path":"/maint","maintenance":{}},{"path":"/","to":[{"app":"web"}]}]
+inst web b @b
+--- lua
+for _, path in ipairs {
+    "/maint/..%2fecho/x?q=%2f", "/echo/%2e%2e/maint", "/echo/a%2fb%20c",
+    "/echo/%61", "/echo/..;/maint", "/echo%5cx",
+} do
+    local response = t.get("shop.test", path)
+    local reason = response.headers["x-pointsman-error"]
+    t.say(response.status, " ", reason or response.body:match("^%S+ (%S+)"))
+end
+--- response_body
+200 /echo/x?q=%2f
+503 maintenance
+200 /echo/a/b%20c
+200 /echo/%61
+400 ambiguous_path
+400 ambiguous_path
+
+
+
+=== a subrequest sends the path that nginx has, whatever its request's own is
+--- config
+    location / {
+        auth_request /auth;
+        content_by_lua_block { ngx.say("let in") }
+    }
+    location = /auth {
+        internal;
+        rewrite ^ /echo/auth break;
+        include pointsman/location.conf;
+    }
+--- records
+rules shop.test [{"path":"/none","to":[{"app":"none"}]},{"path":"/","to":[{"app":"web"}]}]
+inst web b @b
+--- lua
+t.say((t.get("shop.test", "/echo/..%2fecho").body:gsub("\n", "")))
+--- response_body
+let in

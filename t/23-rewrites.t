@@ -143,6 +143,7 @@ end
 
 
 === strip and rewrite keep the rest of the path encoded
+--- setup: ambiguous_paths = "pass",
 --- records
 rules shop.test [{"path":"/api","rewrite":"/","to":[{"app":"shop"}]},{"path":"/old","rewrite":"/echo/new","to":[{"app":"shop"}]}]
 inst shop a @a

@@ -283,3 +283,32 @@ end
 t.say(bare, " ", t.metric("pointsman_retries_total") > 90)
 --- response_body
 0 true
+
+
+
+=== a Host header that nobody can have is refused, whatever nginx makes of it
+--- records
+route a.test shop
+route * all deeper=1
+inst shop a @a
+inst all b @b
+--- lua
+for _, host in ipairs {
+    "a.test:80@evil.test", "a.test:abc", "A.TEST:80@evil.test", "a.test:65536",
+    "a.test.:x", "a.test:80:80", "user@a.test", ".a.test", "a..test", "a.test%2e",
+    "a.test:-1",
+} do
+    for _ = 1, 4 do
+        local response = t.get(host)
+        assert(response.status == 400, host)
+        assert(response.headers["x-pointsman-error"] == "bad_host"
+               or host == "a..test", host)
+    end
+end
+for _, host in ipairs { "a.test", "A.Test", "a.test:80", "a.test.:8080", "a.test:",
+                        "[::1]:80", "a_b.test", "10.0.0.1:65535" } do
+    ngx.print(host, " ", t.show(host), ", ")
+end
+t.say(t.metric('pointsman_errors_total{reason="bad_host"}'))
+--- response_body
+a.test 200 a, A.Test 200 a, a.test:80 200 a, a.test.:8080 200 a, a.test: 200 a, [::1]:80 200 b, a_b.test 200 b, 10.0.0.1:65535 200 b, 40

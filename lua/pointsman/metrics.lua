@@ -18,9 +18,9 @@ local counts = {
     hits_l1 = 0, hits_l2 = 0, hits_redis = 0, hits_negative = 0,
     hits_stale = 0, hits_none = 0,
     retries = 0,
-    errors_no_route = 0, errors_no_instance = 0, errors_unavailable = 0,
-    errors_busy = 0, errors_overloaded = 0, errors_no_such_instance = 0,
-    errors_paused = 0,
+    errors_ambiguous_path = 0, errors_bad_host = 0, errors_busy = 0,
+    errors_no_instance = 0, errors_no_route = 0, errors_no_such_instance = 0,
+    errors_overloaded = 0, errors_paused = 0, errors_unavailable = 0,
 }
 -- By status: to find the class would cost each response more than to add up
 -- five hundred numbers a second does.
@@ -38,7 +38,7 @@ local PAGE = {
       { "l1", "l2", "redis", "negative", "stale", "none" } },
     { "errors", "Requests that Pointsman itself answered", "reason",
       { "no_route", "no_instance", "unavailable", "busy", "overloaded",
-        "no_such_instance", "paused" } },
+        "no_such_instance", "paused", "bad_host", "ambiguous_path" } },
     { "retries", "Requests sent on to another instance" },
     { "ejections", "Instances ejected because they failed" },
     { "bad_records", "Records in Redis that could not be used" },

@@ -83,6 +83,17 @@ local function zone(value)
 end
 
 
+local PRECAUTIONS = { refuse = true, normalise = true, pass = true }
+
+
+local function precaution(value)
+    if not PRECAUTIONS[value] then
+        return nil, 'must be "refuse", "normalise" or "pass"'
+    end
+    return value
+end
+
+
 local function secret(value)
     if type(value) ~= "string" or #value < 16 then
         return nil, "must be a string of at least 16 characters"
@@ -142,6 +153,9 @@ local KNOWN = {
     gc_stepmul = { default = 40, check = number(1, 1000, true) },
     -- Hosts that a worker keeps in its own table; never less than 8,000.
     max_hosts = { default = 1048576, check = number(256, HUGE, true) },
+    -- What becomes of a path that an app may read in another way than the
+    -- edge, at a host that has rules for paths; see routing/paths.lua.
+    ambiguous_paths = { default = "refuse", check = precaution },
 }
 
 

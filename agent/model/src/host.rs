@@ -6,6 +6,9 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use super::{Bad, BadCode, quoted};
 
 const LONGEST: usize = 253;
+/// Edges look at so many parents of a host, the shortest ones (see
+/// `lua/pointsman/routing/match.lua`).
+const DEEPEST_WILDCARD: usize = 10;
 
 /// A host in canonical form: a lower-case host name (A-labels), an IP literal
 /// (IPv6 in brackets, as nginx's `$host` has it), `*.<host name>`, or `*`.
@@ -87,6 +90,9 @@ impl Host {
         }
         let name = host.strip_prefix("*.").unwrap_or(host);
         check_name(name).map_err(|why| bad(shown, why))?;
+        if name.len() < host.len() && name.split('.').count() > DEEPEST_WILDCARD {
+            return Err(bad(shown, "a wildcard has at most 10 labels behind *."));
+        }
         if host.len() > LONGEST {
             return Err(bad(shown, "a host has at most 253 characters"));
         }

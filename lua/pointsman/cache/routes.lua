@@ -33,6 +33,7 @@ local find_host = hosts.find
 local get_app = known_apps.get
 local ipairs = ipairs
 local is_expired = known_apps.is_expired
+local is_host = match.is_host
 local is_stale = known_apps.is_stale
 local min = math.min
 local pairs = pairs
@@ -44,7 +45,6 @@ local targets = hosts.targets
 local type = type
 local valid_app = known_apps.is_valid
 
-local MAX_HOST = 253
 -- A name beneath a wildcard is kept when it is looked up for the third time: a
 -- request that waits looks it up twice, in the rewrite and in the balancer
 -- phase. So many names a worker remembers until then.
@@ -115,6 +115,7 @@ local function target_of(record, pattern, app_of)
     end
     return {
         plain = false, live = 1, rules = rules.compile(record.rules),
+        has_paths = rules.have_paths(record.rules),
         apps = all, gen = oldest(all), pause = record.pause,
         pattern = pattern,
         is_usable = function(name) return all[name].live > 0 end,
@@ -213,6 +214,9 @@ end
 
 
 local function find_in_l2(host)
+    if not is_host(host) then
+        return nil, "bad_host"
+    end
     local record, pattern = resolve(candidates(host), known)
     if record == false then
         return nil, "no_route"
@@ -222,7 +226,7 @@ local function find_in_l2(host)
         return nil, "miss"
     end
     local found_gen = is_stale(route.reval) and STALE or route.target.gen
-    if #host <= MAX_HOST and (pattern == host or is_repeated(host)) then
+    if pattern == host or is_repeated(host) then
         keep(host, route, found_gen)
     end
     return route.target, found_gen == STALE and "stale" or "l2"
@@ -265,11 +269,11 @@ end
 -- The host: a string, or a pointer to so many bytes.
 -- app = { name =, policy =, peers =, live =, tries =, picker =, ejected =,
 -- requests =, plain = } and "l1", "l2" or "stale": Redis must be asked again
--- (refresh.lua), but no request need wait for that; or nil and "no_route" or
--- "miss": Redis must be asked. Unless it is `plain`, it takes more than the
+-- (refresh.lua), but no request need wait for that; or nil and "no_route",
+-- "bad_host" (it can be nobody's name) or "miss": Redis must be asked. Unless it is `plain`, it takes more than the
 -- picker's next instance: an app with such a policy, or { rules =, apps =,
--- is_usable =, pattern =, pause = { max = } if its requests wait, plain = false
--- }.
+-- has_paths =, is_usable =, pattern =, pause = { max = } if its requests wait,
+-- plain = false }.
 -- The hot path.
 function _M.find_at(host, len)
     local moved = read_generation()

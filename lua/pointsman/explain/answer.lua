@@ -65,6 +65,9 @@ end
 
 -- The same from wherever it can be had; or nil, the reason, and from where.
 local function look_up(host)
+    if not match.is_host(host) then
+        return nil, "bad_host"
+    end
     local found, how = cache.peek(host)
     if found then
         return found

@@ -106,12 +106,13 @@ local function resume(target, host)
 end
 
 
-local function apply(record, app, rule)
+local function apply(record, app, rule, must_normalise)
+    if must_normalise or rule and rule.rewrite then
+        local path = rule and rules.path(rule, var.uri) or var.uri
+        -- Control characters, too: nginx escapes them again.
+        set_uri(path, false, true)
+    end
     if rule then
-        if rule.rewrite then
-            -- Control characters, too: nginx escapes them again.
-            set_uri(rules.path(rule, var.uri), false, true)
-        end
         if rule.request_headers then
             headers.edit_request(rule.request_headers)
         end
@@ -146,7 +147,7 @@ local function decide(target, is_upgrade)
         -- Before a rule edits the headers that these go by.
         choice.note(record)
         record.location = decision.location(record)
-        apply(record, app, rule)
+        apply(record, app, rule, decision.must_normalise(target))
         return nil
     end
     records.answer(nil, rule)
@@ -201,6 +202,8 @@ local function route_on(target, how, host, len, is_upgrade)
         if how == "no_route" then
             count_hit("hits_negative")
             return fail("no_route")
+        elseif how == "bad_host" then
+            return fail(how)
         end
         local level
         target, is_kept, level = fetch(ffi_string(host, len))
@@ -230,9 +233,11 @@ function _M.route()
     local is_upgrade = is_main and begin_headers(host, len)
     local target, how = find_at(host, len)
     if how == "l1" and target.plain and target.live > 0 and is_main
-            and not is_upgrade then
+            and is_upgrade == false then
         counts.hits_l1 = counts.hits_l1 + 1
         return keep(target, now())
+    elseif is_upgrade == nil then
+        return fail("bad_host")
     end
     return route_on(target, how, host, len, is_upgrade)
 end

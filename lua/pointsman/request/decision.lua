@@ -1,16 +1,22 @@
 -- Which rule and which app a request gets, and which named location must serve
 -- it. For the rewrite and balancer phases; nothing here yields.
 
+local paths = require("pointsman.routing.paths")
 local rules = require("pointsman.routing.rules")
 local sticky = require("pointsman.request.sticky")
+local variables = require("pointsman.request.variables")
 local view = require("pointsman.request.view")
 
+local ambiguity = paths.ambiguity
 local find_rule = rules.find
 local find_target = rules.target
+local is_subrequest = variables.is_subrequest
 
 -- Methods that nginx does not repeat once a request was sent. (LOCK is the
 -- third, but no client sends it with an Idempotency-Key.)
 local UNSAFE = { POST = true, PATCH = true }
+
+local ambiguous_paths = "refuse"
 
 
 local function is_repeatable(policy)
@@ -19,7 +25,34 @@ local function is_repeatable(policy)
 end
 
 
+-- What must be done about an ambiguous path of a host that has rules for paths:
+-- "refuse" or "normalise". (A subrequest sends the path that nginx has.)
+local function precaution(target)
+    if not target.has_paths or ambiguous_paths == "pass" then
+        return nil
+    end
+    local kind = ambiguity(view.uri())
+    if kind and not is_subrequest() then
+        return kind == "hidden" and "refuse" or ambiguous_paths
+    end
+end
+
+
 local _M = {}
+
+
+-- syntax: decision.init(settings)
+-- In init_worker_by_lua.
+function _M.init(settings)
+    ambiguous_paths = settings.ambiguous_paths
+end
+
+
+-- syntax: yes = decision.must_normalise(target)
+-- Whether the app must get the path that the rules are matched against.
+function _M.must_normalise(target)
+    return precaution(target) == "normalise"
+end
 
 
 -- syntax: app, rule, reason, empty = decision.make(target)
@@ -29,6 +62,8 @@ local _M = {}
 function _M.make(target)
     if not target.rules then
         return target
+    elseif precaution(target) == "refuse" then
+        return nil, nil, "ambiguous_path"
     end
     local rule = find_rule(target.rules, view)
     if not rule then

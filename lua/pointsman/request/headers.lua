@@ -26,36 +26,63 @@ int pointsman_compare(const void *a, const void *b, size_t n)
     __asm__("memcmp");
 ]]
 
-local COLON = byte(":")
+local COLON, DOT, ZERO = byte(":"), byte("."), byte("0")
+local MAX_PORT = 65535
 
 
--- The request line names another host than the Host header: that one counts,
--- and the app must be told so (RFC 9112, section 3.2.2).
-local function correct_host(host, host_len, header, header_len)
-    local name = ffi_string(host, host_len)
-    local given = lower(ffi_string(header, header_len))
-    if sub(given, 1, host_len) == name
-            and find(sub(given, host_len + 1), "^%.?:?%d*$") then
-        return
+-- Whether a header goes on from there as it may behind a host, with nothing or
+-- with a port: nginx lets everything pass behind a colon. Nil: it is the header
+-- of another host.
+local function ends_well(header, from, header_len)
+    if from == header_len then
+        return true
+    elseif header[from] ~= COLON then
+        return nil
     end
-    var.pointsman_host =
-        match(var.request or "", "^%S+ %w+://([^/?# ]+)") or name
+    local port = 0
+    for i = from + 1, header_len - 1 do
+        local digit = header[i] - ZERO
+        if digit < 0 or digit > 9 then
+            return false
+        end
+        port = 10 * port + digit
+    end
+    return port <= MAX_PORT
 end
 
 
--- Most requests have the same text in both.
+-- Returns whether the Host header is good. The request line may name another
+-- host: that one counts, and the app must be told so (RFC 9112, section 3.2.2).
+local function compare_hosts(host, host_len, header, header_len)
+    local name = ffi_string(host, host_len)
+    local given = lower(ffi_string(header, header_len))
+    if sub(given, 1, host_len) == name then
+        local from = byte(given, host_len + 1) == DOT and host_len + 1
+                     or host_len
+        local ok = ends_well(header, from, header_len)
+        if ok ~= nil then
+            return ok
+        end
+    end
+    var.pointsman_host =
+        match(var.request or "", "^%S+ %w+://([^/?# ]+)") or name
+    return true
+end
+
+
+-- Most requests have the same text in both, and perhaps a port.
 local function check_host(host, host_len)
     local header, header_len = read_http_host()
     if header_len == 0 then
-        return
-    end
-    if header_len == host_len
-            or header_len > host_len and header[host_len] == COLON then
-        if C.pointsman_compare(host, header, host_len) == 0 then
-            return
+        return true
+    elseif header_len >= host_len
+            and C.pointsman_compare(host, header, host_len) == 0 then
+        local ok = ends_well(header, host_len, header_len)
+        if ok ~= nil then
+            return ok
         end
     end
-    return correct_host(host, host_len, header, header_len)
+    return compare_hosts(host, host_len, header, header_len)
 end
 
 
@@ -64,9 +91,11 @@ local _M = {}
 
 -- syntax: is_upgrade = headers.begin(host, len)
 -- In rewrite_by_lua, for each main request, with its $host: whether it is a
--- WebSocket handshake. The hot path.
+-- WebSocket handshake; nil if its Host header is bad. The hot path.
 function _M.begin(host, host_len)
-    check_host(host, host_len)
+    if not check_host(host, host_len) then
+        return nil
+    end
     local _, len = read_upgrade()
     if len == 0 then
         return false

@@ -16,14 +16,20 @@ local ngx = ngx
 local sub = string.sub
 local var = ngx.var
 
-local NO_ROUTE, UNAVAILABLE = 404, 503
--- https://grpc.github.io/grpc/core/md_doc_statuscodes.html
-local GRPC_UNIMPLEMENTED, GRPC_UNAVAILABLE = 12, 14
+local BAD_REQUEST, NO_ROUTE, UNAVAILABLE = 400, 404, 503
+-- https://grpc.github.io/grpc/core/md_doc_statuscodes.html: UNIMPLEMENTED,
+-- UNAVAILABLE, and INTERNAL, which HTTP's 400 stands for.
+local GRPC_STATUS = { [BAD_REQUEST] = 13, [NO_ROUTE] = 12, [UNAVAILABLE] = 14 }
 local GRPC_TYPE = "application/grpc"
 
 -- `retry_after` in seconds. With `is_text` the message is the page: who asks
 -- for an instance by name is no user of the app, but somebody who debugs it.
 local REASONS = {
+    bad_host = { status = BAD_REQUEST, message = "the Host header is bad" },
+    ambiguous_path = {
+        status = BAD_REQUEST,
+        message = "the path could be read in two ways",
+    },
     no_route = { status = NO_ROUTE, message = "no route for this host" },
     no_instance = {
         status = UNAVAILABLE, message = "no live instance of this app",
@@ -65,8 +71,7 @@ local function fail_grpc(answer)
     ngx.status = 200
     ngx.header["Content-Type"] = GRPC_TYPE
     ngx.header["Content-Length"] = 0
-    ngx.header["grpc-status"] = answer.status == NO_ROUTE
-                                and GRPC_UNIMPLEMENTED or GRPC_UNAVAILABLE
+    ngx.header["grpc-status"] = GRPC_STATUS[answer.status]
     ngx.header["grpc-message"] = answer.message
     ngx.send_headers()
     return ngx.exit(200)

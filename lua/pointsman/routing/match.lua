@@ -3,15 +3,32 @@
 
 local byte = string.byte
 local find = string.find
+local gsub = string.gsub
 local sub = string.sub
 
-local BRACKET = byte("[")
--- The longest host name. A longer Host header fits no pattern but `*`, and
--- must not cost a look-up for each of its thousands of labels.
+local BRACKET, DOT = byte("["), byte(".")
+-- The longest host name.
 local MAX_HOST = 253
+-- So many parents of a host may be bound as wildcards, the shortest ones (see
+-- agent/model/src/host.rs): what a client makes up costs no more than a dozen
+-- patterns.
+local MAX_PARENTS = 10
 
 
 local _M = {}
+
+
+-- syntax: yes = match.is_host(host)
+-- Whether `host`, as nginx's $host gives it, can be the name of anything: nginx
+-- lets pass what the Host header must not have, like "user@a.test" and ".a".
+-- The empty name is that of a request without a Host header.
+function _M.is_host(host)
+    if byte(host) == BRACKET then
+        return find(host, "^%[[%x:.]+%]$") ~= nil
+    end
+    return #host <= MAX_HOST and not find(host, "[^a-z0-9_.-]")
+           and not find(host, "..", 1, true) and byte(host) ~= DOT
+end
 
 
 -- syntax: patterns = match.candidates(host)
@@ -27,13 +44,15 @@ function _M.candidates(host)
         return { host, "*" }
     end
 
-    local patterns = { host }
-    local n = 1
-    local dot = find(host, ".", 1, true)
-    while dot do
-        n = n + 1
-        patterns[n] = "*" .. sub(host, dot)
+    local _, n_parents = gsub(host, "%.", "")
+    local patterns, n = { host }, 1
+    local dot = 0
+    for i = 1, n_parents do
         dot = find(host, ".", dot + 1, true)
+        if i > n_parents - MAX_PARENTS then
+            n = n + 1
+            patterns[n] = "*" .. sub(host, dot)
+        end
     end
     patterns[n + 1] = "*"
     return patterns

@@ -133,6 +133,18 @@ function _M.apps(given)
 end
 
 
+-- syntax: yes = rules.have_paths(rules)
+-- Whether one is for a part of the paths.
+function _M.have_paths(given)
+    for _, rule in ipairs(given) do
+        if rule.path ~= "/" then
+            return true
+        end
+    end
+    return false
+end
+
+
 -- syntax: compiled = rules.compile(rules)
 -- `rules` as codec.route() returns them: judged, the longest path first.
 function _M.compile(given)

@@ -162,6 +162,7 @@ async fn a_refused_host_tells_what_is_wrong_with_it() {
         ("a..", "empty label"),
         ("my_shop.example.com", "underscore"),
         ("shop.example.com:80", "port"),
+        ("*.k.j.i.h.g.f.e.d.c.b.a", "at most 10 labels"),
     ] {
         let answer = api.put(&format!("/v1/routes/{host}"), SHOP).await;
         answer.refused(400, "bad_host");
