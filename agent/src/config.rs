@@ -85,6 +85,8 @@ pub struct Redis {
 pub struct Admin {
     /// Where it listens.
     pub listen: SocketAddr,
+    /// By which names clients may ask for it, lower case.
+    pub hosts: Vec<String>,
     /// The largest body of a request, in bytes.
     pub body_limit: usize,
 }
@@ -178,6 +180,7 @@ impl Reader {
         let etcd = self.etcd();
         let redis = self.redis();
         let listen = self.read("admin.listen", types::listen);
+        let hosts = self.optional("admin.hosts", types::hosts);
         let body_limit = self.read("admin.body_limit", types::size);
         let level = self.read("log.level", types::log_level);
         let format = self.read("log.format", types::log_format);
@@ -189,6 +192,7 @@ impl Reader {
             redis: redis?,
             admin: Admin {
                 listen: listen?,
+                hosts: hosts.unwrap_or_default(),
                 body_limit: body_limit?,
             },
             log: Log {

@@ -13,6 +13,7 @@ use pointsman::cli::{AdoptArgs, Cli, Command, RegisterArgs};
 use pointsman::config::{Config, ConfigError, Setting, Sources};
 use pointsman::serve::AgentParts;
 use pointsman::{connect, serve, telemetry};
+use pointsman_api::origin::HostNames;
 use pointsman_cli::Surroundings;
 use pointsman_client::AgentClient;
 use pointsman_publish::operator;
@@ -134,6 +135,7 @@ async fn serve(sources: Sources) -> anyhow::Result<u8> {
         sink: connect::sink(&config.redis)?,
         reports: connect::reports(&config.redis)?,
         id: config.id,
+        hosts: HostNames::new(config.admin.hosts),
         body_limit: config.admin.body_limit,
         patience: config.etcd.timeout,
         grace: config.grace,

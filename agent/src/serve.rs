@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use pointsman_api::ApiState;
 use pointsman_api::listen::{self, Limits};
+use pointsman_api::origin::HostNames;
 use pointsman_api::readiness::Readiness;
 use pointsman_edges::EdgeFollower;
 use pointsman_edges::source::ReportSource;
@@ -38,6 +39,8 @@ pub struct AgentParts {
     pub sink: Arc<dyn Sink>,
     /// What edges report there.
     pub reports: Arc<dyn ReportSource>,
+    /// By which names clients may ask for the admin API.
+    pub hosts: HostNames,
     /// The largest body of a request to the admin API, in bytes.
     pub body_limit: usize,
     /// How long the store may take for one request.
@@ -72,6 +75,7 @@ pub async fn run(
         readiness: Readiness::new(status, stop.clone()),
         metrics: counted.shown,
         agent: agent.id,
+        hosts: agent.hosts,
         body_limit: agent.body_limit,
         patience: agent.patience,
     };

@@ -122,6 +122,9 @@ impl Around {
 
     fn refuse(&self, request: &Request, route: &str) -> Option<Problem> {
         let uri = request.uri();
+        if let Err(problem) = self.state.hosts.check(uri, request.headers()) {
+            return Some(problem);
+        }
         let length = uri.path_and_query().map_or(0, |p| p.as_str().len());
         if length > LONGEST_URI {
             let detail = format!("path and query may have {LONGEST_URI} bytes");

@@ -27,6 +27,7 @@ mod layer;
 pub mod listen;
 pub mod metrics;
 mod openapi;
+pub mod origin;
 mod pausing;
 pub mod problem;
 pub mod readiness;
@@ -42,6 +43,7 @@ mod tests;
 pub use caller::signed;
 
 use calls::ApiCall;
+use origin::HostNames;
 use problem::{Code, Problem};
 
 /// What the handlers share.
@@ -62,6 +64,8 @@ pub struct ApiState {
     pub metrics: Arc<Metrics>,
     /// The agent's name.
     pub agent: String,
+    /// By which names clients may ask for this API.
+    pub hosts: HostNames,
     /// The largest body, in bytes.
     pub body_limit: usize,
     /// How long the store may take for one request.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::{HeaderMap, Request, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, Request, StatusCode};
 use pointsman_edges::EdgeFollower;
 use pointsman_events::EventFollower;
 use pointsman_memory::MemoryStore;
@@ -124,6 +124,7 @@ impl Api {
             readiness: Readiness::new(receiver, stop.clone()),
             metrics: Arc::new(Metrics::new(|_| ()).0),
             agent: "agent-1".to_owned(),
+            hosts: HostNames::default(),
             body_limit: 1 << 20,
             patience: PATIENCE,
         };
@@ -148,7 +149,9 @@ impl Api {
         *self.table.write().unwrap() = table;
     }
 
-    async fn send(&self, request: Request<Body>) -> Answer {
+    async fn send(&self, mut request: Request<Body>) -> Answer {
+        let host = HeaderValue::from_static("127.0.0.1:8081");
+        request.headers_mut().entry("host").or_insert(host);
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (head, body) = response.into_parts();
         let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap();

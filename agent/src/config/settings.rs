@@ -188,6 +188,11 @@ pub const SETTINGS: &[Setting] = &[
     )
     .default("127.0.0.1:8081"),
     setting(
+        "admin.hosts",
+        "NAME,…",
+        "Names by which clients ask for the admin API, beside addresses, localhost and names without a dot.",
+    ),
+    setting(
         "admin.body_limit",
         "SIZE",
         "Largest body of a request to the admin API.",

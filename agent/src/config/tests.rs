@@ -290,6 +290,22 @@ fn halves_of_a_pair_are_mistakes() {
 }
 
 #[test]
+fn names_of_the_admin_api() {
+    let hosts = |text| from_env(&[("POINTSMAN_AGENT_ADMIN_HOSTS", text)]);
+    let config = hosts("Agent.example.com, agents.internal").unwrap();
+    assert_eq!(config.admin.hosts, ["agent.example.com", "agents.internal"]);
+    for bad in [
+        "*.example.com",
+        "agent.example.com:8081",
+        "10.0.0.1",
+        ",",
+        "http://a",
+    ] {
+        hosts(bad).unwrap_err();
+    }
+}
+
+#[test]
 fn sizes_and_other_bounded_values() {
     for (text, bytes) in [
         ("1", 1),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use axum::http::Uri;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use pointsman_model::Host;
 
 /// All that RFC 3986 does not leave unreserved.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
@@ -199,6 +200,16 @@ fn check_port(uri: &Uri) -> Result<(), String> {
 
 /// No message repeats an endpoint: a text that is no URL may hold a password
 /// anywhere. The number says which one is meant.
+pub(super) fn hosts(text: &str) -> Result<Vec<String>, String> {
+    let names = text.split(',').map(str::trim).map(Host::from_user);
+    let names: Result<Vec<_>, _> = names.collect();
+    let names = names.map_err(|bad| bad.detail)?;
+    match names.iter().find(|name| !name.is_name()) {
+        Some(other) => Err(format!("{other} is not a name, like agent.example.com")),
+        None => Ok(names.iter().map(ToString::to_string).collect()),
+    }
+}
+
 pub(super) fn endpoints(text: &str) -> Result<Vec<String>, String> {
     const ACCEPTED: &str =
         "accepted: http://host:port or https://host:port; several are separated by commas";

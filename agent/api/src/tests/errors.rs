@@ -311,3 +311,31 @@ async fn a_method_that_is_no_call_is_refused_as_such_also_with_a_query() {
         answer.refused(405, "method_not_allowed");
     }
 }
+
+#[tokio::test]
+async fn a_request_that_is_meant_for_others_gets_nowhere() {
+    let api = Api::new();
+    for (headers, status, code) in [
+        ([("host", "evil.example:8081")], 421, "foreign_host"),
+        ([("host", "user@127.0.0.1")], 400, "bad_host_header"),
+        ([("origin", "http://evil.example")], 403, "foreign_origin"),
+    ] {
+        for (method, path, body) in [
+            ("PUT", "/v1/routes/a.example", SHOP),
+            ("GET", "/v1/status", ""),
+            ("GET", "/livez", ""),
+            ("OPTIONS", "/v1/routes", ""),
+            ("GET", "/none", ""),
+        ] {
+            let answer = api.call(method, path, &headers, body).await;
+            answer.refused(status, code);
+            let cors = answer.headers.keys();
+            let mut cors = cors.filter(|name| name.as_str().starts_with("access-control"));
+            assert_eq!(cors.next(), None);
+        }
+    }
+    assert!(api.stored("routes/a.example").await.is_none());
+    let own = [("origin", "http://127.0.0.1:8081")];
+    let answer = api.call("PUT", "/v1/routes/a.example", &own, SHOP).await;
+    answer.revision();
+}

@@ -26,7 +26,7 @@ impl Api {
     }
 
     async fn stream(&self, path: &str, headers: &[(&str, &str)]) -> Stream {
-        let mut request = Request::builder().uri(path);
+        let mut request = Request::builder().uri(path).header("host", "agent");
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
