@@ -36,6 +36,8 @@ mod sets;
 mod settings;
 mod status;
 mod storage;
+mod warnings;
+mod writing;
 #[cfg(test)]
 mod tests;
 

@@ -70,7 +70,6 @@ impl Answer {
         assert_eq!(self.status, 200, "{}", self.text);
         let body = self.json();
         let revision = body["revision"].as_i64().unwrap();
-        assert_eq!(body, json!({ "revision": revision }));
         revision
     }
 
