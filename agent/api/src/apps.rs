@@ -59,7 +59,11 @@ pub(super) async fn get(
         Ok(policy) => {
             let effective = clamped(&state, &policy);
             let effective = effective.map(|policy| of_model(&policy.to_value()));
-            (Some(of_model(&policy.to_value())?), effective.transpose()?, None)
+            (
+                Some(of_model(&policy.to_value())?),
+                effective.transpose()?,
+                None,
+            )
         }
         Err(bad) => (None, None, Some(bad_value(&bad))),
     };

@@ -16,7 +16,7 @@ use tracing::Instrument as _;
 
 use super::ApiState;
 use super::apps::settings;
-use super::caller::Caller;
+use super::caller::{Caller, current_is_admin};
 use super::extract::{InstanceParam, JsonBody, Precondition};
 use super::problem::{Code, Problem};
 use super::registering::{InstanceKeys, Registering, deregister};
@@ -43,6 +43,7 @@ pub(super) async fn put(
         instance,
         ttl,
         condition,
+        is_admin: current_is_admin(),
     };
     whole(state.patience, put.run()).await
 }

@@ -36,10 +36,10 @@ mod sets;
 mod settings;
 mod status;
 mod storage;
-mod warnings;
-mod writing;
 #[cfg(test)]
 mod tests;
+mod warnings;
+mod writing;
 
 pub use caller::signed;
 

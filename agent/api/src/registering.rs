@@ -18,7 +18,6 @@ use pointsman_store::{
 use pointsman_wire::{OwnerName, WarningCode};
 
 use super::ApiState;
-use super::caller::current_is_admin;
 use super::problem::{Code, Problem};
 use super::storage::{Thing, deleted};
 use super::writing::Writing;
@@ -70,6 +69,8 @@ pub(super) struct Registering {
     /// Seconds.
     pub(super) ttl: Option<u64>,
     pub(super) condition: Option<Condition>,
+    /// Whether it may take another app's address.
+    pub(super) is_admin: bool,
 }
 
 impl Registering {
@@ -109,9 +110,7 @@ impl Registering {
     }
 
     fn is_heartbeat(&self, kv: &KeyValue, lease: LeaseId) -> bool {
-        lease != 0
-            && lease == kv.lease
-            && self.is_unchanged(Some(kv))
+        lease != 0 && lease == kv.lease && self.is_unchanged(Some(kv))
     }
 
     /// Whether the registration that is there says the same.
@@ -132,7 +131,7 @@ impl Registering {
         let Some((app, id)) = owner.filter(|(app, _)| **app != *self.names.app.as_str()) else {
             return Ok(());
         };
-        if !current_is_admin() {
+        if !self.is_admin {
             let detail = format!("{addr} is the address of another app's live instance");
             return Err(Problem::new(Code::AddressTaken, detail).field("addr"));
         }

@@ -33,6 +33,7 @@ mod routes;
 mod sets;
 mod settings;
 mod status;
+mod tenants;
 
 const PATIENCE: Duration = Duration::from_secs(3);
 

@@ -51,12 +51,23 @@ fn special_addresses_are_refused_unless_their_network_is_named() {
         ("64:ff9b::7f00:0/104", "[64:ff9b::127.0.0.1]:80"),
         ("fe80::/10", "[fe80::1]:80"),
     ] {
-        assert!(allows(Some(&format!(r#"["{network}"]"#)), address), "{network}");
+        assert!(
+            allows(Some(&format!(r#"["{network}"]"#)), address),
+            "{network}"
+        );
         assert!(!allows(Some(&format!(r#"["{network}"]"#)), "10.0.0.1:80"));
     }
     // A neighbour's network does not name that of a metadata service.
-    assert!(!allows(Some(r#"["127.0.0.0/8"]"#), "[64:ff9b::127.0.0.1]:80"));
-    for address in ["10.0.0.1:80", "[fd00::1]:80", "[2002:a00:1::1]:80", "[64:ff9b::8.8.8.8]:80"] {
+    assert!(!allows(
+        Some(r#"["127.0.0.0/8"]"#),
+        "[64:ff9b::127.0.0.1]:80"
+    ));
+    for address in [
+        "10.0.0.1:80",
+        "[fd00::1]:80",
+        "[2002:a00:1::1]:80",
+        "[64:ff9b::8.8.8.8]:80",
+    ] {
         assert!(allows(None, address), "{address}");
     }
 }
@@ -69,7 +80,14 @@ fn ports_can_be_limited() {
     assert!(!allows("10.0.0.1:81") && !allows("10.0.0.1:1023"));
     let again = Settings::from_user(settings.to_value().as_bytes());
     assert_eq!(again, Ok(settings));
-    for bad in [r#"["0"]"#, r#"["9-8"]"#, "[80]", "[]", r#"["1-70000"]"#, r#""80""#] {
+    for bad in [
+        r#"["0"]"#,
+        r#"["9-8"]"#,
+        "[80]",
+        "[]",
+        r#"["1-70000"]"#,
+        r#""80""#,
+    ] {
         let value = format!(r#"{{"allowed_ports":{bad}}}"#);
         let bad = Settings::from_user(value.as_bytes()).unwrap_err();
         assert_eq!(bad.field.as_deref(), Some("allowed_ports"));
@@ -80,7 +98,10 @@ fn ports_can_be_limited() {
 fn host_bits_of_a_network_are_refused_by_the_api_and_dropped_in_old_values() {
     let value = br#"{"allowed_networks":["10.0.0.1/8"]}"#;
     let bad = Settings::from_user(value).unwrap_err();
-    assert!(bad.detail.contains(r#"did you mean "10.0.0.0/8""#), "{bad:?}");
+    assert!(
+        bad.detail.contains(r#"did you mean "10.0.0.0/8""#),
+        "{bad:?}"
+    );
     let stored = Settings::from_value(value).unwrap();
     assert_eq!(stored.to_value(), r#"{"allowed_networks":["10.0.0.0/8"]}"#);
 }
@@ -95,7 +116,10 @@ fn no_policy_exceeds_a_ceiling() {
         (r#"{"read_timeout":"1h"}"#, "read_timeout"),
         (r#"{"max_conns":65535}"#, "max_conns"),
         (r#"{"retries":3}"#, "retries"),
-        (r#"{"health_check":{"interval":"4s"}}"#, "health_check.interval"),
+        (
+            r#"{"health_check":{"interval":"4s"}}"#,
+            "health_check.interval",
+        ),
         (r#"{"health_check":{}}"#, "health_check.timeout"),
     ] {
         let policy = Policy::from_value(policy.as_bytes()).unwrap();

@@ -13,7 +13,10 @@ fn state(table: &Table, app: &str) -> InstanceState {
 fn an_instance_without_weight_displaces_nobody() {
     let mut table = Table::new();
     apply(&mut table, &put("instances/a/1", AT_1, 2, 2));
-    assert_eq!(apply(&mut table, &put("instances/b/1", IDLE, 3, 3)), ["inst:b 1=gone"]);
+    assert_eq!(
+        apply(&mut table, &put("instances/b/1", IDLE, 3, 3)),
+        ["inst:b 1=gone"]
+    );
     assert_eq!(state(&table, "a"), InstanceState::Live);
     // With a weight it does, and without one again the first is back.
     apply(&mut table, &put("instances/b/1", AT_1, 3, 4));
@@ -43,7 +46,11 @@ fn a_draining_instance_displaces_nobody() {
 #[test]
 fn a_special_address_derives_to_nothing_and_is_shown_as_bad() {
     let mut table = Table::new();
-    for addr in ["127.0.0.1:8081", "169.254.169.254:80", "[64:ff9b::127.0.0.1]:80"] {
+    for addr in [
+        "127.0.0.1:8081",
+        "169.254.169.254:80",
+        "[64:ff9b::127.0.0.1]:80",
+    ] {
         let next = table.revision() + 1;
         let put = put("instances/a/1", addr, 2, next);
         assert_eq!(apply(&mut table, &put), ["inst:a 1=gone"]);
@@ -88,7 +95,9 @@ fn it_knows_what_a_write_would_collide_with() {
     assert_eq!(table.wildcard_above("*.example.com"), None);
     assert_eq!(table.wildcard_above("example.com"), None);
     assert!(!table.has_routes_beneath("*.example.com") && table.has_routes_beneath("*"));
-    let (app, _) = table.serving_at(pointsman_model::Address::new(AT_1).unwrap()).unwrap();
+    let (app, _) = table
+        .serving_at(pointsman_model::Address::new(AT_1).unwrap())
+        .unwrap();
     assert_eq!(&*app, "a");
     let settings = Settings::from_value(br#"{"allowed_networks":["10.0.0.0/24"]}"#).unwrap();
     let found = table.out_of_service(&settings, None, 9);
