@@ -120,7 +120,9 @@ impl Around {
         let writing = Writing::new(query.dry_run, query.force);
         let request = Request::from_parts(parts, body);
         let response = writing.serve(next.run(request)).await;
-        if let Some(MadeAt(revision)) = response.extensions().get() {
+        if query.wait.is_some()
+            && let Some(MadeAt(revision)) = response.extensions().get()
+        {
             self.state.live_everywhere(*revision, patience).await?;
         }
         Ok(response)

@@ -24,6 +24,21 @@ pub struct Changed {
     pub out_of_service: Option<usize>,
 }
 
+impl Changed {
+    /// A write of this revision, of which nothing else is to be said.
+    pub fn at(revision: i64) -> Self {
+        Self {
+            revision: Some(revision),
+            ..Self::default()
+        }
+    }
+
+    /// The revision; 0 if nothing was written.
+    pub fn revision(&self) -> i64 {
+        self.revision.unwrap_or_default()
+    }
+}
+
 /// What may be a mistake.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Warning {
