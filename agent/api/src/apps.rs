@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 use axum::extract::State;
 use axum::response::Response;
 use pointsman_mirror::table::{InstanceState, InstanceView};
-use pointsman_model::{Key, Policy};
+use pointsman_model::{Key, Policy, Settings};
 use pointsman_store::{Condition, Revision};
 use pointsman_wire::{
     AppAnswer, AppItem, AppList, InstanceItem, InstanceWord, ListQuery, OwnerName,
@@ -27,6 +27,9 @@ pub(super) async fn put(
     JsonBody(body): JsonBody,
 ) -> Result<Response, Problem> {
     let policy = Policy::from_value(&body)?;
+    if let Some(ceilings) = settings(&state).and_then(|settings| settings.ceilings) {
+        ceilings.check(&policy)?;
+    }
     let thing = Thing::new(Key::App(app));
     let condition = condition.unwrap_or(Condition::Always);
     let revision = state
@@ -52,21 +55,47 @@ pub(super) async fn get(
     }
     let revision = stored.as_ref().map(|kv| kv.mod_revision);
     let stored = stored.map_or(Ok(Policy::default()), |kv| Policy::from_value(&kv.value));
-    let (policy, bad) = match stored {
-        Ok(policy) => (Some(of_model(&policy.to_value())?), None),
-        Err(bad) => (None, Some(bad_value(&bad))),
+    let (policy, effective, bad) = match stored {
+        Ok(policy) => {
+            let effective = clamped(&state, &policy);
+            let effective = effective.map(|policy| of_model(&policy.to_value()));
+            (
+                Some(of_model(&policy.to_value())?),
+                effective.transpose()?,
+                None,
+            )
+        }
+        Err(bad) => (None, None, Some(bad_value(&bad))),
     };
     let live = instances.iter().filter(|i| i.state == InstanceState::Live);
     let body = AppAnswer {
         app: app.as_str().to_owned(),
         revision,
         policy,
+        effective,
         bad,
         live: live.count(),
         instances: instances.into_iter().map(item).collect(),
         instances_at: at,
     };
     Ok(shown(&body, revision))
+}
+
+/// The settings that the table knows; `None` while they are bad.
+pub(super) fn settings(state: &ApiState) -> Option<Settings> {
+    let table = state.table.read().unwrap_or_else(PoisonError::into_inner);
+    table.settings()
+}
+
+/// The policy as it holds, if ceilings change it.
+fn clamped(state: &ApiState, policy: &Policy) -> Option<Policy> {
+    let settings = settings(state)?;
+    let without = Settings {
+        ceilings: None,
+        ..settings.clone()
+    };
+    let effective = settings.effective(policy);
+    (effective != without.effective(policy)).then_some(effective)
 }
 
 /// All instances of an app, page by page: the table is held for one page at a

@@ -7,8 +7,11 @@ use std::sync::Arc;
 use pointsman_model::Actor;
 use pointsman_store::{SignedStore, Store};
 
+use super::writing::DryStore;
+
 tokio::task_local! {
     static CALLER: Caller;
+    pub(super) static IS_ADMIN: bool;
 }
 
 /// A client with its request.
@@ -34,12 +37,18 @@ impl Caller {
 /// A store in which each write is that of the client whose call the task serves.
 pub fn signed(store: Arc<dyn Store>, agent: &str) -> Arc<dyn Store> {
     let agent = agent.to_owned();
-    Arc::new(SignedStore::new(store, move || {
+    let signed = SignedStore::new(store, move || {
         let caller = CALLER.try_with(Caller::clone).ok()?;
         Some(Actor::Api {
             agent: agent.clone(),
             caller: caller.address.map(|address| address.to_string()),
             request: caller.request,
         })
-    }))
+    });
+    Arc::new(DryStore(Arc::new(signed)))
+}
+
+/// Whether this call's client may take what belongs to others.
+pub(super) fn current_is_admin() -> bool {
+    IS_ADMIN.try_with(|is_admin| *is_admin).unwrap_or(true)
 }

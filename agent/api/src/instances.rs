@@ -4,7 +4,7 @@
 //! heartbeat: it renews the lease that the key carries, whichever agent
 //! granted it, and makes no new revision.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
@@ -15,10 +15,12 @@ use serde_json::Value;
 use tracing::Instrument as _;
 
 use super::ApiState;
-use super::caller::Caller;
+use super::apps::settings;
+use super::caller::{Caller, current_is_admin};
 use super::extract::{InstanceParam, JsonBody, Precondition};
 use super::problem::{Code, Problem};
 use super::registering::{InstanceKeys, Registering, deregister};
+use super::writing::Writing;
 
 const SHORTEST_TTL: u64 = 2;
 const LONGEST_TTL: u64 = 24 * 3600;
@@ -32,11 +34,7 @@ pub(super) async fn put(
     let (instance, ttl) = parse(&body)?;
     // By the settings that the table knows; the table judges again when the
     // instance comes by.
-    let settings = {
-        let table = state.table.read().unwrap_or_else(PoisonError::into_inner);
-        table.settings()
-    };
-    if let Some(settings) = settings {
+    if let Some(settings) = settings(&state) {
         settings.check(instance.addr)?;
     }
     let put = Registering {
@@ -45,6 +43,7 @@ pub(super) async fn put(
         instance,
         ttl,
         condition,
+        is_admin: current_is_admin(),
     };
     whole(state.patience, put.run()).await
 }
@@ -69,7 +68,7 @@ pub(super) async fn whole<F>(patience: Duration, calls: F) -> Result<Response, P
 where
     F: Future<Output = Result<Response, Problem>> + Send + 'static,
 {
-    let calls = Caller::current().serve(calls);
+    let calls = Caller::current().serve(Writing::current().serve(calls));
     let calls = tokio::spawn(calls.in_current_span());
     match tokio::time::timeout(patience, calls).await {
         Ok(Ok(answer)) => answer,

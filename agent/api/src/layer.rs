@@ -20,6 +20,7 @@ use super::caller::Caller;
 use super::edges::{MadeAt, patience};
 use super::extract::Params;
 use super::problem::{Code, Problem};
+use super::writing::Writing;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const LONGEST_URI: usize = 8 << 10;
@@ -99,9 +100,12 @@ impl Around {
     /// so.
     async fn run(&self, request: Request, route: &str, next: Next) -> Response {
         let call = (request.method().clone(), route);
-        let has_query = request.uri().query().is_some_and(|q| !q.is_empty());
-        if !has_query || !self.writes.contains(&call) {
+        if !self.writes.contains(&call) {
             return next.run(request).await;
+        }
+        let has_query = request.uri().query().is_some_and(|q| !q.is_empty());
+        if !has_query {
+            return Writing::default().serve(next.run(request)).await;
         }
         match self.run_and_wait(request, next).await {
             Ok(response) => response,
@@ -113,8 +117,12 @@ impl Around {
         let (mut parts, body) = request.into_parts();
         let Params(query) = Params::<WriteQuery>::from_request_parts(&mut parts, &()).await?;
         let patience = patience("wait", query.wait.as_deref(), Duration::ZERO)?;
-        let response = next.run(Request::from_parts(parts, body)).await;
-        if let Some(MadeAt(revision)) = response.extensions().get() {
+        let writing = Writing::new(query.dry_run, query.force);
+        let request = Request::from_parts(parts, body);
+        let response = writing.serve(next.run(request)).await;
+        if query.wait.is_some()
+            && let Some(MadeAt(revision)) = response.extensions().get()
+        {
             self.state.live_everywhere(*revision, patience).await?;
         }
         Ok(response)

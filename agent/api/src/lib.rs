@@ -39,6 +39,8 @@ mod status;
 mod storage;
 #[cfg(test)]
 mod tests;
+mod warnings;
+mod writing;
 
 pub use caller::signed;
 

@@ -20,6 +20,7 @@ use super::instances::whole;
 use super::problem::{Code, Problem};
 use super::registering::{TRIES, contended, done, still};
 use super::storage::{Thing, deleted};
+use super::writing::Writing;
 
 const DEFAULT_LENGTH: u64 = 30;
 const LONGEST: u64 = 3600;
@@ -36,7 +37,8 @@ pub(super) async fn put(
         .map_err(|bad| Problem::new(Code::BadQuery, bad.detail).field("max"))?;
     let waits = patience("wait", query.wait.as_deref(), Duration::ZERO)?;
     let put = set(Arc::clone(&state), host, pause, seconds, condition);
-    let response = whole(state.patience, put).await?;
+    let writing = Writing::new(query.dry_run, false);
+    let response = writing.serve(whole(state.patience, put)).await?;
     if query.wait.is_some()
         && let Some(MadeAt(revision)) = response.extensions().get()
     {

@@ -5,7 +5,7 @@
 //! the instance's own lease, and is moved, or deleted, in one transaction with
 //! it. So it ends when the instance does.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use axum::response::Response;
@@ -15,9 +15,12 @@ use pointsman_store::{
     Compare, Condition, KeyValue, Lease, LeaseId, Op, Revision, StoreError, Written,
 };
 
+use pointsman_wire::{OwnerName, WarningCode};
+
 use super::ApiState;
 use super::problem::{Code, Problem};
 use super::storage::{Thing, deleted};
+use super::writing::Writing;
 
 /// How often a write is tried that others come in between, or whose answer is
 /// lost.
@@ -26,6 +29,7 @@ const PAUSES: [Duration; 2] = [Duration::from_millis(20), Duration::from_millis(
 
 /// The keys of an instance.
 pub(super) struct InstanceKeys {
+    app: AppName,
     instance: Thing,
     draining: Thing,
     health: Thing,
@@ -36,7 +40,8 @@ impl InstanceKeys {
         Self {
             instance: Thing::new(Key::Instance(app.clone(), id.clone())),
             draining: Thing::new(Key::Override(app.clone(), id.clone())),
-            health: Thing::new(Key::Health(app, id)),
+            health: Thing::new(Key::Health(app.clone(), id)),
+            app,
         }
     }
 
@@ -64,6 +69,8 @@ pub(super) struct Registering {
     /// Seconds.
     pub(super) ttl: Option<u64>,
     pub(super) condition: Option<Condition>,
+    /// Whether it may take another app's address.
+    pub(super) is_admin: bool,
 }
 
 impl Registering {
@@ -74,6 +81,9 @@ impl Registering {
             let now = self.state.read(thing).await?;
             thing.check(self.condition, now.as_ref())?;
             let before = now.as_ref().map_or(0, |kv| kv.lease);
+            if !self.is_unchanged(now.as_ref()) {
+                self.may_take_address()?;
+            }
             let lease = match self.ttl {
                 None => 0,
                 Some(ttl) => self.state.lease_for(before, ttl).await?,
@@ -100,9 +110,46 @@ impl Registering {
     }
 
     fn is_heartbeat(&self, kv: &KeyValue, lease: LeaseId) -> bool {
-        lease != 0
-            && lease == kv.lease
-            && Instance::from_value(&kv.value).as_ref() == Ok(&self.instance)
+        lease != 0 && lease == kv.lease && self.is_unchanged(Some(kv))
+    }
+
+    /// Whether the registration that is there says the same.
+    fn is_unchanged(&self, now: Option<&KeyValue>) -> bool {
+        now.is_some_and(|kv| Instance::from_value(&kv.value).as_ref() == Ok(&self.instance))
+    }
+
+    /// Refuses the address of another app's instance that takes requests, unless
+    /// an admin calls; the answer says what becomes of the two then. By what the
+    /// table knows: of two that come at the same moment, both may be let in, and
+    /// the younger one wins.
+    fn may_take_address(&self) -> Result<(), Problem> {
+        let (addr, state) = (self.instance.addr, &self.state);
+        let owner = {
+            let table = state.table.read().unwrap_or_else(PoisonError::into_inner);
+            table.serving_at(addr)
+        };
+        let Some((app, id)) = owner.filter(|(app, _)| **app != *self.names.app.as_str()) else {
+            return Ok(());
+        };
+        if !self.is_admin {
+            let detail = format!("{addr} is the address of another app's live instance");
+            return Err(Problem::new(Code::AddressTaken, detail).field("addr"));
+        }
+        if self.instance.shared {
+            return Ok(());
+        }
+        if self.instance.weight == 0 {
+            let detail = format!("{app}/{id} has {addr}, so this instance gets no requests");
+            Writing::warn(WarningCode::AddressShadowed, detail);
+            return Ok(());
+        }
+        let detail = format!("{app}/{id} had {addr}, and gets no requests any more");
+        Writing::warn(WarningCode::AddressDisplaced, detail);
+        Writing::displaces(OwnerName {
+            app: app.into(),
+            id: id.into(),
+        });
+        Ok(())
     }
 
     /// Whether it is at another address: that is another process, and a new
@@ -147,6 +194,10 @@ impl Registering {
             Err(StoreError::Unavailable(_)) => {}
             Ok(Written::Conflict(_)) => return Ok(None),
             Err(error) => return Err(error.into()),
+        }
+        // The instance is there still, so what follows would find it.
+        if Writing::current().dry_run {
+            return Ok(Some(kv.mod_revision));
         }
         // From here on the instance is missing, so this is not given up early.
         let value = self.instance.to_value();

@@ -47,6 +47,7 @@ pub(super) async fn put(
     JsonBody(body): JsonBody,
 ) -> Result<Response, Problem> {
     let route = Route::from_value(&body)?;
+    state.warn_of_route(&host, &route);
     let thing = Thing::new(Key::Route(host));
     let condition = condition.unwrap_or(Condition::Always);
     let revision = state.write(&thing, &route.to_value(), 0, condition).await?;

@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use pointsman_model::{Bad, Key};
 use pointsman_store::{Condition, KeyValue, LeaseId, Op, Revision, StoreError, Written};
-use pointsman_wire::{BadValue, Changed};
+use pointsman_wire::BadValue;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -16,6 +16,7 @@ use super::ApiState;
 use super::edges::MadeAt;
 use super::extract::etag;
 use super::problem::{Code, Problem};
+use super::writing::Writing;
 
 /// A thing of the registry: its key, and its path in this API.
 pub(super) struct Thing {
@@ -99,7 +100,9 @@ impl Thing {
     /// (its name may have been folded).
     pub(super) fn written(&self, revision: Revision) -> Response {
         let mut headers = HeaderMap::new();
-        headers.insert(header::ETAG, etag(revision));
+        if !Writing::current().dry_run {
+            headers.insert(header::ETAG, etag(revision));
+        }
         if let Ok(path) = HeaderValue::from_str(&self.path()) {
             headers.insert(header::LOCATION, path);
         }
@@ -166,8 +169,11 @@ pub(super) fn deleted(thing: &Thing, revision: Revision) -> Response {
 
 /// The answer to a write. It carries the revision to the layer that may wait.
 fn changed(revision: Revision) -> Response {
-    let mut response = json_body(&Changed { revision });
-    response.extensions_mut().insert(MadeAt(revision));
+    let answer = Writing::current().answer(revision);
+    let mut response = json_body(&answer);
+    if let Some(revision) = answer.revision {
+        response.extensions_mut().insert(MadeAt(revision));
+    }
     response
 }
 

@@ -15,7 +15,7 @@ use clap::Args;
 use hyper::Method;
 use pointsman_client::{CallError, WriteCondition, segment};
 use pointsman_model::{Key, SetName};
-use pointsman_wire::{Changed, Code, SetList};
+use pointsman_wire::{Code, SetList};
 use serde_json::{Value, json};
 
 use crate::around::for_programs;
@@ -174,7 +174,7 @@ async fn keep_set(
         .client
         .write(Method::PUT, &path, Some(&body), condition, None);
     match put.await {
-        Ok(Changed { revision }) => Ok(revision),
+        Ok(changed) => Ok(changed.revision()),
         Err(CallError::Refused(problem)) if problem.code == Code::PreconditionFailed => {
             let complaint =
                 format!("somebody else applies the set {name} at the same time; apply it again");
@@ -234,7 +234,7 @@ impl<'a> Applied<'a> {
             _ => client.write(Method::PUT, &path, body.as_deref(), condition, None),
         };
         match call.await {
-            Ok(changed) => Ok(changed.revision),
+            Ok(changed) => Ok(changed.revision()),
             Err(CallError::Refused(problem)) if problem.code == Code::PreconditionFailed => {
                 let now = changed_since(self.session, &step.key, step.before.clone()).await?;
                 match (now, &step.after) {

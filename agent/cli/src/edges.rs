@@ -122,7 +122,7 @@ pub(crate) async fn undrain(
         .client
         .write(Method::DELETE, &path, None, WriteCondition::Always, None);
     Ok(session.show(&delete.await?, |changed| {
-        let revision = changed.revision;
+        let revision = changed.revision();
         format!("{app}/{id} gets requests again, from revision {revision} on\n")
     }))
 }

@@ -59,7 +59,7 @@ pub(crate) async fn pause(
     Ok(session.show(&changed, |changed| {
         format!(
             "{host} is paused for {time}, revision {}\n",
-            changed.revision
+            changed.revision()
         )
     }))
 }
@@ -72,7 +72,7 @@ pub(crate) async fn resume(
     let call = session.client.resume(host.as_str(), args.wait);
     let changed = live(session, args.wait, call).await?;
     Ok(session.show(&changed, |changed| {
-        format!("{host} is resumed, revision {}\n", changed.revision)
+        format!("{host} is resumed, revision {}\n", changed.revision())
     }))
 }
 

@@ -237,7 +237,7 @@ async fn unchanged(
         let call = session.client.wait(revision, wait);
         live(session, key, call, args.wait).await?;
     }
-    let changed = Changed { revision };
+    let changed = Changed::at(revision);
     Ok(said(session, key, &changed, "unchanged", args.wait))
 }
 
@@ -253,7 +253,7 @@ fn said(
         format!(
             "{} {done} at revision {}{live}\n",
             title(key),
-            changed.revision
+            changed.revision()
         )
     })
 }

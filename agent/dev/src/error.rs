@@ -42,6 +42,9 @@ pub enum DevError {
         /// The flag of the second one.
         flag: &'static str,
     },
+    /// etcd answers, and takes no settings.
+    #[error("the settings that allow loopback cannot be written to etcd")]
+    Settings(#[from] etcd_client::Error),
     /// Another `pointsman-dev` works in this folder.
     #[error(
         "pointsman-dev already runs{} with its data in {}: stop it with Ctrl-C there, or start \

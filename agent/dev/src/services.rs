@@ -16,7 +16,7 @@ mod redis;
 mod register;
 
 pub use agent::{AgentConfig, AgentProcess};
-pub use etcd::{EtcdConfig, EtcdProcess};
+pub use etcd::{EtcdConfig, EtcdProcess, LOOPBACK_SETTINGS, allow_loopback};
 pub use nginx::{NginxConfig, NginxProcess};
 pub use nginx_program::NginxProgram;
 pub use redis::{RedisConfig, RedisProcess};

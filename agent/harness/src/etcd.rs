@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use pointsman_dev::process::{Launcher, Process, Spec};
+use pointsman_dev::services::allow_loopback;
 use pointsman_dev::{DevError, http, ports};
 use pointsman_store::Store;
 use pointsman_store::etcd::{EtcdOptions, EtcdStore};
@@ -127,7 +128,8 @@ impl EtcdNode {
         })
     }
 
-    /// Waits until it has a leader.
+    /// Waits until it has a leader; from then on instances may be on loopback,
+    /// unless it asks for a login.
     pub async fn ready(&mut self) -> Result<(), DevError> {
         let addr = self.client;
         let answers = self.process.answers(PATIENCE, async || {
@@ -140,7 +142,11 @@ impl EtcdNode {
                 Err(answer.text())
             }
         });
-        answers.await
+        answers.await?;
+        match allow_loopback(&self.url()).await {
+            Ok(()) | Err(DevError::Settings(_)) => Ok(()),
+            Err(other) => Err(other),
+        }
     }
 
     /// The same through a store, where it takes TLS or a login.

@@ -19,6 +19,7 @@ use pointsman_store::{Event, KeyValue, Revision};
 
 mod annotations;
 mod apps;
+mod conflicts;
 mod derivation;
 mod frozen;
 mod index;
@@ -37,6 +38,7 @@ mod view;
 
 use annotations::Annotations;
 use apps::Apps;
+pub use conflicts::{OutOfService, RouteOwner, apps_of};
 use derivation::Derivation;
 use frozen::Frozen;
 use index::TableIndex;

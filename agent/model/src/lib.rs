@@ -16,6 +16,7 @@ mod key;
 mod kind;
 mod marks;
 mod name;
+mod network;
 #[cfg(test)]
 mod parsers;
 mod path;
@@ -42,8 +43,8 @@ pub use name::{AppName, EdgeName, InstanceId, SetName};
 pub use path::Path;
 pub use pause::Pause;
 pub use policy::{
-    Balance, CheckKind, CheckStatus, FailOn, Failure, HealthCheck, InitialState, Policy, SameSite,
-    Scheme, ServerName, Sticky, WakeUp,
+    Balance, Ceilings, CheckKind, CheckStatus, FailOn, Failure, HealthCheck, InitialState, Policy,
+    SameSite, Scheme, ServerName, Sticky, WakeUp,
 };
 pub use record::{Change, Element, changes_json};
 pub use route::{

@@ -10,6 +10,7 @@ use super::{Bad, HashBy};
 use crate::Revision;
 
 mod balance;
+mod ceilings;
 mod consistency;
 mod health_check;
 mod kinds;
@@ -21,6 +22,7 @@ mod tests;
 mod wake;
 
 pub use balance::Balance;
+pub use ceilings::Ceilings;
 pub use health_check::{CheckKind, CheckStatus, HealthCheck, InitialState};
 use kinds::{HeaderName, Millis, PolicyField, Whole};
 pub use passive::{FailOn, Failure};

@@ -189,7 +189,7 @@ impl Prober {
         self.drop_target(name);
         self.tokens += 1;
         let now = Instant::now();
-        let check = self.followed.share(seen.check);
+        let check = self.followed.share(&seen.check);
         let due = if at_once || seen.standing == Standing::Pending {
             now
         } else {

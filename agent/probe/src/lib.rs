@@ -140,7 +140,7 @@ impl Target {
 }
 
 fn is_same(created: Revision, addr: Address, check: &HealthCheck, probed: &Probed<'_>) -> bool {
-    probed.created == created && probed.addr == addr && probed.check == check
+    probed.created == created && probed.addr == addr && *probed.check == *check
 }
 
 fn under_way(task: Option<&AbortHandle>) -> bool {

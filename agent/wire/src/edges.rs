@@ -124,6 +124,13 @@ pub struct WriteQuery {
     #[serde(default)]
     #[schema(nullable = false)]
     pub wait: Option<String>,
+    /// Whether to say what the write would do, and make none.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// Whether to make it even if more than half of the live instances would get
+    /// no requests any more.
+    #[serde(default)]
+    pub force: bool,
 }
 
 /// The query of a drain.

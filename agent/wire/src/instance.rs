@@ -44,6 +44,10 @@ pub struct AppAnswer {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub policy: Option<PolicyBody>,
+    /// What holds, if it is not the policy over the defaults: ceilings clamp it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub effective: Option<PolicyBody>,
     /// Why the value in etcd is no policy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]

@@ -17,7 +17,7 @@ mod set;
 mod settings;
 mod status;
 
-pub use answer::{BadValue, Changed};
+pub use answer::{BadValue, Changed, Warning, WarningCode};
 pub use edges::{
     DrainAnswer, DrainQuery, EdgeItem, EdgeList, EdgeReport, EdgeWord, LackingItem, LackingWord,
     WaitAnswer, WaitQuery, WriteQuery,
@@ -36,7 +36,7 @@ pub use route::{
     RedirectBody, RouteAnswer, RouteBody, RuleBody, TargetBody,
 };
 pub use set::{SetAnswer, SetBody, SetList};
-pub use settings::{SettingsAnswer, SettingsBody};
+pub use settings::{CeilingsBody, SettingsAnswer, SettingsBody};
 pub use status::{
     AgentName, BadKey, Contested, EtcdStatus, Lag, RecordCounts, RedisStatus, StatusAnswer,
 };

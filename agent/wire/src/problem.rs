@@ -60,6 +60,8 @@ codes! {
     MethodNotAllowed "method_not_allowed" 405 "Method not allowed",
     RequestTimeout "request_timeout" 408 "Request timeout",
     NotRouted "not_routed" 409 "Instance not routed to",
+    AddressTaken "address_taken" 409 "Address taken",
+    NeedsForce "needs_force" 409 "Needs force",
     EdgeReports "edge_reports" 409 "Edge still reports",
     PreconditionFailed "precondition_failed" 412 "Precondition failed",
     BodyTooLarge "body_too_large" 413 "Body too large",

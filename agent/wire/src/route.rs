@@ -228,4 +228,7 @@ pub struct PauseQuery {
     #[serde(default)]
     #[schema(nullable = false)]
     pub wait: Option<String>,
+    /// Whether to say what the write would do, and make none.
+    #[serde(default)]
+    pub dry_run: bool,
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use etcd_client::{Client, Compare, CompareOp, Txn, TxnOp};
 
 use super::{MAKE_DEPS, Service, create_dir};
 use crate::error::DevError;
@@ -12,6 +13,22 @@ use crate::process::{Launcher, Process, Spec};
 use crate::{http, programs};
 
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Settings for a registry whose instances are on this machine: anywhere else is
+/// allowed, too.
+pub const LOOPBACK_SETTINGS: &str =
+    r#"{"allowed_networks":["0.0.0.0/0","::/0","127.0.0.0/8","::1/128"]}"#;
+const SETTINGS: &str = "/pointsman/settings";
+
+/// Writes [`LOOPBACK_SETTINGS`] unless there are settings.
+pub async fn allow_loopback(url: &str) -> Result<(), DevError> {
+    let absent = Compare::create_revision(SETTINGS, CompareOp::Equal, 0);
+    let put = TxnOp::put(SETTINGS, LOOPBACK_SETTINGS, None);
+    let txn = Txn::new().when([absent]).and_then([put]);
+    let mut client = Client::connect([url], None).await?;
+    client.txn(txn).await?;
+    Ok(())
+}
 
 /// How to start it.
 #[derive(Clone, Debug)]
@@ -79,6 +96,7 @@ impl Service for EtcdProcess {
         &mut self.process
     }
 
+    /// Once it answers, instances may be on loopback.
     async fn ready(&mut self) -> Result<(), DevError> {
         let addr = self.client;
         self.process
@@ -93,6 +111,7 @@ impl Service for EtcdProcess {
                     Err(answer.text())
                 }
             })
-            .await
+            .await?;
+        allow_loopback(&self.url()).await
     }
 }

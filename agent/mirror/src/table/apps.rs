@@ -72,15 +72,13 @@ impl Apps {
         name: &str,
         id: &str,
         instance: Option<Stored<Instance>>,
+        draining: bool,
         touched: &mut Touched,
     ) -> [Option<Address>; 2] {
-        let claim = |stored: &Stored<Instance>| {
-            let value = stored.value.as_ref().filter(|instance| !instance.shared)?;
-            let claim = AddressClaim::new(stored.create_revision, name, id);
-            Some((value.addr, claim))
-        };
         let has = instance.is_some();
-        let mut claimed = instance.as_ref().and_then(claim);
+        let mut claimed = instance
+            .as_ref()
+            .and_then(|stored| claim(name, id, stored, draining));
         let instances = &mut self.app(name).instances;
         let old = match instance {
             Some(instance) => instances.insert(id.into(), instance),
@@ -95,7 +93,11 @@ impl Apps {
             _ => false,
         };
         self.instances = self.instances + usize::from(has) - usize::from(old.is_some());
-        let mut released = old.as_ref().and_then(claim);
+        let mut released = old.as_ref().and_then(|old| {
+            let addr = old.value.as_ref()?.addr;
+            let claim = self.owners.claim_of(addr, old.create_revision, name, id)?;
+            Some((addr, claim.clone()))
+        });
         if released == claimed {
             // A heartbeat.
             (released, claimed) = (None, None);
@@ -111,6 +113,27 @@ impl Apps {
         }
         self.drop_if_empty(name);
         addresses
+    }
+
+    /// Weighs the claim of an instance anew, whose draining may have changed;
+    /// touches those whose claims that changes.
+    pub(super) fn weigh(&mut self, name: &str, id: &str, draining: bool, touched: &mut Touched) {
+        let Some(member) = self.member(name, id) else {
+            return;
+        };
+        let Some((addr, becomes)) = claim(name, id, member.stored, draining) else {
+            return;
+        };
+        let created = member.stored.create_revision;
+        let Some(was) = self.owners.claim_of(addr, created, name, id).cloned() else {
+            return;
+        };
+        if was == becomes {
+            return;
+        }
+        let turned = self.owners.release(addr, &was).into_iter();
+        let turned = turned.chain(self.owners.claim(addr, becomes));
+        touched.extend(turned.flatten());
     }
 
     pub(super) fn get(&self, name: &str) -> Option<&App> {
@@ -235,6 +258,19 @@ impl Apps {
     }
 }
 
+/// What an instance claims: nothing if its address may be shared.
+fn claim(
+    name: &str,
+    id: &str,
+    stored: &Stored<Instance>,
+    draining: bool,
+) -> Option<(Address, AddressClaim)> {
+    let value = stored.value.as_ref().filter(|instance| !instance.shared)?;
+    let serves = value.weight > 0 && !draining;
+    let claim = AddressClaim::new(serves, stored.create_revision, name, id);
+    Some((value.addr, claim))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -250,11 +286,11 @@ mod tests {
         };
         let instance = Instance::from_value(b"10.0.0.1:80").ok();
         for id in ["1", "2"] {
-            apps.set_instance("shop", id, Some(stored(instance.clone())), touched);
+            apps.set_instance("shop", id, Some(stored(instance.clone())), false, touched);
         }
-        apps.set_instance("shop", "1", None, touched);
+        apps.set_instance("shop", "1", None, false, touched);
         assert_eq!(apps.by_key.len(), 1);
-        apps.set_instance("shop", "2", None, touched);
+        apps.set_instance("shop", "2", None, false, touched);
         assert!(apps.by_key.is_empty() && apps.by_name.is_empty());
         assert_eq!(apps.counts(), [0; 3]);
     }

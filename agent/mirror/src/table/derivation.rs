@@ -41,11 +41,8 @@ impl<'a> Derivation<'a> {
         if self.shaping.are_bad() {
             return Held::Frozen;
         }
-        let record = match self.shaping.defaults() {
-            None => policy.record(stored.mod_revision),
-            Some(defaults) => policy.over(defaults).record(stored.mod_revision),
-        };
-        Held::Value(record.into())
+        let effective = self.shaping.effective(policy);
+        Held::Value(effective.record(stored.mod_revision).into())
     }
 
     /// What an instance's element is.
@@ -117,7 +114,7 @@ impl<'a> Derivation<'a> {
         })
     }
 
-    fn is_draining(self, member: Member<'_>) -> bool {
+    pub(super) fn is_draining(self, member: Member<'_>) -> bool {
         let created = member.stored.create_revision;
         let overrides = &self.annotations.overrides;
         let found = overrides.about(member.name, member.id, created);

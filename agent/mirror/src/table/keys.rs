@@ -65,7 +65,13 @@ impl Table {
                 let (instance, bad) = Stored::read(kv, Instance::from_value);
                 let before = self.before(name, &key, bad);
                 let (app, id) = (app.as_str(), id.as_str());
-                let addresses = self.apps.set_instance(app, id, instance, touched);
+                let draining = instance.as_ref().is_some_and(|instance| {
+                    let overrides = &self.annotations.overrides;
+                    let found = overrides.about(app, id, instance.create_revision);
+                    found.is_some_and(|found| found.draining)
+                });
+                let apps = &mut self.apps;
+                let addresses = apps.set_instance(app, id, instance, draining, touched);
                 for addr in addresses.into_iter().flatten() {
                     self.index.note_address(&self.apps, &self.shaping, addr);
                 }
@@ -75,7 +81,10 @@ impl Table {
                 let (value, bad) = Stored::read(kv, Override::from_value);
                 let before = self.before(name, &key, bad);
                 let overrides = &mut self.annotations.overrides;
-                overrides.set(app.as_str(), id.as_str(), value, touched);
+                let (app, id) = (app.as_str(), id.as_str());
+                overrides.set(app, id, value, touched);
+                let draining = self.is_draining(app, id);
+                self.apps.weigh(app, id, draining, touched);
                 before
             }
             Key::Health(app, id) => {
@@ -118,6 +127,11 @@ impl Table {
             Key::Actor | Key::Rebuild | Key::Confirm | Key::Adopt | Key::Set(_) => return,
         };
         self.keep(before);
+    }
+
+    fn is_draining(&self, app: &str, id: &str) -> bool {
+        let member = self.apps.member(app, id);
+        member.is_some_and(|member| self.derivation().is_draining(member))
     }
 
     /// How many keys of a kind there are, as far as the table counts them.

@@ -1,5 +1,7 @@
-//! Who owns an address: the registration with the highest create revision. (A
-//! heartbeat moves only the mod revision, so it cannot win an address back.)
+//! Who owns an address: of the registrations that take requests (with a weight,
+//! and not draining) the one with the highest create revision, or if none does,
+//! of all. So whoever takes none displaces nobody that does. (A heartbeat moves
+//! only the mod revision, so it cannot win an address back.)
 //!
 //! Whether the settings allow an address makes no difference here: where they
 //! do not, no instance is routed to, whoever owns it.
@@ -12,14 +14,17 @@ use pointsman_store::Revision;
 /// An instance's registration, as a claim on its address: ordered by strength.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct AddressClaim {
+    /// Whether the instance takes requests.
+    serves: bool,
     created: Revision,
     app: Box<str>,
     id: Box<str>,
 }
 
 impl AddressClaim {
-    pub(super) fn new(created: Revision, app: &str, id: &str) -> Self {
+    pub(super) fn new(serves: bool, created: Revision, app: &str, id: &str) -> Self {
         Self {
+            serves,
             created,
             app: app.into(),
             id: id.into(),
@@ -28,6 +33,10 @@ impl AddressClaim {
 
     pub(super) fn element(&self) -> Element {
         Element::Instance(self.app.clone(), self.id.clone())
+    }
+
+    fn is_of(&self, created: Revision, app: &str, id: &str) -> bool {
+        self.created == created && *self.app == *app && *self.id == *id
     }
 
     pub(super) fn name(&self) -> String {
@@ -70,7 +79,24 @@ impl Owners {
     pub(super) fn is_owner(&self, addr: Address, created: Revision, app: &str, id: &str) -> bool {
         self.claims(addr)
             .last()
-            .is_some_and(|c| c.created == created && *c.app == *app && *c.id == *id)
+            .is_some_and(|claim| claim.is_of(created, app, id))
+    }
+
+    /// The claim of a registration, as it was made.
+    pub(super) fn claim_of(
+        &self,
+        addr: Address,
+        created: Revision,
+        app: &str,
+        id: &str,
+    ) -> Option<&AddressClaim> {
+        let mut claims = self.claims(addr).iter();
+        claims.find(|claim| claim.is_of(created, app, id))
+    }
+
+    /// The owner, if it takes requests.
+    pub(super) fn serving(&self, addr: Address) -> Option<&AddressClaim> {
+        self.claims(addr).last().filter(|claim| claim.serves)
     }
 
     /// The registrations at an address, the owner last.

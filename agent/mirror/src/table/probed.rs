@@ -1,5 +1,6 @@
 //! What the prober asks of the table.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use pointsman_model::{Address, HealthCheck};
@@ -10,14 +11,14 @@ use super::derivation::Derivation;
 use super::{Keys, Table};
 
 /// An instance that is to be probed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Probed<'a> {
     /// The revision at which it was registered.
     pub created: Revision,
     /// Where it listens.
     pub addr: Address,
     /// How it is probed.
-    pub check: &'a HealthCheck,
+    pub check: Cow<'a, HealthCheck>,
     /// What it is by what probes have found so far.
     pub standing: Standing,
     /// The mod revision of the key with what probes found.
@@ -64,7 +65,7 @@ impl<'a> Probed<'a> {
         routed_to.then(|| Probed {
             created: member.stored.create_revision,
             addr,
-            check,
+            check: derivation.shaping.limited(check),
             standing,
             found_at: derivation.found_at(member),
         })

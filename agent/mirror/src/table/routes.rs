@@ -109,6 +109,11 @@ impl Routes {
         }
     }
 
+    /// Whether other routes lie beneath a wildcard.
+    pub(super) fn has_beneath(&self, wildcard: &str) -> bool {
+        domain(wildcard).is_some_and(|domain| self.beneath.contains_key(domain))
+    }
+
     pub(super) fn record(&self, host: &str, route: &Stored<StoredRules>) -> Held {
         let Some(rules) = &route.value else {
             return Held::Frozen;
@@ -169,6 +174,11 @@ fn wildcard_of(domain: &str) -> String {
     } else {
         format!("*.{domain}")
     }
+}
+
+/// The wildcards above this route key, the most specific one first.
+pub(super) fn wildcards_above(host: &str) -> impl Iterator<Item = String> {
+    domains_above(host).map(wildcard_of)
 }
 
 /// The domains of all wildcards that lie above this route key.

@@ -1,10 +1,16 @@
 //! The settings in the table: what they let apps and instances be.
 
-use pointsman_model::{Address, Bad, Policy, Settings};
+use std::borrow::Cow;
+use std::sync::LazyLock;
+
+use pointsman_model::{Address, Bad, Ceilings, HealthCheck, Policy, Settings};
 use pointsman_store::Revision;
 
 use super::Held;
 use super::stored::Stored;
+
+/// What holds where there are no settings.
+static NONE: LazyLock<Settings> = LazyLock::new(Settings::default);
 
 /// The settings of the registry, as they shape records.
 #[derive(Debug, Default)]
@@ -31,8 +37,12 @@ impl Shaping {
         self.0.as_ref().is_some_and(|stored| stored.value.is_none())
     }
 
+    /// `None` while they are bad.
     fn good(&self) -> Option<&Settings> {
-        self.0.as_ref()?.value.as_ref()
+        match &self.0 {
+            None => Some(&NONE),
+            Some(stored) => stored.value.as_ref(),
+        }
     }
 
     /// Whether they allow an address. Bad ones forbid nothing, but freeze all
@@ -51,14 +61,35 @@ impl Shaping {
         self.good()?.defaults.as_deref()
     }
 
+    /// What policies as they hold follow from.
+    pub(super) fn shapes(&self) -> (Option<&Policy>, Option<&Ceilings>) {
+        let ceilings = self.good().and_then(|good| good.ceilings.as_deref());
+        (self.defaults(), ceilings)
+    }
+
+    /// A policy as it holds: over the defaults, beneath the ceilings.
+    pub(super) fn effective(&self, policy: &Policy) -> Policy {
+        let good = self.good();
+        good.map_or_else(|| policy.clone(), |settings| settings.effective(policy))
+    }
+
+    /// A health check as it holds: beneath the ceilings.
+    pub(super) fn limited<'a>(&self, check: &'a HealthCheck) -> Cow<'a, HealthCheck> {
+        match self.shapes() {
+            (_, None) => Cow::Borrowed(check),
+            (_, Some(ceilings)) => Cow::Owned(ceilings.limited(check)),
+        }
+    }
+
     /// What the element `app:*` is.
     pub(super) fn defaults_record(&self) -> Held {
         match &self.0 {
             None => Held::Nothing,
             Some(Stored { value: None, .. }) => Held::Frozen,
-            Some(stored) => self.defaults().map_or(Held::Nothing, |defaults| {
-                Held::Value(defaults.record(stored.mod_revision).into())
-            }),
+            Some(stored) => match self.effective(&Policy::default()) {
+                none if none == Policy::default() => Held::Nothing,
+                defaults => Held::Value(defaults.record(stored.mod_revision).into()),
+            },
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use pointsman_model::{Bad, Element, Policy, Settings};
+use pointsman_model::{Bad, Element, Settings};
 use pointsman_store::Event;
 
 use super::apps::App;
@@ -61,7 +61,7 @@ impl SettingsChange {
             Element::defaults(),
             both.map(|derivation| derivation.shaping.defaults_record()),
         );
-        if thaws_or_freezes || before.shaping.defaults() != shaping.defaults() {
+        if thaws_or_freezes || before.shaping.shapes() != shaping.shapes() {
             for (name, app) in before.apps.range(super::behind(None)) {
                 if thaws_or_freezes || merges_differently(app, before, after) {
                     let policies = both.map(|derivation| derivation.policy(app));
@@ -113,9 +113,5 @@ fn merges_differently(app: &App, before: Derivation<'_>, after: Derivation<'_>) 
     let Some(policy) = app.policy.as_ref().and_then(|stored| stored.value.as_ref()) else {
         return false;
     };
-    let merged = |derivation: Derivation<'_>| {
-        let none = Policy::default();
-        policy.over(derivation.shaping.defaults().unwrap_or(&none))
-    };
-    merged(before) != merged(after)
+    before.shaping.effective(policy) != after.shaping.effective(policy)
 }

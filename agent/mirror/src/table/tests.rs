@@ -1,5 +1,6 @@
 mod addresses;
 mod annotations;
+mod conflicts;
 mod frozen;
 mod pages;
 mod pending;

@@ -120,6 +120,14 @@ impl HealthCheck {
         self.timeout.unwrap_or(DEFAULT_TIMEOUT.min(self.interval()))
     }
 
+    /// Probes no more often than every `interval`, and no longer than `timeout`.
+    pub(super) fn limit(&mut self, interval: Option<Duration>, timeout: Option<Duration>) {
+        let shortest = interval.filter(|shortest| self.interval() < *shortest);
+        self.interval = shortest.or(self.interval);
+        let longest = timeout.filter(|longest| self.timeout() > *longest);
+        self.timeout = longest.or(self.timeout);
+    }
+
     /// How many good probes in a row make an instance healthy.
     pub fn rise(&self) -> u32 {
         self.rise.unwrap_or(2)
