@@ -12,6 +12,7 @@ use pointsman_wire::{
 };
 
 use super::ApiState;
+use super::caller::current_is_admin;
 use super::extract::{AppParam, JsonBody, Params, Precondition};
 use super::problem::{Code, Problem};
 use super::routes::{checked_limit, listed};
@@ -182,7 +183,12 @@ pub(super) fn item(view: InstanceView) -> InstanceItem {
         zone: instance.and_then(|i| i.zone).map(Into::into),
         state,
         shadowed_by,
-        reason: why,
+        reason_class: why
+            .is_some()
+            .then_some(view.class)
+            .flatten()
+            .map(|class| class.as_str().to_owned()),
+        reason: why.filter(|_| current_is_admin()),
         revision: view.mod_revision,
     }
 }

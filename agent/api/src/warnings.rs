@@ -25,9 +25,9 @@ impl ApiState {
             let detail = format!("there is no app {app}: neither a policy nor an instance");
             Writing::warn(WarningCode::AppUnknown, detail);
         }
-        let is_other = |owner: &RouteOwner| owner.apps.is_disjoint(&apps);
+        let is_other = |owner: &RouteOwner| !owner.apps.is_empty() && owner.apps.is_disjoint(&apps);
         let own = table.route_owner(host);
-        if let Some(before) = own.as_ref().filter(|before| is_other(before)) {
+        if let Some(before) = own.as_ref().filter(|own| !apps.is_empty() && is_other(own)) {
             let detail = format!("{host} went to {} before", list(&before.apps));
             Writing::warn(WarningCode::HostTakenOver, detail);
         }

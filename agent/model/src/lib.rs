@@ -38,7 +38,7 @@ pub use host::Host;
 pub use host_port::HostPort;
 pub use instance::{DEFAULT_WEIGHT, Instance};
 pub use kind::{Declaration, Key, Kind};
-pub use marks::{Health, Marks, Override};
+pub use marks::{FaultClass, Health, Marks, Override};
 pub use name::{AppName, EdgeName, InstanceId, SetName};
 pub use path::Path;
 pub use pause::Pause;

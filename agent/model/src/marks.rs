@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::Bad;
 use super::fields::Fields;
-use super::values::{bad_value, boolean};
+use super::values::{bad_value, boolean, word, word_of};
 
 /// A longer reason could not be read by anybody.
 const LONGEST_REASON: usize = 1024;
@@ -41,8 +41,43 @@ pub struct Health {
     pub up: bool,
     /// Whether no probe of it was good yet; then it is not up.
     pub pending: bool,
+    /// In what way not: all that tenants are told. Older agents wrote none.
+    pub class: Option<FaultClass>,
     /// Why not.
     pub reason: Option<Box<str>>,
+}
+
+/// In what way an instance does not answer as it should.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FaultClass {
+    /// There is no connection to it.
+    Refused,
+    /// Not done in time.
+    Timeout,
+    /// TLS failed, or the certificate is not to be trusted.
+    Tls,
+    /// A status that is not expected, of HTTP or gRPC.
+    Status,
+    /// The body lacks what is expected.
+    Body,
+    /// No HTTP or gRPC, or it broke off.
+    Broken,
+}
+
+const CLASSES: &[(&str, FaultClass)] = &[
+    ("refused", FaultClass::Refused),
+    ("timeout", FaultClass::Timeout),
+    ("tls", FaultClass::Tls),
+    ("status", FaultClass::Status),
+    ("body", FaultClass::Body),
+    ("broken", FaultClass::Broken),
+];
+
+impl FaultClass {
+    /// The word, as in etcd and in the API.
+    pub fn as_str(self) -> &'static str {
+        word_of(&self, CLASSES)
+    }
 }
 
 impl Health {
@@ -52,8 +87,12 @@ impl Health {
         let up = boolean("up", fields.require("up")?)?;
         let pending = fields.take("pending").map(|v| boolean("pending", v));
         let pending = pending.transpose()?.unwrap_or(false);
+        let class = fields.take_string("class")?;
+        let class = class
+            .map(|text| word("class", &text, CLASSES))
+            .transpose()?;
         let reason = fields.take_string("reason")?;
-        fields.finish("up, pending, reason")?;
+        fields.finish("up, pending, class, reason")?;
         if up && pending {
             let detail = "\"pending\" and \"up\" exclude each other";
             return Err(bad_value("pending", detail));
@@ -69,6 +108,7 @@ impl Health {
         Ok(Self {
             up,
             pending,
+            class,
             reason,
         })
     }
@@ -78,6 +118,9 @@ impl Health {
         let mut value = json!({ "up": self.up });
         if self.pending {
             value["pending"] = json!(true);
+        }
+        if let Some(class) = self.class {
+            value["class"] = json!(class.as_str());
         }
         if let Some(reason) = &self.reason {
             value["reason"] = json!(reason);

@@ -16,7 +16,7 @@ use hyper::{Request, header};
 use hyper_util::rt::TokioIo;
 use nix::errno::Errno;
 use pointsman_model::Chain;
-use pointsman_model::{CheckKind, HealthCheck};
+use pointsman_model::{CheckKind, FaultClass, HealthCheck};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
@@ -59,6 +59,20 @@ pub(super) enum ProbeFault {
     Body,
     /// No HTTP or gRPC, or it broke off.
     Broken,
+}
+
+impl ProbeFault {
+    /// What tenants are told of it.
+    pub(super) fn class(self) -> FaultClass {
+        match self {
+            ProbeFault::Connect => FaultClass::Refused,
+            ProbeFault::Tls => FaultClass::Tls,
+            ProbeFault::Timeout => FaultClass::Timeout,
+            ProbeFault::Status => FaultClass::Status,
+            ProbeFault::Body => FaultClass::Body,
+            ProbeFault::Broken => FaultClass::Broken,
+        }
+    }
 }
 
 impl Outcome {

@@ -329,13 +329,18 @@ impl Prober {
                 _ => return,
             }
         };
-        let found = |pending, reason| Mark::found(target.created, target.addr, pending, reason);
+        let found = |pending, fault: Option<(_, &String)>| {
+            let fault = fault.map(|(class, text)| (class, text.as_str()));
+            Mark::found(target.created, target.addr, pending, fault)
+        };
         let is_up = standing != Standing::Unhealthy;
         let turns = target.streak.turns(is_up, &target.check).is_some();
         let mark = match (standing, &outcome, found_at) {
             (Standing::Pending, Outcome::Good, _) => found(false, None),
-            (Standing::Pending, Outcome::Bad(_, reason), None) => found(true, Some(reason)),
-            (Standing::Healthy, Outcome::Bad(_, reason), _) if turns => {
+            (Standing::Pending, Outcome::Bad(fault, reason), None) => {
+                found(true, Some((fault.class(), reason)))
+            }
+            (Standing::Healthy, Outcome::Bad(fault, reason), _) if turns => {
                 if self.doubt.doubts(&target.streak) {
                     self.metrics.held_back();
                     if often_enough(&mut self.doubted) {
@@ -343,7 +348,7 @@ impl Prober {
                     }
                     return;
                 }
-                found(false, Some(reason))
+                found(false, Some((fault.class(), reason)))
             }
             (Standing::Unhealthy, Outcome::Good, Some(revision)) if turns => {
                 match target.check.initial {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pointsman_model::{Address, Health, Instance};
+use pointsman_model::{Address, FaultClass, Health, Instance};
 use pointsman_store::{Compare, Condition, Op, Revision, Store, StoreError, Written};
 use tokio::time::timeout;
 
@@ -41,12 +41,13 @@ impl Mark {
         created: Revision,
         addr: Address,
         pending: bool,
-        reason: Option<&str>,
+        fault: Option<(FaultClass, &str)>,
     ) -> Self {
-        let reason = reason.map(|text| text.chars().take(LONGEST_REASON).collect::<String>());
+        let reason = fault.map(|(_, text)| text.chars().take(LONGEST_REASON).collect::<String>());
         let health = Health {
             up: reason.is_none(),
             pending,
+            class: fault.map(|(class, _)| class),
             reason: reason.map(Into::into),
         };
         Self::Found {
@@ -146,7 +147,7 @@ mod tests {
             created,
             Address::new(ADDR).unwrap(),
             false,
-            Some("status 503"),
+            Some((FaultClass::Status, "status 503")),
         )
     }
 
@@ -161,7 +162,10 @@ mod tests {
         let found = store.get("health/shop/a").await.unwrap().0.unwrap();
         assert_eq!(marked, Marked::At(found.mod_revision));
         assert_eq!(found.lease, lease);
-        assert_eq!(found.value, br#"{"up":false,"reason":"status 503"}"#);
+        assert_eq!(
+            found.value,
+            br#"{"up":false,"class":"status","reason":"status 503"}"#
+        );
         store.expire(lease);
         assert_eq!(store.get("health/shop/a").await.unwrap().0, None);
     }
@@ -199,7 +203,12 @@ mod tests {
         let store = MemoryStore::new();
         let created = put(&store, ADDR, 0).await;
         let reason = "\u{10348}\"\n".repeat(1_000);
-        let mark = Mark::found(created, Address::new(ADDR).unwrap(), true, Some(&reason));
+        let mark = Mark::found(
+            created,
+            Address::new(ADDR).unwrap(),
+            true,
+            Some((FaultClass::Body, &reason)),
+        );
         mark.write(&store, "shop/a").await.unwrap();
         let found = store.get("health/shop/a").await.unwrap().0.unwrap();
         assert!(!Health::from_value(&found.value).unwrap().up);

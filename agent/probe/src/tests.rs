@@ -87,7 +87,7 @@ async fn only_transitions_are_written() {
         "not before three probes"
     );
     intervals(2).await;
-    let mark = r#"{"up":false,"reason":"status 503"}"#;
+    let mark = r#"{"up":false,"class":"status","reason":"status 503"}"#;
     assert_eq!(mark_of(&store, "shop/a").await.as_deref(), Some(mark));
     assert_eq!(agent.metric("unhealthy_instances"), 1);
     intervals(10).await;

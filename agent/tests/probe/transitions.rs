@@ -13,7 +13,7 @@ use pointsman_harness::registry::PREFIX;
 
 const CHECK: &str = r#"{"health_check":{"path":"/up","interval":"1s","rise":2,"fall":2}}"#;
 const UP: &str = r#"{"up":true}"#;
-const MARK: &str = r#"{"up":false,"reason":"status 503"}"#;
+const MARK: &str = r#"{"up":false,"class":"status","reason":"status 503"}"#;
 /// So many more probes of an instance show that time has passed.
 const SEVERAL: usize = 4;
 

@@ -87,7 +87,12 @@ pub struct InstanceItem {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub shadowed_by: Option<OwnerName>,
-    /// What probes found.
+    /// In what way probes found it wrong: `refused`, `timeout`, `tls`, `status`,
+    /// `body` or `broken`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub reason_class: Option<String>,
+    /// What probes found; for admins only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub reason: Option<String>,

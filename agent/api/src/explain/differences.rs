@@ -176,6 +176,7 @@ mod tests {
             shared: None,
             state,
             shadowed_by: None,
+            reason_class: None,
             reason: None,
             revision: 1,
         };

@@ -231,6 +231,28 @@ async fn a_policy_stays_beneath_the_ceilings() {
 }
 
 #[tokio::test]
+async fn a_probes_reason_is_for_admins_and_its_class_for_all() {
+    let api = Api::new();
+    api.put("/v1/apps/a", r#"{"health_check":{}}"#)
+        .await
+        .revision();
+    api.put("/v1/apps/a/instances/1", AT).await.revision();
+    let health = br#"{"up":false,"class":"body","reason":"the body lacks \"secret\""}"#;
+    let always = pointsman_store::Condition::Always;
+    api.store
+        .put("health/a/1", health, 0, always)
+        .await
+        .unwrap();
+    api.sync().await;
+    let found = api.get("/v1/apps/a").await.json();
+    assert_eq!(found["instances"][0]["reason_class"], "body");
+    assert_eq!(found["instances"][0]["reason"], "the body lacks \"secret\"");
+    let found = IS_ADMIN.scope(false, api.get("/v1/apps/a")).await;
+    assert!(!found.text.contains("secret"));
+    assert_eq!(found.json()["instances"][0]["reason_class"], "body");
+}
+
+#[tokio::test]
 async fn special_addresses_are_refused_before_they_are_written() {
     let api = Api::new();
     for addr in [

@@ -147,7 +147,7 @@ impl<'a> Derivation<'a> {
     }
 
     /// What probes found.
-    fn found(self, member: Member<'_>) -> Option<&'a Health> {
+    pub(super) fn found(self, member: Member<'_>) -> Option<&'a Health> {
         let health = &self.annotations.health;
         health.about(member.name, member.id, member.stored.create_revision)
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
-use pointsman_model::{Address, Bad, Instance, Policy};
+use pointsman_model::{Address, Bad, FaultClass, Instance, Policy};
 use pointsman_store::Revision;
 
 use super::Table;
@@ -59,6 +59,8 @@ pub struct InstanceView {
     pub instance: Option<Instance>,
     /// Whether it is routed to.
     pub state: InstanceState,
+    /// In what way probes found it wrong, if they did.
+    pub class: Option<FaultClass>,
     /// Revision of the last change.
     pub mod_revision: Revision,
 }
@@ -158,6 +160,7 @@ impl InstanceView {
             id: member.id.to_owned(),
             instance: member.stored.value.clone(),
             state: derivation.state(member),
+            class: derivation.found(member).and_then(|found| found.class),
             mod_revision: member.stored.mod_revision,
         }
     }

@@ -5,7 +5,7 @@ use pointsman_mirror::table::InstanceState;
 
 use super::*;
 
-const BOOTING: &str = r#"{"up":false,"pending":true,"reason":"status 503"}"#;
+const BOOTING: &str = r#"{"up":false,"pending":true,"class":"status","reason":"status 503"}"#;
 
 /// A registry in which new instances are pending.
 async fn registry_of(check: &str) -> MemoryStore {
