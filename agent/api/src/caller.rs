@@ -48,7 +48,8 @@ pub fn signed(store: Arc<dyn Store>, agent: &str) -> Arc<dyn Store> {
     Arc::new(DryStore(Arc::new(signed)))
 }
 
-/// Whether this call's client may take what belongs to others.
+/// Whether this call's client may take what belongs to others: all may, since
+/// the API does not tell one client from another.
 pub(super) fn current_is_admin() -> bool {
     IS_ADMIN.try_with(|is_admin| *is_admin).unwrap_or(true)
 }

@@ -80,8 +80,8 @@ fn keeps_half(state: &ApiState, settings: &Settings) -> Result<(), Problem> {
         let detail = format!("{lost} of {live} live instances would get no requests any more");
         if lost * 2 > live && !Writing::current().force && !Writing::current().dry_run {
             let detail = format!(
-                "{detail}, since these settings do not allow their addresses; ?force=true sets \
-                 them nevertheless"
+                "{detail}, since these settings do not allow their addresses; ?force=true (--force) \
+                 sets them nevertheless"
             );
             return Err(Problem::new(Code::NeedsForce, detail));
         }

@@ -55,6 +55,10 @@ pub struct AgentArgs {
     /// How the answer is shown
     #[arg(short, long, value_enum, default_value_t = Output::Text, global = true, help_heading = "Agent")]
     pub output: Output,
+
+    /// Write settings even if more than half of the live instances get no requests any more then
+    #[arg(long, global = true, help_heading = "Agent")]
+    pub force: bool,
 }
 
 /// How an answer is shown.
@@ -133,7 +137,9 @@ impl Session {
         };
         let client = AgentClient::new(api.as_deref().unwrap_or(DEFAULT_API));
         Ok(Self {
-            client: client.map_err(|error| CommandError::Usage(error.to_string()))?,
+            client: client
+                .map_err(|error| CommandError::Usage(error.to_string()))?
+                .forced(args.force),
             output: args.output,
             paint: Painter::new(around.colours && args.output == Output::Text),
             around: around.clone(),

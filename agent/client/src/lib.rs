@@ -103,6 +103,8 @@ pub struct AgentClient {
     authority: String,
     /// What paths begin with.
     base: String,
+    /// Whether writes are made even if they take much out of service.
+    force: bool,
 }
 
 impl AgentClient {
@@ -121,10 +123,17 @@ impl AgentClient {
                 Ok(Self {
                     authority: format!("{authority}{port}"),
                     base: uri.path().trim_end_matches('/').to_owned(),
+                    force: false,
                 })
             }
             _ => Err(bad()),
         }
+    }
+
+    /// The same client, whose writes are made even if they take more than half
+    /// of the live instances out of service.
+    pub fn forced(self, force: bool) -> Self {
+        Self { force, ..self }
     }
 
     /// Calls the API: a path with its query, and a body of JSON. `wait` is how
@@ -156,11 +165,17 @@ impl AgentClient {
                 Some((header::IF_MATCH, format!("\"{revision}\"")))
             }
         };
-        let sign = if path.contains('?') { '&' } else { '?' };
-        let path = match wait {
-            None => path.to_owned(),
-            Some(wait) => format!("{path}{sign}wait={}", duration(wait)),
-        };
+        let asked = [
+            wait.map(|wait| format!("wait={}", duration(wait))),
+            self.force.then(|| "force=true".to_owned()),
+        ];
+        let path = asked
+            .into_iter()
+            .flatten()
+            .fold(path.to_owned(), |path, asked| {
+                let sign = if path.contains('?') { '&' } else { '?' };
+                format!("{path}{sign}{asked}")
+            });
         let wait = wait.unwrap_or_default();
         self.called(method, &path, body, header, wait).await
     }

@@ -30,7 +30,7 @@ async fn what_is_exported_is_applied_to_an_empty_registry_and_exported_again() {
         .done("pointsman set instance shop/7 addr=[::1]:80 zone=1 shared=true")
         .await;
     shell
-        .done("pointsman set settings 'allowed_networks=[\"::/0\"]'")
+        .done("pointsman set settings 'allowed_networks=[\"::/0\",\"::1/128\"]'")
         .await;
     let before = shell.done("pointsman export | tee all.yaml").await;
     let as_json = shell.done("pointsman export -o json | tee all.json").await;
