@@ -70,8 +70,7 @@ impl Answer {
     fn revision(&self) -> Revision {
         assert_eq!(self.status, 200, "{}", self.text);
         let body = self.json();
-        let revision = body["revision"].as_i64().unwrap();
-        revision
+        body["revision"].as_i64().unwrap()
     }
 
     /// Asserts a problem with all that belongs to it.

@@ -325,6 +325,7 @@ pub(crate) mod tests {
         let args = AgentArgs {
             api: Some("http://agent:1".to_owned()),
             output: Output::Text,
+            force: false,
         };
         let session = Session::open(&args, &around).unwrap();
         let call = tokio::time::sleep(Duration::from_millis(1500));
@@ -340,7 +341,14 @@ pub(crate) mod tests {
         let mut around = surroundings();
         let opened = |api: Option<&str>, around: &Surroundings| {
             let (api, output) = (api.map(str::to_owned), Output::Text);
-            let session = Session::open(&AgentArgs { api, output }, around);
+            let session = Session::open(
+                &AgentArgs {
+                    api,
+                    output,
+                    force: false,
+                },
+                around,
+            );
             session.map(|session| format!("{:?}", session.client))
         };
         assert!(opened(None, &around).unwrap().contains("127.0.0.1:8081"));
