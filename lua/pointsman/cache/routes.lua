@@ -270,10 +270,10 @@ end
 -- app = { name =, policy =, peers =, live =, tries =, picker =, ejected =,
 -- requests =, plain = } and "l1", "l2" or "stale": Redis must be asked again
 -- (refresh.lua), but no request need wait for that; or nil and "no_route",
--- "bad_host" (nobody can have that name) or "miss": Redis must be asked. Unless
--- it is `plain`, it takes more than the picker's next instance: an app with such
--- a policy, or { rules =, apps =, has_paths =, is_usable =, pattern =, pause = {
--- max = } if its requests wait, plain = false }.
+-- "bad_host" (nobody can have that name) or "miss": Redis must be asked.
+-- Unless it is `plain`, it takes more than the picker's next instance: an app
+-- with such a policy, or { rules =, apps =, has_paths =, is_usable =,
+-- pattern =, pause = { max = } if its requests wait, plain = false }.
 -- The hot path.
 function _M.find_at(host, len)
     local moved = read_generation()
